@@ -1,0 +1,41 @@
+"""The door of Headcount: the only module that handlers and producers import.
+
+Light on purpose: importing it loads neither grpc nor sqlalchemy; `Client` is loaded when it is first asked for. Nothing
+inside the package imports the door.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daemon.context import JobContext
+from daemon.errors import ClaimLost, GiveUp, HeadcountError, RetryLater, Stopped
+from daemon.registry import job
+from daemon.rules.retry import Backoff
+
+if TYPE_CHECKING:
+    from daemon.client import Client, Orchestration
+
+__all__ = [
+    "Backoff",
+    "ClaimLost",
+    "Client",
+    "GiveUp",
+    "HeadcountError",
+    "JobContext",
+    "Orchestration",
+    "RetryLater",
+    "Stopped",
+    "job",
+]
+
+_LAZY = {"Client": "daemon.client", "Orchestration": "daemon.client"}
+
+
+def __getattr__(name: str) -> object:
+    """Load what is heavy on first use (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'daemon' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)

@@ -1,0 +1,277 @@
+"""What a handler knows about its job and can say while it runs: the second argument of every handler.
+
+Made by the runner for each attempt. The same methods serve `async def` and plain `def` handlers: each takes effect
+when it is called, and what it gives back may be awaited or ignored.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from asyncio import AbstractEventLoop, run_coroutine_threadsafe
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Generic, Protocol, TypeVar
+from uuid import UUID
+
+import structlog
+from pydantic import JsonValue, TypeAdapter
+
+from daemon.errors import ClaimLost, Stopped
+from daemon.job import Claim, Progress, StopReason
+from daemon.rules.canonical import encode_json, storable_text
+
+T = TypeVar("T")
+CHECKPOINT_LIMIT = 1024 * 1024
+NOTE_LIMIT = 4_000
+SAVE_EVERY = 5.0
+
+_JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
+
+
+class Recorder(Protocol):
+    """Where a context's words go. `progress` and `note` never block; `save` returns when it is stored."""
+
+    def progress(self, claim: Claim, progress: Progress) -> None:
+        """Remember the newest progress; it is written within a second."""
+        ...
+
+    def note(self, claim: Claim, text: str) -> None:
+        """Append a note for the end user; it is written within a second."""
+        ...
+
+    async def save(self, claim: Claim, checkpoint: str) -> bool:
+        """Store a checkpoint (JSON text); False when the claim is lost."""
+        ...
+
+
+class StopSignal:
+    """Says whether and why a handler should stop. Set by the engine, read from any thread."""
+
+    def __init__(self) -> None:
+        self._reason: StopReason | None = None
+        self._event = threading.Event()
+
+    def set(self, reason: StopReason) -> None:
+        """Ask for a stop; the first reason counts, but a lost claim overrules it."""
+        if self._reason is None or reason is StopReason.CLAIM_LOST:
+            self._reason = reason
+        self._event.set()
+
+    @property
+    def reason(self) -> StopReason | None:
+        """Why to stop, or None to go on."""
+        return self._reason
+
+    def wait(self, seconds: float) -> bool:
+        """Block a thread until a stop is asked for, at most `seconds`; True if it was."""
+        return self._event.wait(seconds)
+
+
+class Done:
+    """The answer of a method that has already taken effect: await it or leave it."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+class JobContext:
+    """One attempt of one job, seen from its handler.
+
+    `attempt` rises with every claim (the fence); `failures` is what counts against max_attempts; `index` of `count`
+    is this instance's place in its orchestration.
+    """
+
+    def __init__(
+        self, claim: Claim, recorder: Recorder, stop: StopSignal, loop: AbstractEventLoop, thread: int
+    ) -> None:
+        self._claim = claim
+        self._recorder = recorder
+        self._stop = stop
+        self._loop = loop
+        self._loop_thread = thread
+        self._checkpoint = claim.checkpoint
+
+    @property
+    def job_id(self) -> UUID:
+        """The id of this instance."""
+        return self._claim.job_id
+
+    @property
+    def orchestration_id(self) -> UUID:
+        """The id of the fan-out this instance belongs to."""
+        return self._claim.orchestration_id
+
+    @property
+    def job_name(self) -> str:
+        """The name the handler is registered under."""
+        return self._claim.job_name
+
+    @property
+    def index(self) -> int:
+        """This instance's number, from 0."""
+        return self._claim.index
+
+    @property
+    def count(self) -> int:
+        """How many instances the orchestration has."""
+        return self._claim.count
+
+    @property
+    def attempt(self) -> int:
+        """The number of this claim, from 1; interruptions and lost workers raise it too."""
+        return self._claim.attempt
+
+    @property
+    def failures(self) -> int:
+        """How many attempts have failed so far: what counts against max_attempts."""
+        return self._claim.failures
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The tags of the orchestration."""
+        return self._claim.tags
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the orchestration gives up on unfinished instances (UTC), if ever."""
+        seconds = self._claim.deadline_in
+        return None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
+
+    @property
+    def idempotency_key(self) -> str:
+        """A key that is the same for every attempt of this job: give it to services that take one."""
+        return str(self._claim.job_id)
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the worker wants this handler to end soon: save what you have and return by `stop_point`."""
+        return self._stop.reason is not None
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why it should stop, or None."""
+        return self._stop.reason
+
+    @property
+    def log(self) -> structlog.typing.FilteringBoundLogger:
+        """A logger that names this job on each line."""
+        logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("headcount.handler").bind(
+            orchestration_id=str(self.orchestration_id),
+            job_id=str(self.job_id),
+            job_name=self.job_name,
+            attempt=self.attempt,
+        )
+        return logger
+
+    @property
+    def checkpoint(self) -> JsonValue:
+        """What the last `save` of this job stored, in this attempt or an earlier one; None at first."""
+        return None if self._checkpoint is None else _JSON.validate_json(self._checkpoint)
+
+    def stop_point(self) -> None:
+        """End the attempt here if the worker wants it to stop: raises Stopped. The job goes on elsewhere."""
+        if self._stop.reason is not None:
+            raise Stopped(str(self._stop.reason))
+
+    def wait_stop(self, seconds: float) -> bool:
+        """In a plain `def` handler: pause for `seconds`, or shorter if a stop is asked for; True if it was."""
+        return self._stop.wait(seconds)
+
+    def progress(
+        self, current: float | None, total: float | None = None, message: str | None = None
+    ) -> Awaitable[None]:
+        """Say how far the job is. Never blocks; many calls within a second become one write."""
+        text = None if message is None else storable_text(message, NOTE_LIMIT)
+        self._recorder.progress(self._claim, Progress(current, total, text))
+        return Done()
+
+    def note(self, text: str) -> Awaitable[None]:
+        """Add a line for the end user, kept in order for ever. Never blocks."""
+        self._recorder.note(self._claim, storable_text(text, NOTE_LIMIT))
+        return Done()
+
+    def save(self, cursor: object) -> Awaitable[None]:
+        """Store a checkpoint (any JSON value of up to 1 MiB); done when it is committed.
+
+        Raises ResultNotStorable for a value that can't be stored, ClaimLost when another worker owns the job now, and
+        Stopped, after storing, when the worker wants the handler to stop.
+        """
+        return self._finish(self._save(encode_json(cursor, CHECKPOINT_LIMIT)))
+
+    def shard(self, items: Sequence[T]) -> Sequence[T]:
+        """This instance's share of `items`: every count-th one from index on."""
+        return items[self.index :: self.count]
+
+    def global_id(self, local: int, stride: int) -> int:
+        """A deterministic id that no other instance gives: index * stride + local, for 0 <= local < stride."""
+        if not 0 <= local < stride:
+            raise ValueError(f"local must be in 0..{stride - 1}, not {local}")
+        return self.index * stride + local
+
+    def track(
+        self, items: Sequence[T], message: Callable[[T], str] | None = None, save_every: float = SAVE_EVERY
+    ) -> Track[T]:
+        """Loop over `items` with progress, stop points and a cursor in one: `async for` or plain `for`.
+
+        An interrupted job goes on with the first item whose turn had not ended. The cursor is this job's checkpoint,
+        stored every `save_every` seconds and at a stop; a handler that tracks can't `save` something else.
+        """
+        return Track(self, items, message, save_every)
+
+    async def _save(self, text: str) -> None:
+        if not await self._recorder.save(self._claim, text):
+            raise ClaimLost(f"attempt {self.attempt} of job {self.job_id} lost its claim")
+        self._checkpoint = text
+        self.stop_point()
+
+    def _finish(self, saving: Coroutine[None, None, None]) -> Awaitable[None]:
+        if threading.get_ident() == self._loop_thread:
+            return saving
+        run_coroutine_threadsafe(saving, self._loop).result()
+        return Done()
+
+
+class Track(Generic[T]):
+    """The loop of `JobContext.track`, usable from async and plain handlers alike."""
+
+    def __init__(
+        self, ctx: JobContext, items: Sequence[T], message: Callable[[T], str] | None, save_every: float
+    ) -> None:
+        self._ctx = ctx
+        self._items = items
+        self._message = message
+        self._save_every = save_every
+        self._saved_at = time.monotonic()
+        cursor = ctx.checkpoint
+        self._next = cursor if isinstance(cursor, int) and 0 <= cursor <= len(items) else 0
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        for position in range(self._next, len(self._items)):
+            if self._must_save(position):
+                await self._ctx.save(position)
+            self._say(position)
+            yield self._items[position]
+        self._ctx.progress(len(self._items), len(self._items))
+
+    def __iter__(self) -> Iterator[T]:
+        for position in range(self._next, len(self._items)):
+            if self._must_save(position):
+                self._ctx.save(position)
+            self._say(position)
+            yield self._items[position]
+        self._ctx.progress(len(self._items), len(self._items))
+
+    def _say(self, position: int) -> None:
+        text = self._message(self._items[position]) if self._message else None
+        self._ctx.progress(position, len(self._items), text)
+
+    def _must_save(self, position: int) -> bool:
+        due = time.monotonic() - self._saved_at >= self._save_every
+        if position > self._next and (due or self._ctx.should_stop):
+            self._saved_at = time.monotonic()
+            return True
+        if self._ctx.should_stop:
+            self._ctx.stop_point()
+        return False

@@ -1,0 +1,116 @@
+"""Every exception of Headcount; the docstring of each is its meaning.
+
+HeadcountError
+├── StartupError              the worker refuses to start; carries the command that mends it (exit code 2)
+│   ├── SettingsInvalid
+│   ├── HandlersInvalid
+│   ├── DatabaseNotReady
+│   └── SubscriptionNotReady
+├── DecodeError               a message that breaks the contract; it is kept in rejected_message
+├── StoreUnavailable          the database is away; the caller keeps what it has and tries again
+├── WorkerNotFresh            this worker's heartbeat is too old to claim anything
+├── WorkerGone                this worker's row was taken away: it was declared dead
+├── ClaimLost                 the attempt that is running no longer owns its job
+├── ResultNotStorable         a value that JSON in Postgres can't hold
+├── PublishFailed             Pub/Sub did not take a batch
+├── OrchestrationNotFound     no orchestration has this id
+├── RequestRefused            a producer's or operator's request that contradicts what is stored
+├── RetryLater                raised by a handler: not now, try again
+└── GiveUp                    raised by a handler: never, do not try again
+Stopped (a BaseException)     raised inside a handler at a stop point: the worker drains or the claim is lost
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class HeadcountError(Exception):
+    """Anything that Headcount itself reports."""
+
+
+class StartupError(HeadcountError):
+    """Why the worker does not start, and the one command that mends it."""
+
+    def __init__(self, problem: str, mend: str | None = None) -> None:
+        super().__init__(f"{problem} Mend it with: {mend}" if mend else problem)
+        self.problem = problem
+        self.mend = mend
+
+
+class SettingsInvalid(StartupError):
+    """One or more settings are missing, unknown or malformed; all of them are named at once."""
+
+
+class HandlersInvalid(StartupError):
+    """The handlers package can't be imported, or a handler in it can't be used."""
+
+
+class DatabaseNotReady(StartupError):
+    """The database can't be reached, or its schema is not at this release's migration."""
+
+
+class SubscriptionNotReady(StartupError):
+    """The topic or subscription is missing, or may not be used by this account."""
+
+
+class DecodeError(HeadcountError):
+    """A message breaks the contract of job messages; `reason` is a stable word, the text says what is wrong."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class StoreUnavailable(HeadcountError):
+    """The database can't be reached, or refused for a reason that passes by itself."""
+
+
+class WorkerNotFresh(HeadcountError):
+    """The worker's own heartbeat is older than half of worker_ttl, so it may not claim."""
+
+
+class WorkerGone(HeadcountError):
+    """The worker's row is gone: another worker declared it dead and took its jobs back."""
+
+
+class ClaimLost(HeadcountError):
+    """This attempt no longer owns its job; whatever it writes from now on is refused."""
+
+
+class ResultNotStorable(HeadcountError):
+    """A value is not JSON that Postgres can hold: NaN, a NUL character, a lone surrogate, or too large."""
+
+
+class PublishFailed(HeadcountError):
+    """Pub/Sub did not confirm a batch; its fate is unknown, so it will be published again."""
+
+
+class OrchestrationNotFound(HeadcountError):
+    """No orchestration has this id."""
+
+
+class RequestRefused(HeadcountError):
+    """A request contradicts what is already stored, or breaks a limit; nothing was changed."""
+
+
+class RetryLater(HeadcountError):
+    """Raise it in a handler to end this attempt and run again after `after`; it counts against max_attempts."""
+
+    def __init__(self, reason: str = "", *, after: timedelta | float | None = None) -> None:
+        super().__init__(reason or "the handler asked to be run again later")
+        self.after = after.total_seconds() if isinstance(after, timedelta) else after
+
+
+class GiveUp(HeadcountError):
+    """Raise it in a handler to end the job as Errored at once, whatever its retry policy says."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "the handler gave up")
+
+
+class Stopped(BaseException):
+    """The handler was asked to stop and reached a stop point; its job goes on elsewhere from its last checkpoint.
+
+    A BaseException, so that an `except Exception` in a handler does not swallow it.
+    """

@@ -1,0 +1,243 @@
+"""The words for one instance of work: what it is, what an attempt did, and what we do about it.
+
+Frozen values, passed between every floor above. Nothing here reads a clock, a database or a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class Status(StrEnum):
+    """The status of a job: one of three words, and InProgress is left exactly once."""
+
+    IN_PROGRESS = "InProgress"
+    COMPLETED = "Completed"
+    ERRORED = "Errored"
+
+
+class Phase(StrEnum):
+    """Where inside InProgress a job stands; derived from its row, never stored."""
+
+    QUEUED = "Queued"
+    WAITING = "Waiting"
+    RUNNING = "Running"
+
+
+class Kind(StrEnum):
+    """Why an attempt did not complete; stored as `error.kind` and in the history."""
+
+    RAISED = "Raised"
+    TIMED_OUT = "TimedOut"
+    RETRY_LATER = "RetryLater"
+    GAVE_UP = "GaveUp"
+    INVALID_PARAMS = "InvalidParams"
+    UNKNOWN_JOB = "UnknownJob"
+    RESULT_NOT_STORABLE = "ResultNotStorable"
+    INTERRUPTED = "Interrupted"
+    WORKER_LOST = "WorkerLost"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    CANCELLED = "Cancelled"
+    REJECTED = "Rejected"
+    DEAD_LETTERED = "DeadLettered"
+
+
+class Cause(StrEnum):
+    """Why a job's message was delivered again; every delivery after the first has exactly one."""
+
+    RETRY = "retry"
+    INTERRUPTED = "interrupted"
+    WORKER_LOST = "worker_lost"
+    LEASE_EXPIRED = "lease_expired"
+    DUPLICATE_PUBLISH = "duplicate_publish"
+    OPERATOR = "operator"
+
+
+class StopReason(StrEnum):
+    """Why a running handler is asked, or forced, to stop."""
+
+    DRAINING = "Draining"
+    CLAIM_LOST = "ClaimLost"
+    TIMED_OUT = "TimedOut"
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job or an attempt failed. `message` and `traceback` are text that Postgres can hold."""
+
+    kind: Kind
+    message: str
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobMessage:
+    """A decoded job message (topic `jobs`).
+
+    `params` is a JSON object as text, or None when the params are in the database. `count` is None when the message
+    does not say it. `creates` is False for a message that only points at a row (`job_id` given, no data).
+    """
+
+    job_name: str
+    job_id: UUID
+    orchestration_id: UUID
+    index: int
+    count: int | None
+    params: str | None
+    creates: bool
+    tags: Mapping[str, str] = field(default_factory=dict)
+    traceparent: str | None = None
+    message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to run attempt `attempt` of a job. Durations are seconds; `age` is since the job was created."""
+
+    job_id: UUID
+    orchestration_id: UUID
+    index: int
+    count: int
+    job_name: str
+    params: str
+    attempt: int
+    failures: int
+    losses: int
+    tags: Mapping[str, str]
+    checkpoint: str | None
+    age: float
+    deadline_in: float | None
+    cause: Cause | None
+    traceparent: str | None
+
+
+class Refusal(StrEnum):
+    """Why a claim was not given, each read from a row: the message has nothing left to do, so it is acked."""
+
+    FINISHED = "finished"
+    HELD = "held"
+    NOT_DUE = "not_due"
+    CLOSING = "closing"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The claim was not given. `cause` says why the message came again, when that is known."""
+
+    why: Refusal
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The message contradicts what is registered; it is kept as rejected under `reason`."""
+
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """Nothing was positively read about the job: ask again, never ack."""
+
+
+ClaimAnswer = Claim | Refused | Conflict | Undecided
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The handler returned; `result` is its value as JSON text."""
+
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed. `retry_in` is a delay in seconds that the handler asked for; `final` rules out a retry."""
+
+    error: JobError
+    retry_in: float | None = None
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No handler has this name here; another revision of the worker may know it."""
+
+    known: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The handler was stopped by us (drain, lost claim): no failure of its own."""
+
+    reason: StopReason
+
+
+Result = Returned | Failed | Unknown | Interrupted
+
+
+class Action(StrEnum):
+    """What a settlement does to the row."""
+
+    COMPLETE = "complete"
+    FAIL = "fail"
+    RETRY = "retry"
+    INTERRUPT = "interrupt"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What we do about an attempt: stored in one transaction, then the delivery is acked.
+
+    `delay` (seconds) is set for RETRY; `counts` says that the attempt spends one of the handler's max_attempts.
+    """
+
+    job_id: UUID
+    orchestration_id: UUID
+    attempt: int
+    action: Action
+    result: str | None = None
+    error: JobError | None = None
+    delay: float = 0.0
+    counts: bool = False
+
+
+class Settled(StrEnum):
+    """What became of a settlement: stored (now or by an earlier try of ours), or stale and without effect."""
+
+    STORED = "stored"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running job says it is: `current` of `total`, and a sentence for the end user."""
+
+    current: float | None
+    total: float | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One line of a job's history: an attempt that did not complete."""
+
+    attempt: int
+    worker_id: UUID | None
+    started_at: datetime | None
+    ended_at: datetime
+    error: JobError
+
+
+def phase(status: Status, worker_id: UUID | None, due_in: float | None) -> Phase | None:
+    """Where an InProgress job stands; None for a finished one. `due_in` is seconds until not_before."""
+    if status is not Status.IN_PROGRESS:
+        return None
+    if worker_id is not None:
+        return Phase.RUNNING
+    return Phase.WAITING if due_in is not None and due_in > 0 else Phase.QUEUED

@@ -1,0 +1,145 @@
+"""What the worker reports while it works: one method per thing that happens.
+
+`engine/` and `postgres/` call an Observer and never a logger or a metric; `telemetry/` holds the subscribers. Methods
+must be quick, must not raise and may be called from any thread. Durations are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+from daemon.errors import DecodeError
+from daemon.job import Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement
+
+
+class Observer:
+    """Hears everything and does nothing: subscribers override what they need."""
+
+    def received(self, delivery_attempt: int | None) -> None:
+        """A message arrived from Pub/Sub."""
+
+    def rejected(self, reason: str, text: str) -> None:
+        """A message was kept as rejected."""
+
+    def refused(self, message: JobMessage, why: Refusal, cause: Cause | None) -> None:
+        """A message had nothing left to do and is acked."""
+
+    def undecided(self, message: JobMessage) -> None:
+        """A claim got no answer after several tries; the message goes back."""
+
+    def returned(self, count: int, why: str) -> None:
+        """Messages that never started went back to Pub/Sub (`drain`, `hold`, `database`)."""
+
+    def started(self, claim: Claim, queued: float) -> None:
+        """A handler is about to run; `queued` is since its message was published, 0 when unknown."""
+
+    def finished(self, claim: Claim, settlement: Settlement, seconds: float) -> None:
+        """An attempt ended after `seconds` and its settlement is about to be stored."""
+
+    def settled(self, claim: Claim, settlement: Settlement, answer: Settled) -> None:
+        """The settlement is stored, or turned out stale."""
+
+    def stuck(self, claim: Claim, seconds: float) -> None:
+        """A handler goes on although it was cancelled `seconds` ago."""
+
+    def batch(self, lane: str, size: int, seconds: float) -> None:
+        """A group commit of `size` items took `seconds`."""
+
+    def split(self, lane: str, size: int) -> None:
+        """A batch held a bad item and was split."""
+
+    def refused_item(self, lane: str, error: BaseException) -> None:
+        """One item of a batch can't be stored by any means."""
+
+    def store_away(self, lane: str, error: BaseException, pause: float) -> None:
+        """The database did not answer; the batch is tried again after `pause`."""
+
+    def store_back(self, lane: str, seconds: float) -> None:
+        """The database answers again after `seconds`."""
+
+    def published(self, what: str, count: int) -> None:
+        """The relay published messages (`job` or `event`)."""
+
+    def publish_failed(self, what: str, count: int, error: BaseException) -> None:
+        """Pub/Sub did not take a batch; it is due again."""
+
+    def backlog(self, due: int, oldest: float) -> None:
+        """How many jobs and events are due for publication, and for how long the oldest one has been."""
+
+    def unfinished(self, orchestrations: int, oldest_job: float) -> None:
+        """How many orchestrations are in progress, and the age of the oldest unfinished job."""
+
+    def rescued(self, worker_id: UUID, freed: int, errored: int) -> None:
+        """Jobs of a dead worker were taken back."""
+
+    def repaired(self, cause: str, count: int) -> None:
+        """The sweeper mended something: each one is a bug."""
+
+    def gave_back(self, jobs: Iterable[UUID]) -> None:
+        """The database says we hold jobs that we do not run: they were freed."""
+
+    def claim_lost(self, job_id: UUID, attempt: int) -> None:
+        """We run an attempt that the database no longer counts as ours: its handler is cancelled."""
+
+    def beat(self, seconds: float, late: float) -> None:
+        """A heartbeat took `seconds` and began `late` after it was due."""
+
+    def beat_failed(self, error: BaseException) -> None:
+        """A heartbeat could not be written."""
+
+    def loop_lag(self, seconds: float) -> None:
+        """How late the event loop answers."""
+
+    def stream_ended(self, error: BaseException | None, pause: float) -> None:
+        """A streaming pull ended for a reason that passes; it is opened again after `pause`."""
+
+    def deadline_passed(self, orchestration_id: UUID, errored: int) -> None:
+        """An orchestration's deadline passed with this many unfinished instances."""
+
+    def dead_lettered(self, closed: int, kept: int) -> None:
+        """Dead letters were consumed: jobs closed, messages kept as rejected."""
+
+    def worker_born(self, worker_id: UUID, revision: str) -> None:
+        """The worker is registered and begins to pull."""
+
+    def worker_gone(self, worker_id: UUID) -> None:
+        """The worker was declared dead by another one and starts over."""
+
+    def draining(self, running: int, seconds: float) -> None:
+        """An orderly stop begins with `running` jobs and `seconds` to end them."""
+
+    def drained(self, interrupted: int, seconds: float) -> None:
+        """The orderly stop is over."""
+
+    def loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
+        """A background loop (relay, rescue, sweep...) failed; it goes on after `pause`."""
+
+    def attempt_failed(self, claim: Claim, kind: Kind, message: str, final: bool) -> None:
+        """An attempt did not complete."""
+
+    def decode_failed(self, error: DecodeError, message_id: str) -> None:
+        """A message breaks the contract."""
+
+
+class Observers(Observer):
+    """Passes everything on to several observers, in order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        for name in [name for name in vars(Observer) if not name.startswith("_")]:
+            setattr(self, name, _fan_out([getattr(observer, name) for observer in observers if _hears(observer, name)]))
+
+
+def _hears(observer: Observer, name: str) -> bool:
+    return getattr(type(observer), name) is not getattr(Observer, name) or name in vars(observer)
+
+
+def _fan_out(hearers: list[Callable[..., None]]) -> Callable[..., None]:
+    if len(hearers) == 1:
+        return hearers[0]
+
+    def tell(*args: object) -> None:
+        for hear in hearers:
+            hear(*args)
+
+    return tell

@@ -1,0 +1,79 @@
+"""The words for a fan-out of N jobs that end together, and the event that says so.
+
+Frozen values, used by the rules, the store, the client and the relay. Nothing here reads a clock or a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from daemon.job import JobError, Status
+
+
+class Outcome(StrEnum):
+    """How an orchestration ended: no errors, some errors, or nothing but errors."""
+
+    COMPLETED = "Completed"
+    PARTIAL = "Partial"
+    ERRORED = "Errored"
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedOrchestration:
+    """All that a JobCompleted event says, read with its generation in one statement."""
+
+    id: UUID
+    generation: int
+    job_name: str
+    tags: Mapping[str, str]
+    total: int
+    completed: int
+    errored: int
+    outcome: Outcome
+    created_at: datetime
+    completed_at: datetime
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestrationState:
+    """A snapshot of an orchestration's counts; `running` is how many of the unfinished ones a worker holds."""
+
+    id: UUID
+    generation: int
+    job_name: str
+    tags: Mapping[str, str]
+    total: int
+    completed: int
+    errored: int
+    running: int
+    created_at: datetime
+    deadline: datetime | None
+    cancelled_at: datetime | None
+    completed_at: datetime | None
+    outcome: Outcome | None
+    event_published_at: datetime | None
+
+    @property
+    def finished(self) -> int:
+        """How many heads are in."""
+        return self.completed + self.errored
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """One finished instance with its original params. `result` and `params` are JSON text."""
+
+    job_id: UUID
+    index: int
+    finish_number: int
+    status: Status
+    params: str
+    result: str | None
+    error: JobError | None
+    attempt: int
+    failures: int

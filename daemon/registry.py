@@ -1,0 +1,221 @@
+"""Handlers: the `@job` mark, and finding every marked function of the handler packages.
+
+Used by job authors (through the door) and by the service at start. Discovery imports the user's modules and refuses
+what could fail only later: two handlers of one name, a missing annotation, a type pydantic can't validate.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import sys
+import traceback
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Literal, TypeVar
+
+from pydantic import PydanticUserError, TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError
+
+from daemon.context import JobContext
+from daemon.errors import DecodeError, HandlersInvalid
+from daemon.rules.envelope import check_name
+from daemon.rules.lifecycle import Policy
+from daemon.rules.retry import Backoff
+
+Executor = Literal["async", "thread"]
+EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
+MARK = "__headcount_job__"
+NEW_REPOSITORY = "headcount new example && cd example"
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A function and how its jobs are run. `timeout` is seconds per attempt; `concurrency` is per worker."""
+
+    name: str
+    function: Callable[..., object]
+    executor: Executor
+    policy: Policy
+    timeout: float | None
+    concurrency: int | None
+    params: TypeAdapter[object]
+    wants_context: bool
+
+    @property
+    def place(self) -> str:
+        """Where it is written: file:line."""
+        return _place(self.function)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What `@job` says, kept on the function until discovery reads it."""
+
+    name: str
+    executor: Executor | None
+    policy: Policy
+    timeout: float | None
+    concurrency: int | None
+
+
+def job(
+    name: str,
+    *,
+    max_attempts: int = 3,
+    retry: Backoff | None = None,
+    timeout: timedelta | float | None = None,
+    executor: Executor | None = None,
+    concurrency: int | None = None,
+) -> Callable[[F], F]:
+    """Register the function below as the handler of jobs called `name`; the function itself stays as it is.
+
+    It takes the params (any type that pydantic validates, named by its annotation) and, if it has a second parameter,
+    the JobContext. `max_attempts` counts failures, not interruptions; `timeout` is per attempt (seconds or timedelta);
+    `executor` is `async` for `async def` and `thread` for plain `def`; `concurrency` bounds this name per worker.
+    """
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    mark = Mark(name, executor, Policy(max_attempts, retry or Backoff()), seconds, concurrency)
+
+    def attach(function: F) -> F:
+        setattr(function, MARK, mark)
+        return function
+
+    return attach
+
+
+class Registry:
+    """The handlers of one worker, by name."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._handlers = dict(handlers)
+        self.names: tuple[str, ...] = tuple(sorted(self._handlers))
+
+    def find(self, name: str) -> Handler | None:
+        """The handler of a name, or None."""
+        return self._handlers.get(name)
+
+    def __iter__(self) -> Iterator[Handler]:
+        return iter(self._handlers[name] for name in self.names)
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+
+def discover(packages: Sequence[str], folder: Path) -> Registry:
+    """Import every module of `packages`, looked for in `folder` first. Raises HandlersInvalid with file and line."""
+    _put_on_path(folder)
+    handlers: dict[str, Handler] = {}
+    for package in packages:
+        for module in _modules(package):
+            for function in _marked(module):
+                handler = handler_of(function)
+                known = handlers.get(handler.name)
+                if known is not None and known.function is not function:
+                    places = f"{known.place} and {handler.place}"
+                    raise HandlersInvalid(f"Two handlers are named {handler.name!r}: {places}.")
+                handlers[handler.name] = handler
+    if not handlers:
+        searched = f"{', '.join(packages) or 'HEADCOUNT_HANDLERS'} ({folder.resolve()})"
+        raise HandlersInvalid(f"No function marked with @job was found in {searched}.", NEW_REPOSITORY)
+    return Registry(handlers)
+
+
+def handler_of(function: Callable[..., object]) -> Handler:
+    """The handler that a marked function makes. Raises HandlersInvalid when it can't be used."""
+    mark = getattr(function, MARK, None)
+    if not isinstance(mark, Mark):
+        raise HandlersInvalid(f"{_place(function)} is not marked with @job.")
+    executor = _check_mark(mark, function)
+    adapter, wants_context = _signature(function)
+    return Handler(mark.name, function, executor, mark.policy, mark.timeout, mark.concurrency, adapter, wants_context)
+
+
+def _check_mark(mark: Mark, function: Callable[..., object]) -> Executor:
+    where = _place(function)
+    is_async = inspect.iscoroutinefunction(function)
+    executor = mark.executor or ("async" if is_async else "thread")
+    try:
+        check_name(mark.name)
+    except DecodeError as error:
+        raise HandlersInvalid(f"{where}: {error}.") from None
+    if executor not in EXECUTORS:
+        raise HandlersInvalid(f"{where}: executor {executor!r} is unknown; known: {', '.join(EXECUTORS)}.")
+    if is_async != (executor == "async"):
+        wanted = "async def" if executor == "async" else "def"
+        raise HandlersInvalid(f"{where}: the executor {executor!r} runs a function made by {wanted}.")
+    if mark.policy.max_attempts < 1 or (mark.timeout is not None and mark.timeout <= 0):
+        raise HandlersInvalid(f"{where}: max_attempts must be at least 1 and timeout above 0.")
+    if mark.concurrency is not None and mark.concurrency < 1:
+        raise HandlersInvalid(f"{where}: concurrency must be at least 1.")
+    return executor
+
+
+def _signature(function: Callable[..., object]) -> tuple[TypeAdapter[object], bool]:
+    where = _place(function)
+    names = list(inspect.signature(function).parameters)
+    if len(names) not in (1, 2):
+        raise HandlersInvalid(f"{where}: a handler takes the params and, if it wants, the context; not {len(names)}.")
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except Exception as error:
+        raise HandlersInvalid(f"{where}: its annotations can't be read: {error}.") from None
+    if names[0] not in hints:
+        raise HandlersInvalid(f"{where}: the parameter {names[0]!r} has no annotation (a plain dict is one).")
+    if len(names) == 2 and hints.get(names[1], JobContext) is not JobContext:
+        raise HandlersInvalid(f"{where}: the second parameter is the JobContext.")
+    try:
+        return TypeAdapter(hints[names[0]]), len(names) == 2
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        reason = str(error).splitlines()[0]
+        raise HandlersInvalid(f"{where}: pydantic can't validate the type of {names[0]!r}: {reason}.") from None
+
+
+def _put_on_path(folder: Path) -> None:
+    path = str(folder.resolve())
+    if path not in sys.path:
+        sys.path.insert(0, path)
+
+
+def _modules(package: str) -> Iterator[ModuleType]:
+    root = _import(package)
+    yield root
+    for found in pkgutil.walk_packages(getattr(root, "__path__", []), f"{package}."):
+        yield _import(found.name)
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name or name.startswith(f"{error.name}."):
+            raise HandlersInvalid(f"There is no handlers package {name!r} in {Path.cwd()}.", NEW_REPOSITORY) from None
+        raise HandlersInvalid(f"{_culprit(error, name)}: {error}.", f"pip install {error.name}") from error
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise HandlersInvalid(f"{_culprit(error, name)}: {type(error).__name__}: {error}.") from error
+
+
+def _culprit(error: BaseException, name: str) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if len(frames) > 1 else f"The handlers module {name!r}"
+
+
+def _marked(module: ModuleType) -> list[Callable[..., object]]:
+    own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+    return [value for value in own if callable(value) and isinstance(getattr(value, MARK, None), Mark)]
+
+
+def _place(function: Callable[..., object]) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)

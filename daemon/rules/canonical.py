@@ -1,0 +1,67 @@
+"""JSON that Postgres can hold: the one encoder of results, checkpoints and params.
+
+Called by the runner, the context and the client. The rules come from PostgreSQL's json type (no NUL character, no lone
+surrogate, UTF-8) and from RFC 8259 (no NaN, no Infinity).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import orjson
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from daemon.errors import ResultNotStorable
+
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_TEXT_LIMIT = 20_000
+
+
+def holds_nul(text: str) -> bool:
+    """Whether JSON text holds an escaped NUL, which Postgres refuses to turn into text."""
+    return "\\u0000" in text and _ESCAPED_NUL.search(text) is not None
+
+
+def encode_json(value: object, limit_bytes: int) -> str:
+    """A value as JSON text. Anything pydantic can dump is accepted: models, dataclasses, dates, UUIDs, sets.
+
+    Raises ResultNotStorable when the value is no JSON (NaN included), holds a NUL or a lone surrogate, nests too
+    deeply, or takes more than `limit_bytes` bytes.
+    """
+    try:
+        plain = to_jsonable_python(value, inf_nan_mode="constants")
+        text = json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size = len(text.encode())
+    except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
+        raise ResultNotStorable(f"not JSON that can be stored: {brief(error)}") from None
+    except Exception as error:
+        raise ResultNotStorable(f"encoding it to JSON raised {type(error).__name__}") from error
+    if holds_nul(text):
+        raise ResultNotStorable("it holds a NUL character (\\u0000), which Postgres can't store")
+    if size > limit_bytes:
+        raise ResultNotStorable(f"it takes {size} bytes as JSON; the limit is {limit_bytes}")
+    return text
+
+
+def is_object(raw: bytes) -> bool:
+    """Whether bytes are a JSON object. Raises ValueError with the parser's words when they are no JSON at all."""
+    return isinstance(orjson.loads(raw), dict)
+
+
+def storable_text(text: str, limit: int = _TEXT_LIMIT) -> str:
+    """Any text made fit for a Postgres text column: NULs and lone surrogates replaced, cut in the middle to `limit`."""
+    clean = text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
+    if len(clean) <= limit:
+        return clean
+    half = limit // 2
+    return f"{clean[:half]}\n... {len(clean) - limit} characters left out ...\n{clean[-half:]}"
+
+
+def brief(error: BaseException) -> str:
+    """An exception's text, even when its own `str()` raises."""
+    try:
+        text = str(error)
+    except Exception as second:
+        text = f"(its text can't be had: str() raised {type(second).__name__})"
+    return storable_text(text or type(error).__name__)

@@ -1,0 +1,67 @@
+"""The JobCompleted event: CloudEvents 1.0 in Pub/Sub's binary mode (attributes `ce-*`, JSON data).
+
+Called by the relay, and by clients that read events. Deterministic: the same generation of the same orchestration
+always gives the same bytes and the same `ce-id`, so that a repeated publish is recognisable.
+Source of the attribute names: CloudEvents 1.0.2, Google Cloud Pub/Sub protocol binding.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid5
+
+import orjson
+
+from daemon.orchestration import CompletedOrchestration, Outcome
+
+EVENT_TYPE = "dev.headcount.JobCompleted.v1"
+
+
+def outcome_of(completed: int, errored: int) -> Outcome:
+    """How an orchestration ended whose every instance has left InProgress."""
+    if errored == 0:
+        return Outcome.COMPLETED
+    return Outcome.PARTIAL if completed else Outcome.ERRORED
+
+
+def event_id(orchestration_id: UUID, generation: int) -> UUID:
+    """The one id of the event of this generation, for ever."""
+    return uuid5(orchestration_id, f"JobCompleted/{generation}")
+
+
+def event_attributes(done: CompletedOrchestration, source: str) -> dict[str, str]:
+    """The attributes of the event: tags first, so that no tag can overwrite a reserved one."""
+    attributes = {
+        **done.tags,
+        "ce-specversion": "1.0",
+        "ce-id": str(event_id(done.id, done.generation)),
+        "ce-source": source,
+        "ce-type": EVENT_TYPE,
+        "ce-time": done.completed_at.isoformat(),
+        "ce-subject": str(done.id),
+        "content-type": "application/json",
+        "event_type": "JobCompleted",
+        "orchestration_id": str(done.id),
+        "job_name": done.job_name,
+        "outcome": done.outcome.value,
+    }
+    if done.traceparent:
+        attributes["traceparent"] = done.traceparent
+    return attributes
+
+
+def event_body(done: CompletedOrchestration) -> bytes:
+    """The data of the event. `duration_seconds` is from the first instance's arrival to the last one's end."""
+    return orjson.dumps(
+        {
+            "orchestration_id": str(done.id),
+            "job_name": done.job_name,
+            "outcome": done.outcome.value,
+            "total": done.total,
+            "completed": done.completed,
+            "errored": done.errored,
+            "tags": dict(done.tags),
+            "created_at": done.created_at.isoformat(),
+            "completed_at": done.completed_at.isoformat(),
+            "duration_seconds": round((done.completed_at - done.created_at).total_seconds(), 6),
+        }
+    )

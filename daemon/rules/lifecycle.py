@@ -1,0 +1,89 @@
+"""What happens to a job, as pure functions: may it run, and what is stored after an attempt.
+
+Called by the pipeline between claim and run (`admit`) and between run and store (`settle`). Both are total: every
+input has an answer, and a settlement never contradicts the claim it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from daemon.job import (
+    Action,
+    Claim,
+    Failed,
+    Interrupted,
+    JobError,
+    Kind,
+    Result,
+    Returned,
+    Settlement,
+    Unknown,
+)
+from daemon.rules.retry import Backoff, retry_delay
+
+UNKNOWN_JOB_BACKOFF = Backoff(initial=1, factor=2, maximum=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often a handler's job may fail, and how it waits in between. `max_attempts` counts failures only."""
+
+    max_attempts: int = 3
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+def admit(claim: Claim, known: bool, names: tuple[str, ...]) -> Result | None:
+    """None when the claim may run; otherwise the result that it has without running."""
+    if claim.deadline_in is not None and claim.deadline_in <= 0:
+        return Failed(JobError(Kind.DEADLINE_EXCEEDED, "the orchestration's deadline has passed"), final=True)
+    return None if known else Unknown(names)
+
+
+def settle(
+    claim: Claim, result: Result, policy: Policy, unknown_job_patience: float, rng: Callable[[], float]
+) -> Settlement:
+    """What is stored after an attempt. `unknown_job_patience` is seconds since the job was created."""
+    match result:
+        case Returned():
+            return _settlement(claim, Action.COMPLETE, result=result.result)
+        case Interrupted():
+            error = JobError(Kind.INTERRUPTED, f"the worker stopped it: {result.reason}")
+            return _settlement(claim, Action.INTERRUPT, error=error)
+        case Unknown():
+            return _unknown(claim, result, unknown_job_patience, rng)
+        case Failed():
+            return _failed(claim, result, policy, rng)
+        case _:
+            assert_never(result)
+
+
+def _failed(claim: Claim, result: Failed, policy: Policy, rng: Callable[[], float]) -> Settlement:
+    failures = claim.failures + 1
+    if result.final or failures >= policy.max_attempts:
+        return _settlement(claim, Action.FAIL, error=result.error, counts=True)
+    delay = retry_delay(policy.backoff, failures, rng) if result.retry_in is None else max(0.0, result.retry_in)
+    return _settlement(claim, Action.RETRY, error=result.error, counts=True, delay=delay)
+
+
+def _unknown(claim: Claim, result: Unknown, patience: float, rng: Callable[[], float]) -> Settlement:
+    names = ", ".join(result.known) or "none"
+    error = JobError(Kind.UNKNOWN_JOB, f"no handler is named {claim.job_name!r} here; known: {names}")
+    if claim.age >= patience:
+        return _settlement(claim, Action.FAIL, error=error, counts=True)
+    delay = retry_delay(UNKNOWN_JOB_BACKOFF, claim.attempt, rng)
+    return _settlement(claim, Action.RETRY, error=error, delay=delay)
+
+
+def _settlement(
+    claim: Claim,
+    action: Action,
+    *,
+    result: str | None = None,
+    error: JobError | None = None,
+    delay: float = 0.0,
+    counts: bool = False,
+) -> Settlement:
+    return Settlement(claim.job_id, claim.orchestration_id, claim.attempt, action, result, error, delay, counts)

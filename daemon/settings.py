@@ -1,0 +1,169 @@
+"""Every setting of Headcount, read from the environment in this one file.
+
+Called by the command line and by tests; nothing else reads HEADCOUNT_* variables. All problems are reported at once,
+and secrets are masked whenever settings are shown.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from daemon.errors import SettingsInvalid
+
+PREFIX = "HEADCOUNT_"
+BESIDE = frozenset({"HEADCOUNT_PG_BIN", "HEADCOUNT_TEST_DATABASE_URL", "HEADCOUNT_HOME"})
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """The settings of one worker or command. Durations are seconds, sizes bytes."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    database_url: SecretStr = Field(description="Where the jobs live: postgresql://user:password@host/database")
+    database_pooler: Literal["none", "transaction"] = Field(
+        "none", description="`transaction` when PgBouncer pools by transaction: no prepared statements are kept"
+    )
+    project: str = Field(description="The Google Cloud project of the topics and the subscription")
+    jobs_topic: str = "jobs"
+    jobs_subscription: str = "jobs-worker"
+    events_topic: str = "job-events"
+    dead_letter_topic: str = Field("jobs-dead", description="Where Pub/Sub puts what it gave up delivering")
+    dead_letter_subscription: str = "jobs-dead-worker"
+    handlers: str = Field("handlers", description="Packages whose modules hold the handlers, separated by commas")
+    handlers_path: Path = Field(Path("."), description="The folder that holds those packages")
+    slots: Annotated[int, Field(ge=1, le=10_000)] = Field(100, description="How many jobs run at the same time")
+    prefetch: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
+        None, description="Messages held beyond the running ones; default as many as slots, 0 for long jobs"
+    )
+    streams: Annotated[int, Field(ge=1, le=16)] = Field(1, description="Streaming pulls per worker")
+    http_port: Annotated[int, Field(ge=0, le=65535)] = Field(9090, description="Metrics and health; 0 picks a free one")
+    http_host: str = "0.0.0.0"
+    drain_seconds: Seconds = Field(6.0, description="How long handlers may go on after SIGTERM")
+    worker_ttl_seconds: Seconds = Field(30.0, description="A worker without heartbeat for so long is dead")
+    lease_seconds: Annotated[float, Field(ge=10, le=600)] = 60.0
+    max_losses: Annotated[int, Field(ge=1)] = Field(3, description="Lost workers after which a job is Errored")
+    republish_after_seconds: Seconds = Field(3600.0, description="A published job unclaimed for so long is sent again")
+    unknown_job_patience_seconds: Seconds = 300.0
+    hold_seconds: Seconds = Field(10.0, description="A message waiting here for a free slot goes back after so long")
+    loop_patience_seconds: Seconds = Field(60.0, description="A blocked event loop is fatal after so long")
+    sweep_seconds: Annotated[float, Field(ge=0)] = Field(60.0, description="Pause of the sweeper; 0 switches it off")
+    result_limit_bytes: Annotated[int, Field(ge=1024)] = 10 * 1024 * 1024
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    revision: str = Field("", description="Which release this is; Cloud Run's own variables are the default")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr) -> SecretStr:
+        if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+            raise ValueError("is no Postgres URL; it looks like postgresql://user:password@host/database")
+        return value
+
+    @model_validator(mode="after")
+    def _times_agree(self) -> Settings:
+        if self.drain_seconds > 8:
+            raise ValueError("HEADCOUNT_DRAIN_SECONDS is over 8, but Cloud Run kills 10 s after SIGTERM")
+        return self
+
+    @property
+    def held(self) -> int:
+        """How many messages may wait here beyond those that run."""
+        return self.slots if self.prefetch is None else self.prefetch
+
+    @property
+    def beat_seconds(self) -> float:
+        """The pause between heartbeats: a sixth of worker_ttl (5 s by default)."""
+        return self.worker_ttl_seconds / 6
+
+    @property
+    def packages(self) -> list[str]:
+        """The handler packages, in order."""
+        return [name.strip() for name in self.handlers.split(",") if name.strip()]
+
+    def topic(self, name: str) -> str:
+        """The full resource name of a topic."""
+        return name if name.startswith("projects/") else f"projects/{self.project}/topics/{name}"
+
+    def subscription(self, name: str) -> str:
+        """The full resource name of a subscription."""
+        return name if name.startswith("projects/") else f"projects/{self.project}/subscriptions/{name}"
+
+    def shown(self) -> dict[str, str]:
+        """Every setting as text, the database password masked."""
+        shown = {name: str(value) for name, value in self if name != "database_url"}
+        shown["database_url"] = _masked(self.database_url.get_secret_value())
+        return dict(sorted(shown.items()))
+
+
+def load(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """The settings of this process. Raises SettingsInvalid naming every problem at once."""
+    environment = os.environ if environment is None else environment
+    given = {key: value for key, value in environment.items() if key.startswith(PREFIX)}
+    values: dict[str, object] = {
+        key[len(PREFIX) :].lower(): value for key, value in given.items() if _field(key) in Settings.model_fields
+    }
+    values.setdefault("revision", _cloud_revision(environment))
+    values.update(overrides)
+    problems, mends = _unknown(given)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        for one in error.errors():
+            problem, mend = _describe(one["loc"], one["msg"], one["type"])
+            problems.append(problem)
+            mends.append(mend)
+    if problems:
+        raise SettingsInvalid(" ".join(problems), " && ".join(mend for mend in mends if mend))
+    return settings
+
+
+def _masked(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None and "password" not in parts.query:
+        return url
+    user = f"{parts.username}:***@" if parts.username else ""
+    place = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=user + place, query="***" if "password" in parts.query else parts.query).geturl()
+
+
+def _field(variable: str) -> str:
+    return variable[len(PREFIX) :].lower()
+
+
+def _unknown(given: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    problems, mends = [], []
+    for key in sorted(given):
+        if _field(key) in Settings.model_fields or key in BESIDE:
+            continue
+        near = difflib.get_close_matches(_field(key), Settings.model_fields, n=1)
+        hint = f" (did you mean {PREFIX}{near[0].upper()}?)" if near else ""
+        problems.append(f"{key} is not a setting of Headcount{hint}.")
+        mends.append(f"unset {key}")
+    return problems, mends
+
+
+def _describe(place: tuple[int | str, ...], message: str, kind: str) -> tuple[str, str]:
+    if not place:
+        return f"{message.removeprefix('Value error, ')}.", ""
+    variable = PREFIX + str(place[0]).upper()
+    if kind == "missing":
+        examples = {"database_url": "postgresql://user:password@host/headcount", "project": "my-project"}
+        return f"{variable} is not set.", f"export {variable}={examples.get(str(place[0]), '...')}"
+    return f"{variable}: {message.removeprefix('Value error, ')}.", f"unset {variable}"
+
+
+def _cloud_revision(environment: Mapping[str, str]) -> str:
+    for name in ("CLOUD_RUN_REVISION", "CLOUD_RUN_WORKER_POOL_REVISION", "K_REVISION"):
+        if environment.get(name):
+            return environment[name]
+    return ""
