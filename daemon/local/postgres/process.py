@@ -4,24 +4,22 @@ Called by EmbeddedPostgres only. It knows nothing of databases or connections, a
 process that is not a `postgres` on this very folder.
 """
 
-import ctypes
 import fcntl
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from daemon.local import LocalServerError
+from daemon.local.child import end_with_owner
 from daemon.local.postgres.account import Account
 
 POLL_SECONDS = 0.01
 FAST_STOP_SECONDS = 15.0
-PR_SET_PDEATHSIG = 1
 
 
 class FolderLock:
@@ -70,27 +68,11 @@ def start_child(command: Sequence[str | Path], account: Account, log: IO[bytes])
         stdout=log,
         stderr=log,
         start_new_session=True,
-        preexec_fn=_end_with_parent(),  # after the switch of user, which would clear the setting
+        preexec_fn=end_with_owner(
+            signal.SIGINT
+        ),  # a fast stop; set after the switch of user, which would clear the setting
         **account.identity,
     )
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """On Linux: ask for SIGINT (a clean, fast stop) when the owner dies, however it dies.
-
-    The kernel sends it when the *thread* that forked ends, so only the main thread may ask.
-    """
-    if not sys.platform.startswith("linux") or threading.current_thread() is not threading.main_thread():
-        return None
-    libc = ctypes.CDLL(None)
-    parent = os.getpid()
-
-    def ask() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask
 
 
 def wait_for_end(ended: Callable[[], bool], seconds: float) -> bool:

@@ -26,6 +26,7 @@ from daemon.local.postgres.binaries import Binaries, find_binaries
 START_SECONDS = 60.0
 LONGEST_SOCKET_PATH = 100  # the kernel's limit is 107 bytes, 103 on macOS
 PORT = 5432
+INITDB_OPTIONS = ("-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 ORPHANS_STILL_THERE = "pre-existing shared memory block"
 
@@ -191,18 +192,8 @@ class EmbeddedPostgres:
         partial = self.folder / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
         with self.log.open("ab") as log:
-            command: list[str | Path] = [
-                binaries.folder / "initdb",
-                "-D",
-                partial,
-                "-U",
-                "postgres",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-            ]
-            child = process.start_child([*command, "--locale=C", "--no-sync"], self.account, log)
+            command: list[str | Path] = [binaries.folder / "initdb", "-D", partial, "-U", "postgres"]
+            child = process.start_child([*command, *INITDB_OPTIONS], self.account, log)
         if child.wait() != 0:
             raise LocalServerError(f"initdb failed:\n{self._log_tail()}")
         partial.rename(self.data)

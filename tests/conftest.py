@@ -1,0 +1,39 @@
+"""Loads the shared fixtures, and turns skips into failures where everything is required.
+
+Read by pytest for every test. It holds no fixture of its own: those are in tests/harness.
+"""
+
+from collections.abc import Generator
+from typing import TypeVar
+
+import pytest
+
+from tests.harness.needs import everything_is_required, is_excused
+
+R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
+
+pytest_plugins = ["tests.harness.servers"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under REQUIRE_ALL=1 a skipped test has failed, with the skip's reason."""
+    report = yield
+    return _judged(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole module that skips itself."""
+    report = yield
+    return _judged(report)
+
+
+def _judged(report: R) -> R:
+    expected_failure = hasattr(report, "wasxfail")
+    if everything_is_required() and report.skipped and not expected_failure:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not is_excused(reason):
+            report.outcome = "failed"
+            report.longrepr = f"REQUIRE_ALL=1, but this was skipped. {reason}"
+    return report

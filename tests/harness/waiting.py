@@ -1,0 +1,66 @@
+"""Waiting for something to become true, instead of sleeping and hoping.
+
+Used by tests of every kind. A condition is asked again and again until it answers something true;
+what it answered is returned, and the error of a wait that took too long says what it answered last.
+"""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+PAUSE = 0.01
+LONGEST_PAUSE = 0.1
+
+
+def eventually(condition: Callable[[], T], *, within: float = 10.0, what: str = "") -> T:
+    """The first true answer of `condition`. An AssertionError in it means "not yet".
+
+    Blocks the thread: in an async test use `await until(...)`.
+    """
+    pause, end = PAUSE, time.monotonic() + within
+    while True:
+        answer = _asked(condition)
+        if answer and not isinstance(answer, AssertionError):
+            return answer
+        if time.monotonic() >= end:
+            raise _too_late(condition, answer, within, what)
+        time.sleep(pause)
+        pause = min(pause * 1.3, LONGEST_PAUSE)
+
+
+async def until(condition: Callable[[], T | Awaitable[T]], *, within: float = 10.0, what: str = "") -> T:
+    """The same for the event loop; the condition may be a coroutine function."""
+    pause, end = PAUSE, time.monotonic() + within
+    while True:
+        answer: Any = _asked(condition)
+        if inspect.isawaitable(answer):
+            answer = await _awaited(answer)
+        if answer and not isinstance(answer, AssertionError):
+            return answer
+        if time.monotonic() >= end:
+            raise _too_late(condition, answer, within, what)
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.3, LONGEST_PAUSE)
+
+
+def _asked(condition: Callable[[], Any]) -> Any:
+    try:
+        return condition()
+    except AssertionError as not_yet:
+        return not_yet
+
+
+async def _awaited(answer: Awaitable[Any]) -> Any:
+    try:
+        return await answer
+    except AssertionError as not_yet:
+        return not_yet
+
+
+def _too_late(condition: Callable[[], Any], last: object, within: float, what: str) -> AssertionError:
+    name = what or getattr(condition, "__qualname__", repr(condition))
+    return AssertionError(f"not within {within:g} s: {name}; the last answer was {last!r}")
