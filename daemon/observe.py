@@ -58,6 +58,9 @@ class Observer:
     def store_back(self, lane: str, seconds: float) -> None:
         """The database answers again after `seconds`."""
 
+    def pool_waited(self, seconds: float) -> None:
+        """A connection of the pool was waited for."""
+
     def published(self, what: str, count: int) -> None:
         """The relay published messages (`job` or `event`)."""
 

@@ -1,0 +1,278 @@
+"""What each report of the worker does to the metrics: one Observer per topic, over the declarations in `families.py`.
+
+Put together by `metrics.py`. Called for every job from the event loop, and from other threads: a few microseconds per
+job in all, no waiting, no raising.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from uuid import UUID
+
+from prometheus_client import Histogram
+
+from daemon.job import Action, Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement, Status
+from daemon.observe import Observer
+from daemon.telemetry.families import (
+    OTHER,
+    CareFamilies,
+    Children,
+    JobFamilies,
+    MessageFamilies,
+    StoreFamilies,
+    WorkerFamilies,
+)
+from daemon.telemetry.traceparent import trace_id
+
+OUTCOMES: dict[Action, str] = {
+    Action.COMPLETE: Status.COMPLETED.value,
+    Action.FAIL: Status.ERRORED.value,
+    Action.RETRY: "Retried",
+    Action.INTERRUPT: "Interrupted",
+}
+STALE = "Stale"
+LANES = ("claim", "settle")
+RETURNS = ("drain", "hold", "database")
+PUBLISHED = ("job", "event")
+
+
+class JobSeries:
+    """The series of one job name, looked up once."""
+
+    __slots__ = ("duration", "failures", "outcomes", "queue_delay", "stale", "started", "stuck")
+
+    def __init__(self, families: JobFamilies, name: str) -> None:
+        self.started = families.started.labels(name)
+        self.queue_delay = families.queue_delay.labels(name)
+        self.duration = families.duration.labels(name)
+        self.outcomes = {action: families.finished.labels(name, word) for action, word in OUTCOMES.items()}
+        self.stale = families.finished.labels(name, STALE)
+        self.failures = {kind: families.failures.labels(name, kind.value) for kind in Kind}
+        self.stuck = families.stuck.labels(name)
+
+
+class JobRecorder(Observer):
+    """Counts attempts by job name; names without a handler here share one series."""
+
+    def __init__(self, families: JobFamilies, names: Iterable[str]) -> None:
+        self._series = {name: JobSeries(families, name) for name in names}
+        self._other = JobSeries(families, OTHER)
+        self._redelivered = {cause: families.redelivered.labels(cause.value) for cause in Cause}
+        self._refused = {why: families.refused.labels(why.value) for why in Refusal}
+        self._lost = families.lost
+
+    def started(self, claim: Claim, queued: float) -> None:
+        """Count an attempt, its wait, and why its message came again."""
+        series = self._series.get(claim.job_name, self._other)
+        series.started.inc()
+        if queued > 0:
+            _observe(series.queue_delay, queued, claim)
+        if claim.cause is not None:
+            self._redelivered[claim.cause].inc()
+
+    def refused(self, message: JobMessage, why: Refusal, cause: Cause | None) -> None:
+        """Count a message without work, and why it came."""
+        self._refused[why].inc()
+        if cause is not None:
+            self._redelivered[cause].inc()
+
+    def finished(self, claim: Claim, settlement: Settlement, seconds: float) -> None:
+        """Measure an attempt."""
+        _observe(self._series.get(claim.job_name, self._other).duration, seconds, claim)
+
+    def settled(self, claim: Claim, settlement: Settlement, answer: Settled) -> None:
+        """Count an outcome, now that it is stored."""
+        series = self._series.get(claim.job_name, self._other)
+        (series.stale if answer is Settled.STALE else series.outcomes[settlement.action]).inc()
+
+    def attempt_failed(self, claim: Claim, kind: Kind, message: str, final: bool) -> None:
+        """Count an error by its kind."""
+        self._series.get(claim.job_name, self._other).failures[kind].inc()
+
+    def stuck(self, claim: Claim, seconds: float) -> None:
+        """Count a handler that does not stop."""
+        self._series.get(claim.job_name, self._other).stuck.inc()
+
+    def claim_lost(self, job_id: UUID, attempt: int) -> None:
+        """Count an attempt that ran on without its claim."""
+        self._lost.inc()
+
+
+class MessageRecorder(Observer):
+    """Counts messages, in and out."""
+
+    def __init__(self, families: MessageFamilies) -> None:
+        self._received = tuple(families.received.labels(word) for word in ("unknown", "first", "again"))
+        self._undecided = families.undecided
+        self._rejected = Children(families.rejected)
+        self._returned = Children(families.returned, RETURNS)
+        self._published = Children(families.published, PUBLISHED)
+        self._unpublished = Children(families.unpublished, PUBLISHED)
+        self._dead = Children(families.dead, ("closed", "kept"))
+        self._stream_ends = Children(families.stream_ends)
+
+    def received(self, delivery_attempt: int | None) -> None:
+        """Count a message."""
+        self._received[0 if delivery_attempt is None else min(delivery_attempt, 2)].inc()
+
+    def rejected(self, reason: str, text: str) -> None:
+        """Count a message that breaks the contract."""
+        self._rejected[reason].inc()
+
+    def undecided(self, message: JobMessage) -> None:
+        """Count a message without an answer."""
+        self._undecided.inc()
+
+    def returned(self, count: int, why: str) -> None:
+        """Count messages that went back."""
+        self._returned[why].inc(count)
+
+    def published(self, what: str, count: int) -> None:
+        """Count messages out."""
+        self._published[what].inc(count)
+
+    def publish_failed(self, what: str, count: int, error: BaseException) -> None:
+        """Count messages that Pub/Sub did not take."""
+        self._unpublished[what].inc(count)
+
+    def dead_lettered(self, closed: int, kept: int) -> None:
+        """Count dead letters."""
+        self._dead["closed"].inc(closed)
+        self._dead["kept"].inc(kept)
+
+    def stream_ended(self, error: BaseException | None, pause: float) -> None:
+        """Count the end of a pull."""
+        self._stream_ends["none" if error is None else type(error).__name__].inc()
+
+
+class StoreRecorder(Observer):
+    """Measures the database from the worker's side."""
+
+    def __init__(self, families: StoreFamilies) -> None:
+        self._sizes = Children(families.size, LANES)
+        self._commits = Children(families.seconds, LANES)
+        self._splits = Children(families.splits, LANES)
+        self._refused = Children(families.refused, LANES)
+        self._retries = Children(families.retries, LANES)
+        self._away = Children(families.away, LANES)
+        self._away_seconds = Children(families.away_seconds, LANES)
+        self._pool_wait = families.pool_wait
+
+    def batch(self, lane: str, size: int, seconds: float) -> None:
+        """Measure a group commit."""
+        self._sizes[lane].observe(size)
+        self._commits[lane].observe(seconds)
+
+    def split(self, lane: str, size: int) -> None:
+        """Count a split."""
+        self._splits[lane].inc()
+
+    def refused_item(self, lane: str, error: BaseException) -> None:
+        """Count an item that can't be stored."""
+        self._refused[lane].inc()
+
+    def store_away(self, lane: str, error: BaseException, pause: float) -> None:
+        """Note that the database is away."""
+        self._retries[lane].inc()
+        self._away[lane].set(1)
+
+    def store_back(self, lane: str, seconds: float) -> None:
+        """Note that it is back, and how long it was away."""
+        self._away[lane].set(0)
+        self._away_seconds[lane].inc(seconds)
+
+    def pool_waited(self, seconds: float) -> None:
+        """Measure the wait for a connection."""
+        self._pool_wait.observe(seconds)
+
+
+class CareRecorder(Observer):
+    """Counts what the relay, the rescue and the sweeper find."""
+
+    def __init__(self, families: CareFamilies) -> None:
+        self._families = families
+        self._rescued = Children(families.rescued, ("freed", "errored"))
+        self._repairs = Children(families.repairs)
+        self._failures = Children(families.failures)
+
+    def backlog(self, due: int, oldest: float) -> None:
+        """Note what is due, and that the relay lives."""
+        self._families.backlog.set(due)
+        self._families.backlog_age.set(oldest)
+        self._families.relay_at.set(time.time())
+
+    def unfinished(self, orchestrations: int, oldest_job: float) -> None:
+        """Note what is in progress."""
+        self._families.in_progress.set(orchestrations)
+        self._families.oldest_job.set(oldest_job)
+
+    def rescued(self, worker_id: UUID, freed: int, errored: int) -> None:
+        """Count what a dead worker left."""
+        self._families.rescues.inc()
+        self._rescued["freed"].inc(freed)
+        self._rescued["errored"].inc(errored)
+
+    def repaired(self, cause: str, count: int) -> None:
+        """Count repairs."""
+        self._repairs[cause].inc(count)
+
+    def gave_back(self, jobs: Iterable[UUID]) -> None:
+        """Count jobs that were held but not run."""
+        self._families.gave_back.inc(sum(1 for _ in jobs))
+
+    def deadline_passed(self, orchestration_id: UUID, errored: int) -> None:
+        """Count a deadline and its victims."""
+        self._families.deadlines.inc()
+        self._families.expired.inc(errored)
+
+    def loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
+        """Count a failure of a background loop."""
+        self._failures[loop].inc()
+
+
+class WorkerRecorder(Observer):
+    """Measures the worker itself."""
+
+    def __init__(self, families: WorkerFamilies) -> None:
+        self._families = families
+
+    def worker_born(self, worker_id: UUID, revision: str) -> None:
+        """A registration is a heartbeat too."""
+        self._families.beat_at.set(time.time())
+
+    def worker_gone(self, worker_id: UUID) -> None:
+        """Count a death that others declared."""
+        self._families.declared_dead.inc()
+
+    def beat(self, seconds: float, late: float) -> None:
+        """Measure a heartbeat."""
+        self._families.beat_at.set(time.time())
+        self._families.beat_seconds.observe(seconds)
+        self._families.beat_lag.observe(late)
+
+    def beat_failed(self, error: BaseException) -> None:
+        """Count a heartbeat that was not written."""
+        self._families.beat_failures.inc()
+
+    def loop_lag(self, seconds: float) -> None:
+        """Measure the event loop."""
+        self._families.loop_lag.observe(seconds)
+
+    def draining(self, running: int, seconds: float) -> None:
+        """Note when the orderly stop began."""
+        self._families.draining_at.set(time.time())
+        self._families.drain_budget.set(seconds)
+
+    def drained(self, interrupted: int, seconds: float) -> None:
+        """Note how it ended."""
+        self._families.drain_seconds.set(seconds)
+        self._families.interrupted.inc(interrupted)
+
+
+def _observe(histogram: Histogram, value: float, claim: Claim) -> None:
+    trace = trace_id(claim.traceparent)
+    if trace is None:
+        histogram.observe(value)
+    else:
+        histogram.observe(value, {"trace_id": trace})
