@@ -17,7 +17,7 @@ from daemon.local.postgres import EmbeddedPostgres
 from daemon.local.pubsub_process import PubSubProcess
 from tests.harness.databases import TestDatabases
 
-MANY_CONNECTIONS = {"max_connections": 300, "shared_buffers": "64MB", "max_wal_size": "2GB"}
+MANY_CONNECTIONS: dict[str, str | int] = {"max_connections": 300, "shared_buffers": "64MB", "max_wal_size": "2GB"}
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ def eventually(condition: Callable[[], T], *, within: float = 10.0, what: str = 
     """
     pause, end = PAUSE, time.monotonic() + within
     while True:
-        answer = _asked(condition)
+        answer: T | AssertionError = _asked(condition)
         if answer and not isinstance(answer, AssertionError):
             return answer
         if time.monotonic() >= end:
@@ -36,9 +36,8 @@ async def until(condition: Callable[[], T | Awaitable[T]], *, within: float = 10
     """The same for the event loop; the condition may be a coroutine function."""
     pause, end = PAUSE, time.monotonic() + within
     while True:
-        answer: Any = _asked(condition)
-        if inspect.isawaitable(answer):
-            answer = await _awaited(answer)
+        asked: Any = _asked(condition)
+        answer: T | AssertionError = await _awaited(asked) if inspect.isawaitable(asked) else asked
         if answer and not isinstance(answer, AssertionError):
             return answer
         if time.monotonic() >= end:

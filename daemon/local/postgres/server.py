@@ -116,11 +116,10 @@ class EmbeddedPostgres:
         self._lock.take()
         try:
             process.stop_leftover(self.data)
-            fresh = self._make_data(self._runs_on)
+            self._make_data(self._runs_on)
             self._socket_folder = self._make_socket_folder()
             self._run(self._runs_on)
-            if fresh:
-                self.create_database("headcount")
+            self._make_first_database()
         except BaseException:
             self.stop()
             raise
@@ -168,6 +167,12 @@ class EmbeddedPostgres:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement)
 
+    def _make_first_database(self) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            there = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'headcount'").fetchone()
+        if not there:
+            self.create_database("headcount")
+
     # -- the steps of a start ------------------------------------------------------------------
 
     def _prepare_folder(self) -> None:
@@ -179,8 +184,8 @@ class EmbeddedPostgres:
             folder.chmod(0o755)
         self.account.own(self.folder)
 
-    def _make_data(self, binaries: Binaries) -> bool:
-        """Run initdb unless the folder has data; True if it had none. Refuses another major version's."""
+    def _make_data(self, binaries: Binaries) -> None:
+        """Run initdb unless the folder has data; refuses data of another major version."""
         if self.data.exists():
             found = (self.data / "PG_VERSION").read_text().strip()
             if found != str(binaries.major):
@@ -188,7 +193,7 @@ class EmbeddedPostgres:
                     f"{self.data} was made by PostgreSQL {found}, but the binaries are {binaries}. "
                     f"Set HEADCOUNT_PG_BIN to those of {found}, or remove {self.folder} to start empty."
                 )
-            return False
+            return
         partial = self.folder / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
         with self.log.open("ab") as log:
@@ -197,7 +202,6 @@ class EmbeddedPostgres:
         if child.wait() != 0:
             raise LocalServerError(f"initdb failed:\n{self._log_tail()}")
         partial.rename(self.data)
-        return True
 
     def _make_socket_folder(self) -> Path:
         """Beside the data, so that it can be found again; under /tmp when that path is too long."""
