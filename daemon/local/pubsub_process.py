@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -28,11 +29,13 @@ class PubSubProcess:
     """One embedded Pub/Sub that this process owns; its state is in memory and ends with it.
 
     port: where to listen on 127.0.0.1; 0 for a free one, kept over `crash()` and `start()`.
+    options: more of its command line, such as ("--hostile", "7").
     log: where its complaints go; by default a temporary file, shown when a start fails.
     """
 
-    def __init__(self, *, port: int = 0, log: Path | None = None) -> None:
+    def __init__(self, *, port: int = 0, log: Path | None = None, options: Sequence[str] = ()) -> None:
         self._port = port
+        self._options = options
         self._log = log
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -63,7 +66,7 @@ class PubSubProcess:
             return
         with self._log.open("a+b") if self._log else tempfile.TemporaryFile() as log:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "daemon.local.pubsub", "--port", str(self._port)],
+                [sys.executable, "-m", "daemon.local.pubsub", "--port", str(self._port), *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
