@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import partial
 from uuid import UUID
 
 from prometheus_client import Histogram
@@ -35,12 +36,13 @@ STALE = "Stale"
 LANES = ("claim", "settle")
 RETURNS = ("drain", "hold", "database")
 PUBLISHED = ("job", "event")
+BORN_KINDS = (Kind.RAISED, Kind.TIMED_OUT, Kind.WORKER_LOST)
 
 
 class JobSeries:
     """The series of one job name, looked up once."""
 
-    __slots__ = ("duration", "failures", "outcomes", "queue_delay", "stale", "started", "stuck")
+    __slots__ = ("_new_failure", "duration", "failures", "outcomes", "queue_delay", "stale", "started", "stuck")
 
     def __init__(self, families: JobFamilies, name: str) -> None:
         self.started = families.started.labels(name)
@@ -48,8 +50,16 @@ class JobSeries:
         self.duration = families.duration.labels(name)
         self.outcomes = {action: families.finished.labels(name, word) for action, word in OUTCOMES.items()}
         self.stale = families.finished.labels(name, STALE)
-        self.failures = {kind: families.failures.labels(name, kind.value) for kind in Kind}
+        self.failures = {kind: families.failures.labels(name, kind.value) for kind in BORN_KINDS}
+        self._new_failure = partial(families.failures.labels, name)
         self.stuck = families.stuck.labels(name)
+
+    def failed(self, kind: Kind) -> None:
+        """Count an error; a kind that most handlers never meet gets its series when it is met."""
+        child = self.failures.get(kind)
+        if child is None:
+            child = self.failures[kind] = self._new_failure(kind.value)
+        child.inc()
 
 
 class JobRecorder(Observer):
@@ -88,7 +98,7 @@ class JobRecorder(Observer):
 
     def attempt_failed(self, claim: Claim, kind: Kind, message: str, final: bool) -> None:
         """Count an error by its kind."""
-        self._series.get(claim.job_name, self._other).failures[kind].inc()
+        self._series.get(claim.job_name, self._other).failed(kind)
 
     def stuck(self, claim: Claim, seconds: float) -> None:
         """Count a handler that does not stop."""

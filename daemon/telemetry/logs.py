@@ -1,0 +1,275 @@
+"""Every log line of a worker, and where lines go.
+
+`configure` is called once by the command that runs; `Logs` is built by the service and hears the worker. One line per
+thing that matters: nothing per message or job at `info`, and floods are summed up. Handlers' `ctx.log` and libraries
+go the same way, through the steps in `shape.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Literal, TextIO
+from uuid import UUID
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+from daemon.errors import DecodeError
+from daemon.job import Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement
+from daemon.observe import Observer
+from daemon.telemetry.limiter import Limiter
+from daemon.telemetry.shape import CURRENT, OURS, add_claim, as_json, cloud_shape, mask, person_shape
+
+LATE_BEAT = 5.0
+LATE_LOOP = 1.0
+
+
+def configure(
+    form: Literal["json", "console"] = "json",
+    level: str = "info",
+    *,
+    project: str = "",
+    own: Sequence[str] = (),
+    stream: TextIO | None = None,
+) -> None:
+    """Send every line of this process to `stream` (standard error) in one form.
+
+    Headcount and the loggers named in `own` (the handlers' packages) speak from `level` on, libraries from warning on.
+    `project` is the Google Cloud project whose traces the lines link to.
+    """
+    stream = sys.stderr if stream is None else stream
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_formatter(form, project, colors=stream.isatty()))
+    logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+    for name in (OURS, *own):
+        logging.getLogger(name).setLevel(threshold)
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _formatter(form: Literal["json", "console"], project: str, *, colors: bool) -> logging.Formatter:
+    common: list[Processor] = [
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        add_claim,
+        structlog.processors.format_exc_info,
+        mask,
+    ]
+    if form == "json":
+        last: list[Processor] = [cloud_shape(project), as_json]
+    else:
+        last = [
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            person_shape,
+            structlog.dev.ConsoleRenderer(colors=colors),
+        ]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_log_level], processors=[*common, *last]
+    )
+
+
+class Logs(Observer):
+    """Writes a line for what an operator should know."""
+
+    def __init__(self, limiter: Limiter | None = None) -> None:
+        self._log: FilteringBoundLogger = structlog.get_logger(OURS)
+        self._limiter = limiter or Limiter()
+        self._debugs = logging.getLogger(OURS).isEnabledFor(logging.DEBUG)
+
+    # --- one job -------------------------------------------------------------------------------------------------
+
+    def started(self, claim: Claim, queued: float) -> None:
+        """Name the job on all lines of its handler's context."""
+        CURRENT.set(claim)
+
+    def finished(self, claim: Claim, settlement: Settlement, seconds: float) -> None:
+        """No longer name it."""
+        CURRENT.set(None)
+
+    def settled(self, claim: Claim, settlement: Settlement, answer: Settled) -> None:
+        """A late outcome is worth a line; a stored one is not, unless for debugging."""
+        if answer is Settled.STALE:
+            self._limited(
+                f"stale {claim.job_name}",
+                "warning",
+                "an outcome came too late and has no effect: the job belongs to another attempt",
+                **_labels(claim),
+                action=settlement.action.value,
+            )
+        elif self._debugs:
+            self._log.debug("an outcome is stored", **_labels(claim), action=settlement.action.value)
+
+    def attempt_failed(self, claim: Claim, kind: Kind, message: str, final: bool) -> None:
+        """A final failure is a warning; one that is retried is for information."""
+        level, text = ("warning", "the job is Errored") if final else ("info", "the attempt failed and is retried")
+        key = f"{level} {claim.job_name} {kind}"
+        self._limited(key, level, text, **_labels(claim), kind=kind.value, reason=message)
+
+    def stuck(self, claim: Claim, seconds: float) -> None:
+        """A handler ignores its end."""
+        text = "a handler goes on although it was cancelled"
+        self._limited(f"stuck {claim.job_name}", "warning", text, **_labels(claim), seconds=round(seconds, 1))
+
+    def claim_lost(self, job_id: UUID, attempt: int) -> None:
+        """Somebody else owns the job."""
+        text = "an attempt lost its claim; its handler is cancelled"
+        self._limited("claim lost", "warning", text, job_id=str(job_id), attempt=attempt)
+
+    # --- messages ------------------------------------------------------------------------------------------------
+
+    def decode_failed(self, error: DecodeError, message_id: str) -> None:
+        """Which message it was; that it is kept is said by `rejected`."""
+        self._log.debug("a message breaks the contract", reason=error.reason, problem=str(error), message_id=message_id)
+
+    def rejected(self, reason: str, text: str) -> None:
+        """A message was put aside."""
+        self._limited(f"rejected {reason}", "warning", "a message was rejected and kept", reason=reason, problem=text)
+
+    def refused(self, message: JobMessage, why: Refusal, cause: Cause | None) -> None:
+        """Nothing was left to do: normal."""
+        if self._debugs:
+            self._log.debug("a message had nothing left to do", job_id=str(message.job_id), reason=why.value)
+
+    def undecided(self, message: JobMessage) -> None:
+        """The database gave no answer about a job."""
+        text = "a claim got no answer; the message goes back"
+        self._limited("undecided", "warning", text, job_id=str(message.job_id), job_name=message.job_name)
+
+    def returned(self, count: int, why: str) -> None:
+        """Messages went back unstarted."""
+        self._limited(f"returned {why}", "info", "messages went back to Pub/Sub", count=count, reason=why)
+
+    def publish_failed(self, what: str, count: int, error: BaseException) -> None:
+        """Pub/Sub did not take a batch."""
+        text = "Pub/Sub did not take a batch; it is published again"
+        self._limited(f"publish {what}", "warning", text, what=what, count=count, problem=_sentence(error))
+
+    def stream_ended(self, error: BaseException | None, pause: float) -> None:
+        """A pull ended: every half hour or so it is normal."""
+        problem = None if error is None else _sentence(error)
+        text = "a streaming pull ended and is opened again"
+        self._limited("stream", "info", text, problem=problem, pause=round(pause, 2))
+
+    def dead_lettered(self, closed: int, kept: int) -> None:
+        """Dead letters were consumed."""
+        if closed or kept:
+            self._log.warning("dead letters were consumed", closed=closed, kept=kept)
+
+    # --- the database --------------------------------------------------------------------------------------------
+
+    def refused_item(self, lane: str, error: BaseException) -> None:
+        """An item can't be stored."""
+        text = "an item can't be stored by any means"
+        self._limited(f"item {lane}", "error", text, lane=lane, problem=_sentence(error))
+
+    def split(self, lane: str, size: int) -> None:
+        """A batch was split."""
+        self._log.debug("a batch held a bad item and was split", lane=lane, size=size)
+
+    def store_away(self, lane: str, error: BaseException, pause: float) -> None:
+        """The database does not answer."""
+        text = "the database does not answer; nothing is lost, it is tried again"
+        self._limited(f"away {lane}", "warning", text, lane=lane, problem=_sentence(error), pause=round(pause, 2))
+
+    def store_back(self, lane: str, seconds: float) -> None:
+        """The database answers again."""
+        self._limited(f"back {lane}", "info", "the database answers again", lane=lane, seconds=round(seconds, 1))
+
+    # --- relay, rescue, sweeper ----------------------------------------------------------------------------------
+
+    def rescued(self, worker_id: UUID, freed: int, errored: int) -> None:
+        """A dead worker's jobs were taken back."""
+        text = "the jobs of a dead worker were taken back"
+        self._log.warning(text, dead_worker=str(worker_id), freed=freed, errored=errored)
+
+    def repaired(self, cause: str, count: int) -> None:
+        """The sweeper found a bug of ours."""
+        self._log.error("the sweeper mended rows: this is a bug, please report it", cause=cause, count=count)
+
+    def gave_back(self, jobs: Iterable[UUID]) -> None:
+        """Held but not run: a bug of ours, or a lost answer of the database."""
+        listed = [str(job) for job in jobs]
+        text = "jobs were held here but not run; they were freed"
+        self._log.error(text, count=len(listed), jobs=listed[:10])
+
+    def deadline_passed(self, orchestration_id: UUID, errored: int) -> None:
+        """An orchestration ran out of time."""
+        text = "an orchestration's deadline passed"
+        self._limited("deadline", "warning", text, orchestration_id=str(orchestration_id), errored=errored)
+
+    def loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
+        """A background loop failed."""
+        text = "a background loop failed and goes on after a pause"
+        self._limited(f"loop {loop}", "error", text, loop=loop, pause=round(pause, 2), exc_info=error)
+
+    # --- the worker ----------------------------------------------------------------------------------------------
+
+    def worker_born(self, worker_id: UUID, revision: str) -> None:
+        """The worker begins."""
+        self._log.info("the worker is registered and pulls", worker_id=str(worker_id), revision=revision)
+
+    def worker_gone(self, worker_id: UUID) -> None:
+        """Others think it dead."""
+        text = "this worker was declared dead; it cancels its handlers and starts over under a new id"
+        self._log.error(text, worker_id=str(worker_id))
+
+    def beat(self, seconds: float, late: float) -> None:
+        """A late heartbeat is worth a line; each one is the moment to sum up what was left out."""
+        if late >= LATE_BEAT:
+            self._limited(
+                "late beat", "warning", "a heartbeat was late", late=round(late, 1), seconds=round(seconds, 1)
+            )
+        self._sum_up()
+
+    def beat_failed(self, error: BaseException) -> None:
+        """A heartbeat was not written."""
+        self._limited("beat", "warning", "a heartbeat could not be written", problem=_sentence(error))
+
+    def loop_lag(self, seconds: float) -> None:
+        """The event loop was blocked."""
+        if seconds >= LATE_LOOP:
+            text = "the event loop was blocked: a handler hogs it, give it executor='thread'"
+            self._limited("loop lag", "warning", text, seconds=round(seconds, 1))
+
+    def draining(self, running: int, seconds: float) -> None:
+        """The end begins."""
+        self._log.info("the worker drains", running=running, budget=seconds)
+
+    def drained(self, interrupted: int, seconds: float) -> None:
+        """The end."""
+        self._sum_up(everything=True)
+        self._log.info("the worker has drained", interrupted=interrupted, seconds=round(seconds, 2))
+
+    def _limited(self, key: str, level: str, text: str, **values: object) -> None:
+        if self._limiter.allows(key):
+            self._log.log(logging.getLevelNamesMapping()[level.upper()], text, **values)
+
+    def _sum_up(self, *, everything: bool = False) -> None:
+        for like, count in self._limiter.left_out(everything=everything).items():
+            self._log.info("more lines like this were left out", like=like, count=count)
+
+
+def _labels(claim: Claim) -> dict[str, object]:
+    return {
+        "orchestration_id": str(claim.orchestration_id),
+        "job_id": str(claim.job_id),
+        "job_name": claim.job_name,
+        "attempt": claim.attempt,
+        "traceparent": claim.traceparent,
+    }
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
