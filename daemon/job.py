@@ -100,6 +100,7 @@ class Claim:
 
     job_id: UUID
     orchestration_id: UUID
+    worker_id: UUID
     index: int
     count: int
     job_name: str
@@ -194,17 +195,32 @@ class Action(StrEnum):
 class Settlement:
     """What we do about an attempt: stored in one transaction, then the delivery is acked.
 
-    `delay` (seconds) is set for RETRY; `counts` says that the attempt spends one of the handler's max_attempts.
+    It holds for the job only as long as `attempt` and `worker_id` are still the row's (None: nobody holds it).
+    `delay` (seconds) is set for RETRY; `counts` says that the attempt spends one of the handler's max_attempts,
+    `loses` that a worker was lost with it; `cause` is why the job's message comes again.
     """
 
     job_id: UUID
-    orchestration_id: UUID
+    worker_id: UUID | None
     attempt: int
     action: Action
     result: str | None = None
     error: JobError | None = None
     delay: float = 0.0
     counts: bool = False
+    loses: bool = False
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An unfinished job as its row shows it, and whether its holder (if any) was draining."""
+
+    job_id: UUID
+    worker_id: UUID | None
+    attempt: int
+    losses: int = 0
+    draining: bool = False
 
 
 class Settled(StrEnum):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from uuid import UUID, uuid5
 
 from daemon.errors import DecodeError
@@ -26,6 +27,7 @@ RESERVED_TAGS = frozenset(
 )
 RESERVED_TAG_PREFIXES = ("ce-", "goog")
 
+_PLACE = ("job_name", "job_id", "orchestration_id", "index", "count")
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
@@ -57,6 +59,24 @@ def decode(data: bytes, attributes: Mapping[str, str], message_id: str) -> JobMe
         traceparent=_traceparent(attributes),
         message_id=message_id,
     )
+
+
+def instance_of(data: bytes, attributes: Mapping[str, str]) -> JobMessage | None:
+    """The instance that a rejected message speaks of, if it names one: what must be closed for its orchestration.
+
+    None for a message without ids of its own, and for one whose ids, index or name do not decode.
+    """
+    if "orchestration_id" not in attributes and "job_id" not in attributes:
+        return None
+    told = {key: value for key, value in attributes.items() if key in _PLACE}
+    try:
+        message = decode(b"{}", told, "")
+    except DecodeError:
+        return None
+    try:
+        return replace(message, params=_params(data) or "{}")
+    except DecodeError:
+        return message
 
 
 def encode(message: JobMessage) -> tuple[bytes, dict[str, str]]:

@@ -12,8 +12,10 @@ from typing import assert_never
 
 from daemon.job import (
     Action,
+    Cause,
     Claim,
     Failed,
+    Held,
     Interrupted,
     JobError,
     Kind,
@@ -35,11 +37,11 @@ class Policy:
     backoff: Backoff = field(default_factory=Backoff)
 
 
-def admit(claim: Claim, known: bool, names: tuple[str, ...]) -> Result | None:
+def admit(claim: Claim) -> Result | None:
     """None when the claim may run; otherwise the result that it has without running."""
     if claim.deadline_in is not None and claim.deadline_in <= 0:
         return Failed(JobError(Kind.DEADLINE_EXCEEDED, "the orchestration's deadline has passed"), final=True)
-    return None if known else Unknown(names)
+    return None
 
 
 def settle(
@@ -51,7 +53,7 @@ def settle(
             return _settlement(claim, Action.COMPLETE, result=result.result)
         case Interrupted():
             error = JobError(Kind.INTERRUPTED, f"the worker stopped it: {result.reason}")
-            return _settlement(claim, Action.INTERRUPT, error=error)
+            return _settlement(claim, Action.INTERRUPT, error=error, cause=Cause.INTERRUPTED)
         case Unknown():
             return _unknown(claim, result, unknown_job_patience, rng)
         case Failed():
@@ -65,7 +67,7 @@ def _failed(claim: Claim, result: Failed, policy: Policy, rng: Callable[[], floa
     if result.final or failures >= policy.max_attempts:
         return _settlement(claim, Action.FAIL, error=result.error, counts=True)
     delay = retry_delay(policy.backoff, failures, rng) if result.retry_in is None else max(0.0, result.retry_in)
-    return _settlement(claim, Action.RETRY, error=result.error, counts=True, delay=delay)
+    return _settlement(claim, Action.RETRY, error=result.error, counts=True, delay=delay, cause=Cause.RETRY)
 
 
 def _unknown(claim: Claim, result: Unknown, patience: float, rng: Callable[[], float]) -> Settlement:
@@ -74,7 +76,35 @@ def _unknown(claim: Claim, result: Unknown, patience: float, rng: Callable[[], f
     if claim.age >= patience:
         return _settlement(claim, Action.FAIL, error=error, counts=True)
     delay = retry_delay(UNKNOWN_JOB_BACKOFF, claim.attempt, rng)
-    return _settlement(claim, Action.RETRY, error=error, delay=delay)
+    return _settlement(claim, Action.RETRY, error=error, delay=delay, cause=Cause.RETRY)
+
+
+def lose(held: Held, max_losses: int) -> Settlement:
+    """What is stored about a job whose worker died while it held it. A draining worker's death is an interruption."""
+    if held.draining:
+        error = JobError(Kind.INTERRUPTED, f"worker {held.worker_id} ended while it drained")
+        return _taken(held, Action.INTERRUPT, error, cause=Cause.INTERRUPTED)
+    error = JobError(Kind.WORKER_LOST, f"worker {held.worker_id} stopped its heartbeat during attempt {held.attempt}")
+    if held.losses + 1 >= max_losses:
+        return _taken(held, Action.FAIL, error, loses=True)
+    return _taken(held, Action.RETRY, error, loses=True, cause=Cause.WORKER_LOST)
+
+
+def give_back(held: Held) -> Settlement:
+    """What is stored about a job that a living worker holds but does not run (a claim whose answer was lost)."""
+    error = JobError(Kind.INTERRUPTED, "the worker held the job without running it and gave it back")
+    return _taken(held, Action.INTERRUPT, error, cause=Cause.INTERRUPTED)
+
+
+def close(held: Held, error: JobError) -> Settlement:
+    """What is stored about an unfinished job, held or not, that is ended from outside (cancel, deadline...)."""
+    return _taken(held, Action.FAIL, error)
+
+
+def _taken(
+    held: Held, action: Action, error: JobError, *, loses: bool = False, cause: Cause | None = None
+) -> Settlement:
+    return Settlement(held.job_id, held.worker_id, held.attempt, action, error=error, loses=loses, cause=cause)
 
 
 def _settlement(
@@ -85,5 +115,16 @@ def _settlement(
     error: JobError | None = None,
     delay: float = 0.0,
     counts: bool = False,
+    cause: Cause | None = None,
 ) -> Settlement:
-    return Settlement(claim.job_id, claim.orchestration_id, claim.attempt, action, result, error, delay, counts)
+    return Settlement(
+        claim.job_id,
+        claim.worker_id,
+        claim.attempt,
+        action,
+        result=result,
+        error=error,
+        delay=delay,
+        counts=counts,
+        cause=cause,
+    )

@@ -1,0 +1,138 @@
+"""Takes deliveries from the source and runs a bounded number of them at the same time.
+
+Built by the service; `receive` is called by the source on the event loop. A delivery that finds no free slot waits here
+with its lease kept alive, for `hold_seconds` at most; then it goes back for another worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from daemon.delivery import Delivery
+from daemon.engine.running import Running
+from daemon.job import StopReason
+from daemon.observe import Observer
+
+
+class Process(Protocol):
+    """What a delivery goes through."""
+
+    async def process(self, delivery: Delivery) -> None:
+        """Take one delivery to its end, reply included."""
+        ...
+
+
+class Consumer:
+    """The slots of one worker, and the deliveries that wait for one."""
+
+    def __init__(
+        self,
+        pipeline: Process,
+        running: Running,
+        slots: int,
+        hold_seconds: float,
+        observer: Observer,
+        *,
+        overfull: Callable[[], None] | None = None,
+    ) -> None:
+        self._pipeline = pipeline
+        self._running = running
+        self._slots = slots
+        self._hold_seconds = hold_seconds
+        self._observer = observer
+        self._overfull = overfull
+        self._held: deque[tuple[float, Delivery]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def busy(self) -> int:
+        """How many slots are taken."""
+        return len(self._tasks)
+
+    @property
+    def held(self) -> int:
+        """How many deliveries wait for a slot."""
+        return len(self._held)
+
+    def receive(self, delivery: Delivery) -> None:
+        """Start a delivery, or let it wait for a slot. Never blocks."""
+        self._observer.received(delivery.delivery_attempt)
+        if self._stopping:
+            self._return([delivery], "drain")
+        elif len(self._tasks) < self._slots:
+            self._start(delivery)
+        else:
+            self._held.append((time.monotonic(), delivery))
+
+    def return_overdue(self) -> None:
+        """Give back what has waited for a slot too long, so that a worker with free slots gets it."""
+        limit = time.monotonic() - self._hold_seconds
+        overdue = []
+        while self._held and self._held[0][0] <= limit:
+            overdue.append(self._held.popleft()[1])
+        if overdue:
+            self._return(overdue, "hold")
+            if self._overfull is not None:
+                self._overfull()
+
+    def stop(self) -> None:
+        """Start nothing any more, and give back what never started."""
+        self._stopping = True
+        waiting = [delivery for _, delivery in self._held]
+        self._held.clear()
+        self._return(waiting, "drain")
+
+    async def drain(self, seconds: float, last_seconds: float) -> int:
+        """Let handlers end for `seconds`, then cancel the rest and wait `last_seconds` more. How many were cancelled."""
+        self.stop()
+        self._running.ask_to_stop(StopReason.DRAINING)
+        if await self._emptied(seconds):
+            return 0
+        left = len(self._tasks)
+        self._running.cancel_all(StopReason.DRAINING)
+        await self._emptied(last_seconds)
+        return left
+
+    async def _emptied(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _start(self, delivery: Delivery) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(delivery))
+        self._tasks.add(task)
+        self._idle.clear()
+        task.add_done_callback(self._ended)
+
+    async def _run(self, delivery: Delivery) -> None:
+        try:
+            await self._pipeline.process(delivery)
+        except BaseException as error:
+            # Whatever was claimed is still held in the database and is given back by the next heartbeat's comparison.
+            delivery.nack()
+            if not isinstance(error, Exception):
+                raise
+            self._observer.loop_failed("pipeline", error, 0.0)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        while self._held and len(self._tasks) < self._slots and not self._stopping:
+            self._start(self._held.popleft()[1])
+        if not self._tasks:
+            self._idle.set()
+
+    def _return(self, deliveries: list[Delivery], why: str) -> None:
+        for delivery in deliveries:
+            delivery.nack()
+        if deliveries:
+            self._observer.returned(len(deliveries), why)

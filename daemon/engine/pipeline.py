@@ -1,0 +1,155 @@
+"""The straight line: decode, claim, admit, run, settle, ack. The one place where a delivery's way is decided.
+
+Called by the consumer for every delivery. Every way out stores first and acks after; what can't be stored is nacked.
+It must not log, count, compute a backoff or speak SQL.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from daemon.delivery import Delivery
+from daemon.engine.running import Place, Running
+from daemon.errors import DecodeError
+from daemon.job import (
+    Action,
+    Claim,
+    ClaimAnswer,
+    Conflict,
+    JobError,
+    JobMessage,
+    Kind,
+    Refused,
+    Result,
+    Settled,
+    Settlement,
+    Undecided,
+    Unknown,
+)
+from daemon.observe import Observer
+from daemon.registry import Handler, Registry
+from daemon.rules.canonical import brief
+from daemon.rules.envelope import decode, instance_of
+from daemon.rules.lifecycle import Policy, admit, settle
+
+CLAIM_TRIES = 5
+NO_POLICY = Policy()
+
+
+class Store(Protocol):
+    """Where claims, outcomes and rejections are committed, each before the call returns."""
+
+    async def claim(self, message: JobMessage) -> ClaimAnswer:
+        """The right to run a job, or why not."""
+        ...
+
+    async def settle(self, claim: Claim, settlement: Settlement) -> Settled:
+        """Store the end of an attempt."""
+        ...
+
+    async def reject(self, delivery: Delivery, reason: str, text: str, instance: JobMessage | None) -> None:
+        """Keep a message that can't become a job."""
+        ...
+
+
+class Runner(Protocol):
+    """What runs a handler."""
+
+    async def run(self, claim: Claim, handler: Handler, place: Place) -> Result:
+        """What the handler did; never raises."""
+        ...
+
+
+class Pipeline:
+    """Takes deliveries to their end, any number at the same time."""
+
+    def __init__(
+        self,
+        store: Store,
+        runner: Runner,
+        registry: Registry,
+        running: Running,
+        observer: Observer,
+        unknown_job_patience: float,
+        rng: Callable[[], float],
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._registry = registry
+        self._running = running
+        self._observer = observer
+        self._patience = unknown_job_patience
+        self._rng = rng
+        self._wall_clock = wall_clock
+
+    async def process(self, delivery: Delivery) -> None:
+        """Take one delivery to its end: what became of it is committed before it is acked."""
+        try:
+            message = decode(delivery.data, delivery.attributes, delivery.message_id)
+        except DecodeError as error:
+            await self._reject(delivery, error.reason, str(error))
+            delivery.ack()
+            return
+        with self._running.place(message.job_id) as place:
+            match await self._claim(message):
+                case Claim() as claim:
+                    place.claimed(claim)
+                    result = await self._attempt(claim, place, delivery)
+                    await self._settle(claim, place, result)
+                case Refused() as refused:
+                    self._observer.refused(message, refused.why, refused.cause)
+                case Conflict() as conflict:
+                    await self._reject(delivery, conflict.reason, conflict.text)
+                case Undecided():
+                    self._observer.undecided(message)
+                    delivery.nack()
+                    return
+            delivery.ack()
+
+    async def _claim(self, message: JobMessage) -> ClaimAnswer:
+        try:
+            for _ in range(CLAIM_TRIES):
+                answer = await self._store.claim(message)
+                if not isinstance(answer, Undecided):
+                    return answer
+        except Exception as error:  # only this message's own guilt gets here: the store waits for everything else
+            return Conflict("NotStorable", brief(error))
+        return Undecided()
+
+    async def _attempt(self, claim: Claim, place: Place, delivery: Delivery) -> Result:
+        handler = self._registry.find(claim.job_name)
+        refusal = admit(claim)
+        if refusal is not None:
+            return refusal
+        if handler is None:
+            return Unknown(self._registry.names)
+        queued = self._wall_clock() - delivery.publish_time if delivery.publish_time else 0.0
+        self._observer.started(claim, max(queued, 0.0))
+        return await self._runner.run(claim, handler, place)
+
+    async def _settle(self, claim: Claim, place: Place, result: Result) -> None:
+        handler = self._registry.find(claim.job_name)
+        policy = handler.policy if handler is not None else NO_POLICY
+        settlement = settle(claim, result, policy, self._patience, self._rng)
+        place.settling = True
+        self._observer.finished(claim, settlement, time.monotonic() - place.claimed_at)
+        try:
+            answer = await self._store.settle(claim, settlement)
+        except Exception as error:  # a data error of this settlement alone: its result can't be stored
+            settlement = _unstorable(settlement, error)
+            answer = await self._store.settle(claim, settlement)
+        self._observer.settled(claim, settlement, answer)
+
+    async def _reject(self, delivery: Delivery, reason: str, text: str) -> None:
+        self._observer.rejected(reason, text)
+        instance = instance_of(delivery.data, delivery.attributes)
+        await self._store.reject(delivery, reason, text, instance)
+
+
+def _unstorable(settlement: Settlement, error: Exception) -> Settlement:
+    failure = JobError(Kind.RESULT_NOT_STORABLE, f"Postgres refused the result: {type(error).__name__}")
+    return replace(settlement, action=Action.FAIL, result=None, error=failure, counts=True, delay=0.0, cause=None)

@@ -1,0 +1,159 @@
+"""Running one attempt: validate the params, call the handler under its timeout, and say what it did.
+
+Called by the pipeline. Total: whatever a handler does (raise SystemExit, swallow its cancellation, return a coroutine)
+becomes a Result. It must not decide what the result means for the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import traceback
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+
+import anyio
+import anyio.to_thread
+from pydantic import ValidationError
+
+from daemon.context import JobContext, Recorder
+from daemon.engine.running import Place
+from daemon.errors import ClaimLost, GiveUp, ResultNotStorable, RetryLater, Stopped
+from daemon.job import Claim, Failed, Interrupted, JobError, Kind, Result, Returned, StopReason
+from daemon.observe import Observer
+from daemon.registry import Handler
+from daemon.rules.canonical import brief, encode_json
+
+THREAD_GRACE = 5.0
+
+
+class HandlerRunner:
+    """Runs handlers on this event loop, or in threads of its own for plain functions."""
+
+    def __init__(self, recorder: Recorder, observer: Observer, result_limit: int, threads: int) -> None:
+        self._recorder = recorder
+        self._observer = observer
+        self._result_limit = result_limit
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        # Twice the slots: a thread that outlived its attempt must not keep the next job waiting.
+        self._threads = anyio.CapacityLimiter(threads * 2)
+        self._limits: dict[str, anyio.Semaphore] = {}
+
+    async def run(self, claim: Claim, handler: Handler, place: Place) -> Result:
+        """What the handler did with this attempt."""
+        try:
+            params = handler.params.validate_json(claim.params)
+        except ValidationError as error:
+            return Failed(JobError(Kind.INVALID_PARAMS, brief(error)), final=True)
+        except Exception as error:
+            return Failed(JobError(Kind.INVALID_PARAMS, f"validating the params raised: {brief(error)}"), final=True)
+        context = JobContext(claim, self._recorder, place.signal, self._loop, self._loop_thread)
+        if handler.concurrency is None:
+            return await self._within_time(handler, params, context, place)
+        limit = self._limits.setdefault(handler.name, anyio.Semaphore(handler.concurrency))
+        with anyio.CancelScope() as waiting:
+            place.scope = waiting
+            async with limit:
+                return await self._within_time(handler, params, context, place)
+        return Interrupted(place.signal.reason or StopReason.DRAINING)
+
+    async def _within_time(self, handler: Handler, params: object, context: JobContext, place: Place) -> Result:
+        timer = None
+        with anyio.CancelScope() as scope:
+            place.scope = scope
+            if place.signal.reason is not None:
+                scope.cancel()
+            if handler.timeout is not None:
+                timer = self._loop.call_later(handler.timeout, self._time_is_up, handler, place)
+            try:
+                return await self._call(handler, params, context, place)
+            finally:
+                if timer is not None:
+                    timer.cancel()
+        return _stopped(handler, place)
+
+    def _time_is_up(self, handler: Handler, place: Place) -> None:
+        place.signal.set(StopReason.TIMED_OUT)
+        if place.scope is None:
+            return
+        if handler.executor == "thread":
+            place.scope.deadline = anyio.current_time() + THREAD_GRACE
+        else:
+            place.scope.cancel()
+
+    async def _call(self, handler: Handler, params: object, context: JobContext, place: Place) -> Result:
+        arguments = (params, context) if handler.wants_context else (params,)
+        try:
+            if handler.executor == "async":
+                value = await _awaitable(handler.function, arguments)
+            else:
+                value = await anyio.to_thread.run_sync(
+                    handler.function, *arguments, abandon_on_cancel=True, limiter=self._threads
+                )
+        except BaseException as error:
+            if _is_ours(error, place):
+                raise
+            return _failure(error, handler, place)
+        return self._returned(value)
+
+    def _returned(self, value: object) -> Result:
+        if inspect.iscoroutine(value):
+            value.close()
+            error = JobError(Kind.RESULT_NOT_STORABLE, "the handler returned a coroutine: an `await` is missing in it")
+            return Failed(error, final=True)
+        try:
+            return Returned("null" if value is None else encode_json(value, self._result_limit))
+        except ResultNotStorable as error:
+            return Failed(JobError(Kind.RESULT_NOT_STORABLE, str(error)), final=True)
+
+
+def _awaitable(function: Callable[..., object], arguments: tuple[object, ...]) -> Awaitable[object]:
+    called = function(*arguments)
+    assert isinstance(called, Awaitable), "discovery lets only `async def` be run on the event loop"
+    return called
+
+
+def _is_ours(error: BaseException, place: Place) -> bool:
+    """Whether a cancellation is one that we asked for: ours must go through the scope, a handler's own is a failure."""
+    if not isinstance(error, asyncio.CancelledError):
+        return isinstance(error, GeneratorExit)
+    task = asyncio.current_task()
+    asked = place.scope is not None and place.scope.cancel_called
+    return asked or (task is not None and task.cancelling() > 0)
+
+
+def _stopped(handler: Handler, place: Place) -> Result:
+    reason = place.signal.reason
+    if reason is StopReason.TIMED_OUT:
+        return Failed(JobError(Kind.TIMED_OUT, f"the attempt took longer than its timeout of {handler.timeout:g} s"))
+    return Interrupted(reason or StopReason.DRAINING)
+
+
+def _failure(error: BaseException, handler: Handler, place: Place) -> Result:
+    reason = place.signal.reason
+    if isinstance(error, Stopped) and reason is not None:
+        return _stopped(handler, place)
+    if isinstance(error, ClaimLost):
+        return Interrupted(StopReason.CLAIM_LOST)
+    if isinstance(error, GiveUp):
+        return Failed(JobError(Kind.GAVE_UP, brief(error), _trace(error)), final=True)
+    if isinstance(error, RetryLater):
+        return Failed(JobError(Kind.RETRY_LATER, brief(error), _trace(error)), retry_in=error.after)
+    return Failed(JobError(Kind.RAISED, f"{type(error).__name__}: {brief(error)}", _trace(error)))
+
+
+def _trace(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(type(error), error, _without_ours(error.__traceback__)))
+    except Exception as second:
+        return f"(the traceback can't be had: {type(second).__name__})"
+
+
+def _without_ours(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the handler's own first frame on."""
+    own = trace
+    while own is not None and own.tb_frame.f_globals.get("__name__", "").startswith(("daemon.engine", "anyio")):
+        own = own.tb_next
+    return own or trace

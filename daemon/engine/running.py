@@ -1,0 +1,118 @@
+"""What this worker is doing right now: one place per delivery, from before its claim until after its settlement.
+
+Filled by the pipeline on the event loop, read by the lifeline from its own thread, which compares it with what the
+database says this worker holds. Places are kept in a dict that is copied in one step, so no lock is needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import anyio
+
+from daemon.context import StopSignal
+from daemon.job import Claim, StopReason
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """One delivery's way through the worker. `claim` is None while the claim is in flight."""
+
+    job_id: UUID
+    claim: Claim | None = None
+    claimed_at: float = 0.0
+    settling: bool = False
+    signal: StopSignal = field(default_factory=StopSignal)
+    scope: anyio.CancelScope | None = None
+
+    def claimed(self, claim: Claim) -> None:
+        """The claim was given."""
+        self.claim = claim
+        self.claimed_at = time.monotonic()
+
+    def cancel(self, reason: StopReason) -> None:
+        """Stop the handler now. On the event loop only."""
+        self.signal.set(reason)
+        if self.scope is not None:
+            self.scope.cancel()
+
+
+class Running:
+    """All places of this worker."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, Place] = {}
+        self._numbers = itertools.count()
+
+    @contextmanager
+    def place(self, job_id: UUID) -> Iterator[Place]:
+        """A place for one delivery, taken before the claim is asked for."""
+        number = next(self._numbers)
+        place = self._places[number] = Place(job_id)
+        try:
+            yield place
+        finally:
+            del self._places[number]
+
+    def places(self) -> list[Place]:
+        """A copy of all places. Any thread."""
+        return list(self._places.values())
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts run."""
+        return sum(place.claim is not None for place in self.places())
+
+    def ask_to_stop(self, reason: StopReason) -> None:
+        """Tell every handler; none is forced."""
+        for place in self.places():
+            place.signal.set(reason)
+
+    def cancel_all(self, reason: StopReason) -> None:
+        """Force every handler that is not being settled. On the event loop only."""
+        for place in self.places():
+            if place.claim is not None and not place.settling:
+                place.cancel(reason)
+
+    def cancel(self, job_id: UUID, attempt: int, reason: StopReason) -> None:
+        """Force the handler of one attempt. On the event loop only."""
+        for place in self.places():
+            if place.claim is not None and place.job_id == job_id and place.claim.attempt == attempt:
+                place.cancel(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What the database and this worker disagree about: (job, attempt) pairs."""
+
+    held_not_run: tuple[tuple[UUID, int], ...]
+    run_not_held: tuple[tuple[UUID, int], ...]
+
+
+def compare(before: list[Place], held: frozenset[tuple[UUID, int]], after: list[Place]) -> Difference:
+    """Compare the holdings read between the two copies. Only what both copies agree on counts as a difference."""
+    known_before, known_after = _known(before), _known(after)
+    strays = tuple(sorted(pair for pair in held if not (_knows(known_before, pair) or _knows(known_after, pair))))
+    still = {id(place) for place in after}
+    lost = tuple(
+        (place.job_id, place.claim.attempt)
+        for place in before
+        if place.claim is not None
+        and not place.settling
+        and id(place) in still
+        and (place.job_id, place.claim.attempt) not in held
+    )
+    return Difference(strays, lost)
+
+
+def _known(places: list[Place]) -> set[tuple[UUID, int | None]]:
+    return {(place.job_id, None if place.claim is None else place.claim.attempt) for place in places}
+
+
+def _knows(known: set[tuple[UUID, int | None]], pair: tuple[UUID, int]) -> bool:
+    return pair in known or (pair[0], None) in known

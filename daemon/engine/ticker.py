@@ -1,0 +1,58 @@
+"""The one loop that everything periodic uses: relay, rescue, sweep, flush of progress.
+
+A step that fails is reported and tried again with a growing pause; it never ends the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from daemon.observe import Observer
+
+LONGEST_PAUSE = 5.0
+
+
+class Ticker:
+    """Runs `step` every `interval` seconds, and at once when woken. A step that returns True is run again at once."""
+
+    def __init__(
+        self, name: str, interval: float, step: Callable[[], Awaitable[bool | None]], observer: Observer
+    ) -> None:
+        self._name = name
+        self._interval = interval
+        self._step = step
+        self._observer = observer
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Run the step soon. On the event loop only."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Tick for ever; ends by cancellation."""
+        failures = 0
+        while True:
+            try:
+                again = await self._step()
+                failures = 0
+                pause = 0.0 if again else self._interval
+            except Exception as error:
+                failures += 1
+                pause = min(self._interval * 2**failures, max(LONGEST_PAUSE, self._interval))
+                self._observer.loop_failed(self._name, error, pause)
+            await self._rest(pause, heed_wake=failures == 0)
+
+    async def _rest(self, pause: float, *, heed_wake: bool) -> None:
+        if not heed_wake:
+            await asyncio.sleep(pause)
+            return
+        if not self._wake.is_set() and pause > 0:
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+        else:
+            await asyncio.sleep(0)
+        self._wake.clear()

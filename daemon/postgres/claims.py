@@ -1,0 +1,186 @@
+"""One claim transaction for a batch of messages: three statements, then the reason of every one that was not given.
+
+Called by the store's claim lane. A claim takes free jobs only; whatever it did not get is explained by a row that it
+read, or is left Undecided. It must not judge another worker's liveness.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID, uuid4
+
+from sqlalchemy import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from daemon.errors import WorkerGone, WorkerNotFresh
+from daemon.job import Cause, Claim, ClaimAnswer, JobMessage, Refusal, Refused, Status, Undecided
+from daemon.postgres.statements import claim as sql
+from daemon.rules.refusal import Mine, Sight, judge
+
+
+class Claims:
+    """Claims batches of messages for the worker that `me` names at the moment of writing."""
+
+    def __init__(self, engine: AsyncEngine, me: Callable[[], UUID], worker_ttl: float) -> None:
+        self._engine = engine
+        self._me = me
+        self._ttl = worker_ttl
+        self._repeated: tuple[list[JobMessage], UUID] | None = None
+
+    async def write(self, messages: list[JobMessage]) -> list[ClaimAnswer]:
+        """The answers to `messages`, in order. Raises WorkerNotFresh, WorkerGone, and what the database raises."""
+        me, token = self._me(), self._token(messages)
+        first: dict[UUID, JobMessage] = {}
+        for message in messages:
+            first.setdefault(message.job_id, message)
+        batch = sorted(first.values(), key=lambda message: message.job_id)
+        async with self._engine.begin() as connection:
+            await self._hold_own_row(connection, me)
+            await self._register(connection, batch)
+            answers = await self._take(connection, batch, me, token)
+            if len(answers) < len(batch):
+                await self._explain(connection, batch, answers, me, token)
+        self._repeated = None
+        return [self._answer(message, first, answers) for message in messages]
+
+    def _token(self, messages: list[JobMessage]) -> UUID:
+        """The same token when the same batch is tried again: so a lost answer to COMMIT is recognised as ours."""
+        if self._repeated is None or len(self._repeated[0]) != len(messages) or self._repeated[0][0] is not messages[0]:
+            self._repeated = (list(messages), uuid4())
+        return self._repeated[1]
+
+    async def _hold_own_row(self, connection: AsyncConnection, me: UUID) -> None:
+        found = await connection.execute(sql.FRESH, {"me": me, "ttl": self._ttl})
+        if found.first() is not None:
+            return
+        if (await connection.execute(sql.EXISTS, {"me": me})).first() is None:
+            raise WorkerGone(f"worker {me} was declared dead")
+        raise WorkerNotFresh(f"worker {me} has no fresh heartbeat")
+
+    async def _register(self, connection: AsyncConnection, batch: Sequence[JobMessage]) -> None:
+        new: dict[UUID, JobMessage] = {}
+        for message in batch:
+            if message.creates and message.count is not None:
+                new.setdefault(message.orchestration_id, message)
+        if not new:
+            return
+        rows = sorted(new.values(), key=lambda message: message.orchestration_id)
+        await connection.execute(
+            sql.ORCHESTRATIONS,
+            {
+                "ids": [row.orchestration_id for row in rows],
+                "names": [row.job_name for row in rows],
+                "totals": [row.count for row in rows],
+                "tags": [json.dumps(dict(row.tags)) if row.tags else "{}" for row in rows],
+                "traceparents": [row.traceparent for row in rows],
+            },
+        )
+
+    async def _take(
+        self, connection: AsyncConnection, batch: Sequence[JobMessage], me: UUID, token: UUID
+    ) -> dict[UUID, ClaimAnswer]:
+        rows = await connection.execute(
+            sql.JOBS,
+            {
+                "me": me,
+                "token": token,
+                "ids": [message.job_id for message in batch],
+                "orchestration_ids": [message.orchestration_id for message in batch],
+                "indexes": [message.index for message in batch],
+                "counts": [message.count for message in batch],
+                "names": [message.job_name for message in batch],
+                "params": [message.params for message in batch],
+                "creates": [message.creates for message in batch],
+                "message_ids": [message.message_id for message in batch],
+            },
+        )
+        own = {message.job_id: message.params for message in batch}
+        return {row["id"]: _claim(row, me, own[row["id"]]) for row in rows.mappings()}
+
+    async def _explain(
+        self,
+        connection: AsyncConnection,
+        batch: Sequence[JobMessage],
+        answers: dict[UUID, ClaimAnswer],
+        me: UUID,
+        token: UUID,
+    ) -> None:
+        left = {message.job_id: message for message in batch if message.job_id not in answers}
+        rows = await connection.execute(
+            sql.REASONS,
+            {
+                "ids": list(left),
+                "orchestration_ids": [message.orchestration_id for message in left.values()],
+                "indexes": [message.index for message in left.values()],
+                "creates": [message.creates for message in left.values()],
+            },
+        )
+        again: list[tuple[JobMessage, Cause]] = []
+        for row in rows.mappings():
+            message = left[row["id"]]
+            answer = judge(message, _sight(row), me, token)
+            answers[message.job_id] = _claim(row, me, message.params) if isinstance(answer, Mine) else answer
+            if isinstance(answer, Refused) and answer.cause is not None:
+                again.append((message, answer.cause))
+        if again:
+            await connection.execute(
+                sql.REDELIVERIES,
+                {
+                    "me": me,
+                    "job_ids": [message.job_id for message, _ in again],
+                    "causes": [cause.value for _, cause in again],
+                    "message_ids": [message.message_id for message, _ in again],
+                },
+            )
+
+    @staticmethod
+    def _answer(
+        message: JobMessage, first: Mapping[UUID, JobMessage], answers: Mapping[UUID, ClaimAnswer]
+    ) -> ClaimAnswer:
+        answer = answers.get(message.job_id, Undecided())
+        if first[message.job_id] is message or not isinstance(answer, Claim):
+            return answer
+        same = first[message.job_id].message_id == message.message_id
+        return Refused(Refusal.HELD, Cause.LEASE_EXPIRED if same else Cause.DUPLICATE_PUBLISH)
+
+
+def _claim(row: RowMapping, me: UUID, own_params: str | None) -> Claim:
+    cause = row["cause"]
+    return Claim(
+        job_id=row["id"],
+        orchestration_id=row["orchestration_id"],
+        worker_id=me,
+        index=row["index"],
+        count=row["total"],
+        job_name=row["job_name"],
+        params=row["params"] or own_params or "{}",
+        attempt=row["attempt"],
+        failures=row["failures"],
+        losses=row["losses"],
+        tags=row["tags"] or {},
+        checkpoint=row["checkpoint"],
+        age=row["age"],
+        deadline_in=row["deadline_in"],
+        cause=Cause(cause) if cause is not None and row["attempt"] > 1 else None,
+        traceparent=row["traceparent"],
+    )
+
+
+def _sight(row: RowMapping) -> Sight:
+    return Sight(
+        born=row["born"],
+        status=Status(row["status"]) if row["status"] else None,
+        worker_id=row["worker_id"],
+        claim_token=row["claim_token"],
+        message_id=row["message_id"],
+        early=bool(row["early"]),
+        elsewhere=bool(row["elsewhere"]),
+        registered=row["registered"],
+        registered_total=row["registered_total"],
+        registered_name=row["registered_name"],
+        closing=bool(row["closing"]),
+        taken_by=row["taken_by"],
+        taken_status=Status(row["taken_status"]) if row["taken_status"] else None,
+        taken_attempt=row["taken_attempt"],
+    )

@@ -1,0 +1,90 @@
+"""Connections: how this process reaches Postgres, and which of its errors pass by themselves.
+
+Called by everything in `postgres/`. Binary dumpers are registered on connect (a claim's parameters cost a third of
+their text form); half-open links are noticed by TCP within half a minute.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+from uuid import UUID
+
+import psycopg
+from psycopg.types.array import ListBinaryDumper
+from psycopg.types.string import StrBinaryDumper
+from psycopg.types.uuid import UUIDBinaryDumper
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+_LINK = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "application_name": "headcount",
+}
+_DATA_CLASSES = ("22", "23", "54")
+_PASSING_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
+
+
+class _Adapted(Protocol):
+    adapters: psycopg.adapt.AdaptersMap
+
+
+def async_engine(url: str, size: int, pooler: str = "none") -> AsyncEngine:
+    """At most `size` connections for one event loop; none is opened before it is needed."""
+    engine = create_async_engine(
+        _driver_url(url), pool_size=size, max_overflow=0, pool_timeout=30, connect_args=_connect_args(pooler)
+    )
+    event.listen(engine.sync_engine, "connect", _on_connect)
+    return engine
+
+
+def sync_engine(url: str, size: int = 1, pooler: str = "none") -> Engine:
+    """The same for a thread without an event loop."""
+    engine = create_engine(
+        _driver_url(url), pool_size=size, max_overflow=0, pool_timeout=30, connect_args=_connect_args(pooler)
+    )
+    event.listen(engine, "connect", _on_connect)
+    return engine
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Postgres's five-letter code of an error, if the server sent one."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return original.sqlstate if isinstance(original, psycopg.Error) else None
+
+
+def is_bad_item(error: BaseException) -> bool:
+    """Whether a batch failed because of what it holds: only then may it be split (22xxx, 23xxx, 54xxx)."""
+    return (sqlstate(error) or "").startswith(_DATA_CLASSES)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same statement may succeed later: a lost link, a restart, a deadlock, too many connections."""
+    state = sqlstate(error)
+    if state is not None:
+        return state.startswith(_PASSING_CLASSES)
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(original, (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError)) or (
+        not isinstance(original, psycopg.Error)
+    )
+
+
+def _driver_url(url: str) -> URL:
+    return make_url(url).set(drivername="postgresql+psycopg")
+
+
+def _connect_args(pooler: str) -> dict[str, object]:
+    return {**_LINK, "prepare_threshold": None} if pooler == "transaction" else dict(_LINK)
+
+
+def _on_connect(connection: _Adapted, _record: ConnectionPoolEntry) -> None:
+    connection.adapters.register_dumper(UUID, UUIDBinaryDumper)
+    connection.adapters.register_dumper(str, StrBinaryDumper)
+    connection.adapters.register_dumper(list, ListBinaryDumper)

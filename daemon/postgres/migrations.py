@@ -1,0 +1,83 @@
+"""Bringing a database to this release's schema, and telling whether it is there.
+
+Called by `headcount migrate`, by the start of a worker and by tests. Alembic's configuration is built in code, because
+the wheel carries no ini file.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from daemon.errors import DatabaseNotReady
+from daemon.postgres.database import sync_engine
+
+VERSION_TABLE = "headcount_schema"
+MIGRATION_LOCK = 7_310_554_921_337_001
+
+
+def upgrade(url: str) -> list[str]:
+    """Apply every migration that the database lacks, under a lock, and name them. Raises DatabaseNotReady."""
+    engine = sync_engine(url)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
+            before = _applied(connection)
+            connection.commit()
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+            return [revision for revision in _revisions() if revision not in _up_to(before)]
+    except DBAPIError as error:
+        raise DatabaseNotReady(f"The database could not be migrated: {error.orig}.") from error
+    finally:
+        engine.dispose()
+
+
+def pending(connection: Connection) -> list[str]:
+    """The migrations that the database lacks, oldest first."""
+    return [revision for revision in _revisions() if revision not in _up_to(_applied(connection))]
+
+
+def unknown(connection: Connection) -> str | None:
+    """The database's migration if this release does not know it (the database is newer), else None."""
+    applied = _applied(connection)
+    return applied if applied is not None and applied not in _revisions() else None
+
+
+def _applied(connection: Connection) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return context.get_current_revision()
+
+
+def _revisions() -> list[str]:
+    script = ScriptDirectory.from_config(_config())
+    return [revision.revision for revision in reversed(list(script.walk_revisions()))]
+
+
+def _up_to(applied: str | None) -> set[str]:
+    revisions = _revisions()
+    if applied is None:
+        return set()
+    return set(revisions) if applied not in revisions else set(revisions[: revisions.index(applied) + 1])
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_folder()))
+    return config
+
+
+def _folder() -> Path:
+    spec = find_spec("daemon.migrations")
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
+    return Path(__file__).resolve().parents[2] / "migrations"

@@ -1,0 +1,115 @@
+"""What handlers say while they run: progress, notes and checkpoints, each under the fence.
+
+Called by the context of every running handler. Progress and notes are gathered and written together about twice a
+second; a job's last words are written before its settlement, because after it the fence refuses them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from daemon.job import Claim, Progress
+from daemon.observe import Observer
+from daemon.postgres.group_commit import GroupCommit
+from daemon.postgres.statements import settle as sql
+
+Checkpoint = tuple[Claim, str]
+NOTES_KEPT = 10_000
+
+
+class Records:
+    """The Recorder of every running handler of this worker."""
+
+    def __init__(self, engine: AsyncEngine, observer: Observer) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._progress: dict[tuple[UUID, int], tuple[Claim, Progress]] = {}
+        self._notes: deque[tuple[Claim, str]] = deque(maxlen=NOTES_KEPT)
+        self._flushing = asyncio.Lock()
+        self._checkpoints: GroupCommit[Checkpoint, bool] = GroupCommit(
+            "checkpoint", self._write_checkpoints, observer, weigh=lambda item: len(item[1])
+        )
+
+    def progress(self, claim: Claim, progress: Progress) -> None:
+        """Remember the newest progress of an attempt. Any thread."""
+        self._progress[claim.job_id, claim.attempt] = (claim, progress)
+
+    def note(self, claim: Claim, text: str) -> None:
+        """Remember a note. Any thread."""
+        self._notes.append((claim, text))
+
+    async def save(self, claim: Claim, checkpoint: str) -> bool:
+        """Store a checkpoint; False when the attempt has lost its claim."""
+        return await self._checkpoints.submit((claim, checkpoint))
+
+    async def run(self) -> None:
+        """Write checkpoints for ever; ends by cancellation."""
+        await self._checkpoints.run()
+
+    async def flush(self) -> None:
+        """Write what is gathered. Raises what the database raises; what was not written is gathered again."""
+        if not self._progress and not self._notes:
+            return
+        async with self._flushing:
+            progress, notes = list(self._take_progress().values()), self._take_notes()
+            try:
+                await self._write(progress, notes)
+            except Exception:
+                for claim, one in progress:
+                    self._progress.setdefault((claim.job_id, claim.attempt), (claim, one))
+                self._notes.extendleft(reversed(notes))
+                raise
+
+    async def last_words(self, claim: Claim) -> None:
+        """Write what this attempt has said and is not yet written, before it is settled."""
+        if (claim.job_id, claim.attempt) in self._progress or any(one.job_id == claim.job_id for one, _ in self._notes):
+            await self.flush()
+        elif self._flushing.locked():
+            async with self._flushing:
+                pass
+
+    def _take_progress(self) -> dict[tuple[UUID, int], tuple[Claim, Progress]]:
+        taken, self._progress = self._progress, {}
+        return taken
+
+    def _take_notes(self) -> list[tuple[Claim, str]]:
+        return [self._notes.popleft() for _ in range(len(self._notes))]
+
+    async def _write(self, progress: list[tuple[Claim, Progress]], notes: list[tuple[Claim, str]]) -> None:
+        async with self._engine.connect() as connection:
+            if progress:
+                progress.sort(key=lambda pair: pair[0].job_id)
+                says = [one for _, one in progress]
+                await connection.execute(
+                    sql.PROGRESS,
+                    _fence([claim for claim, _ in progress])
+                    | {
+                        "currents": [one.current for one in says],
+                        "totals": [one.total for one in says],
+                        "messages": [one.message for one in says],
+                    },
+                )
+            if notes:
+                texts = [text for _, text in notes]
+                await connection.execute(sql.NOTES, _fence([claim for claim, _ in notes]) | {"texts": texts})
+
+    async def _write_checkpoints(self, items: list[Checkpoint]) -> list[bool]:
+        newest = {claim.job_id: (claim, text) for claim, text in items}
+        rows = sorted(newest.values(), key=lambda item: item[0].job_id)
+        async with self._engine.connect() as connection:
+            written = await connection.execute(
+                sql.CHECKPOINTS, _fence([claim for claim, _ in rows]) | {"checkpoints": [text for _, text in rows]}
+            )
+            stored = {row.id for row in written}
+        return [claim.job_id in stored and newest[claim.job_id][0].attempt == claim.attempt for claim, _ in items]
+
+
+def _fence(claims: list[Claim]) -> dict[str, object]:
+    return {
+        "ids": [claim.job_id for claim in claims],
+        "workers": [claim.worker_id for claim in claims],
+        "attempts": [claim.attempt for claim in claims],
+    }

@@ -1,0 +1,101 @@
+"""Keeping rejected messages whole, and closing the instance that a rejected message stood for.
+
+Called by the store's reject lane and by the consumer of dead letters. The instance is born and ended in the same
+transaction in which the message is kept, so that its orchestration never waits for a message that nobody has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from daemon.job import Held, JobError, JobMessage, Kind
+from daemon.postgres.settlements import Written, settle
+from daemon.postgres.statements import claim as claim_sql
+from daemon.postgres.statements import orchestrations as orchestration_sql
+from daemon.postgres.statements import rejected as sql
+from daemon.rules.canonical import storable_text
+from daemon.rules.lifecycle import close
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A message that can't become a job. `instance` is what it stood for, if that is known."""
+
+    message_id: str
+    reason: str
+    text: str
+    data: bytes
+    attributes: dict[str, str]
+    published: float
+    instance: JobMessage | None
+
+
+class Rejections:
+    """Writes batches of rejections."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def write(self, rejections: list[Rejection]) -> list[bool]:
+        """Keep them all; for each, whether an orchestration completed by it."""
+        async with self._engine.begin() as connection:
+            await connection.execute(sql.KEEP, _columns(rejections))
+            closing = [(one.instance, one) for one in rejections if one.instance is not None]
+            errors = [JobError(Kind.REJECTED, f"{one.reason}: {one.text}") for _, one in closing]
+            written = await end_unborn(connection, [instance for instance, _ in closing], errors)
+        return [written is not None and written.completes for _ in rejections]
+
+
+async def end_unborn(
+    connection: AsyncConnection, instances: Sequence[JobMessage], errors: Sequence[JobError]
+) -> Written | None:
+    """Make the instances that have no row yet and end them as Errored; those that have one are left alone."""
+    by_id = {one.job_id: (one, error) for one, error in zip(instances, errors, strict=True)}
+    if not by_id:
+        return None
+    rows = [one for one, _ in sorted(by_id.values(), key=lambda pair: pair[0].job_id)]
+    await _register(connection, rows)
+    born = await connection.execute(
+        orchestration_sql.BORN_TO_END,
+        {
+            "ids": [row.job_id for row in rows],
+            "orchestration_ids": [row.orchestration_id for row in rows],
+            "indexes": [row.index for row in rows],
+            "names": [row.job_name for row in rows],
+            "params": [row.params or "{}" for row in rows],
+        },
+    )
+    settlements = [close(Held(row.id, None, 0), by_id[row.id][1]) for row in born]
+    return await settle(connection, settlements) if settlements else None
+
+
+async def _register(connection: AsyncConnection, rows: Sequence[JobMessage]) -> None:
+    new = {row.orchestration_id: row for row in rows if row.count is not None}
+    if not new:
+        return
+    ordered = sorted(new.values(), key=lambda row: row.orchestration_id)
+    await connection.execute(
+        claim_sql.ORCHESTRATIONS,
+        {
+            "ids": [row.orchestration_id for row in ordered],
+            "names": [row.job_name for row in ordered],
+            "totals": [row.count for row in ordered],
+            "tags": [json.dumps(dict(row.tags)) for row in ordered],
+            "traceparents": [row.traceparent for row in ordered],
+        },
+    )
+
+
+def _columns(rejections: Sequence[Rejection]) -> dict[str, object]:
+    return {
+        "message_ids": [storable_text(one.message_id) for one in rejections],
+        "reasons": [one.reason for one in rejections],
+        "texts": [storable_text(one.text) for one in rejections],
+        "bodies": [one.data for one in rejections],
+        "attributes": [json.dumps(one.attributes) for one in rejections],
+        "published": [one.published for one in rejections],
+    }

@@ -1,0 +1,71 @@
+"""Taking jobs back from dead workers: the only place that judges death.
+
+Called by the engine's rescue loop. Starts from the jobs, not from the workers, so that a holder without a row is found
+too; a stale worker's row is deleted by a statement that rechecks its heartbeat and the rescuer's own regularity; a new
+statement then sees every claim that the dead worker had in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from daemon.job import Action, Held
+from daemon.postgres.settlements import settle
+from daemon.postgres.statements import workers as sql
+from daemon.rules.lifecycle import lose
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """What was taken back from one dead worker."""
+
+    worker_id: UUID
+    freed: int
+    errored: int
+    completes: bool
+
+
+class Rescue:
+    """Frees what the dead hold. `gap` is the longest pause between heartbeats that counts as regular."""
+
+    def __init__(self, engine: AsyncEngine, me: Callable[[], UUID], ttl: float, gap: float, max_losses: int) -> None:
+        self._engine = engine
+        self._me = me
+        self._ttl = ttl
+        self._gap = gap
+        self._max_losses = max_losses
+
+    async def rescue(self) -> list[Rescued]:
+        """One round: nothing at all unless this worker has been regular for a full worker_ttl."""
+        me = {"me": self._me(), "ttl": self._ttl, "gap": self._gap}
+        async with self._engine.connect() as connection:
+            lost = (await connection.execute(sql.HOLDERS_LOST, {"ttl": self._ttl})).all()
+            stale = (await connection.execute(sql.STALE, {"ttl": self._ttl})).scalars().all()
+            await connection.commit()
+        if not lost and not stale:
+            return []
+        async with self._engine.begin() as connection:
+            if (await connection.execute(sql.REGULAR, me)).first() is None:
+                return []
+            buried = await connection.execute(
+                sql.BURY, me | {"ids": sorted({*stale, *(row.worker_id for row in lost)})}
+            )
+            draining = {row.id: row.draining for row in buried}
+            gone = {**draining, **{row.worker_id: False for row in lost if row.missing}}
+            return [await self._take_back(connection, worker, gone[worker]) for worker in sorted(gone)]
+
+    async def _take_back(self, connection: AsyncConnection, worker: UUID, draining: bool) -> Rescued:
+        freed = errored = 0
+        completes = False
+        while rows := (await connection.execute(sql.LEFT_BEHIND, {"ids": [worker]})).all():
+            held = [Held(row.id, row.worker_id, row.attempt, row.losses, draining) for row in rows]
+            settlements = [lose(one, self._max_losses) for one in held]
+            written = await settle(connection, settlements)
+            errored += sum(one.action is Action.FAIL for one in settlements if one.job_id in written.jobs)
+            freed += sum(one.action is not Action.FAIL for one in settlements if one.job_id in written.jobs)
+            completes = completes or written.completes
+        return Rescued(worker, freed, errored, completes)

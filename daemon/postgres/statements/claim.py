@@ -1,0 +1,92 @@
+"""Claiming: the statements of one claim transaction, in the order in which they run.
+
+FRESH holds the own worker row, so that a rescue either sees the claim or waits for it. ORCHESTRATIONS comes before
+JOBS as a statement of its own, because a row made in the same statement is not visible to it. JOBS takes free jobs
+only and never looks at the liveness of another worker: a sub-select on `worker` would use a snapshot that can be older
+than the row it judges. REASONS is a new statement for the same reason: only what it positively reads is acked.
+"""
+
+from sqlalchemy import text
+
+FRESH = text("""
+SELECT 1 FROM worker
+WHERE id = :me AND seen_at > statement_timestamp() - make_interval(secs => :ttl / 2)
+FOR KEY SHARE
+""")
+
+EXISTS = text("SELECT 1 FROM worker WHERE id = :me")
+
+ORCHESTRATIONS = text("""
+INSERT INTO orchestration (id, job_name, total, tags, traceparent)
+SELECT i.id, i.job_name, i.total, CAST(i.tags AS jsonb), i.traceparent
+FROM unnest(CAST(:ids AS uuid[]), CAST(:names AS text[]), CAST(:totals AS int[]), CAST(:tags AS text[]),
+            CAST(:traceparents AS text[])) AS i (id, job_name, total, tags, traceparent)
+ORDER BY i.id
+ON CONFLICT (id) DO NOTHING
+""")
+
+JOBS = text("""
+WITH input AS (
+    SELECT * FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:orchestration_ids AS uuid[]), CAST(:indexes AS int[]), CAST(:counts AS int[]),
+        CAST(:names AS text[]), CAST(:params AS text[]), CAST(:creates AS bool[]), CAST(:message_ids AS text[])
+    ) AS i (id, orchestration_id, index, count, job_name, params, creates, message_id)
+), claimed AS (
+    INSERT INTO job AS j (id, orchestration_id, index, job_name, params, attempt, worker_id, claim_token,
+                          created_at, started_at, message_id)
+    SELECT i.id, o.id, i.index, i.job_name, CAST(coalesce(i.params, '{}') AS json), 1, :me, :token,
+           statement_timestamp(), statement_timestamp(), i.message_id
+    FROM input i
+    LEFT JOIN job t ON t.id = i.id
+    JOIN orchestration o ON o.id = coalesce(t.orchestration_id, i.orchestration_id)
+    WHERE o.cancelled_at IS NULL
+      AND (o.deadline IS NULL OR o.deadline > statement_timestamp())
+      AND CASE WHEN t.id IS NOT NULL THEN NOT i.creates OR t.orchestration_id = i.orchestration_id
+               ELSE i.creates AND i.index < o.total AND i.job_name = o.job_name
+                    AND (i.count IS NULL OR i.count = o.total)
+                    AND NOT EXISTS (SELECT FROM job x WHERE x.orchestration_id = o.id AND x.index = i.index)
+          END
+    ORDER BY i.id
+    ON CONFLICT (id) DO UPDATE
+    SET attempt = j.attempt + 1, worker_id = excluded.worker_id, claim_token = excluded.claim_token,
+        publish_at = NULL, not_before = NULL, started_at = excluded.started_at, message_id = excluded.message_id
+    WHERE j.status = 'InProgress' AND j.worker_id IS NULL
+      AND (j.not_before IS NULL OR j.not_before <= statement_timestamp())
+    RETURNING j.id, j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,
+              CASE WHEN j.attempt = 1 AND j.created_at = j.started_at THEN NULL ELSE j.params END AS params,
+              j.checkpoint, j.created_at
+)
+SELECT c.id, c.orchestration_id, c.index, c.job_name, c.attempt, c.failures, c.losses, c.cause,
+       CAST(c.params AS text) AS params, CAST(c.checkpoint AS text) AS checkpoint,
+       CAST(extract(epoch FROM statement_timestamp() - c.created_at) AS float8) AS age,
+       o.total, nullif(o.tags, '{}') AS tags, o.traceparent,
+       CAST(extract(epoch FROM o.deadline - statement_timestamp()) AS float8) AS deadline_in
+FROM claimed c JOIN orchestration o ON o.id = c.orchestration_id
+""")
+
+REASONS = text("""
+SELECT i.id, j.id IS NOT NULL AS born, j.status, j.worker_id, j.claim_token, j.message_id,
+       j.not_before > statement_timestamp() AS early,
+       i.creates AND j.orchestration_id <> i.orchestration_id AS elsewhere,
+       o.id IS NOT NULL AS registered, o.total AS registered_total, o.job_name AS registered_name,
+       (o.cancelled_at IS NOT NULL OR coalesce(o.deadline <= statement_timestamp(), false)) AS closing,
+       x.id AS taken_by, x.status AS taken_status, x.attempt AS taken_attempt,
+       j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,
+       CAST(j.params AS text) AS params, CAST(j.checkpoint AS text) AS checkpoint,
+       CAST(extract(epoch FROM statement_timestamp() - j.created_at) AS float8) AS age,
+       o.total, nullif(o.tags, '{}') AS tags, o.traceparent,
+       CAST(extract(epoch FROM o.deadline - statement_timestamp()) AS float8) AS deadline_in
+FROM unnest(CAST(:ids AS uuid[]), CAST(:orchestration_ids AS uuid[]), CAST(:indexes AS int[]),
+            CAST(:creates AS bool[])) AS i (id, orchestration_id, index, creates)
+LEFT JOIN job j ON j.id = i.id
+LEFT JOIN orchestration o ON o.id = coalesce(j.orchestration_id, i.orchestration_id)
+LEFT JOIN job x ON j.id IS NULL AND x.orchestration_id = i.orchestration_id AND x.index = i.index
+""")
+
+REDELIVERIES = text("""
+INSERT INTO redelivery (job_id, cause, message_id, worker_id)
+SELECT i.job_id, i.cause, i.message_id, :me
+FROM unnest(CAST(:job_ids AS uuid[]), CAST(:causes AS text[]), CAST(:message_ids AS text[]))
+     AS i (job_id, cause, message_id)
+JOIN job j ON j.id = i.job_id
+""")

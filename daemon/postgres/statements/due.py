@@ -1,0 +1,112 @@
+"""What is due for publication: the relay's lease of jobs, and the events of completed orchestrations.
+
+LEASE pushes `publish_at` ahead and commits before anything is published, so that no lock is held across the network
+and a crash leaves a date behind; only a claim or a final state clears it. SKIP LOCKED never waits, so the order of its
+locks can't deadlock. Each repetition waits at least the job's age, which bounds duplicates of a deep backlog
+to a logarithm. PULL_BACK and PUSH compare the date they saw, so that they never move another one's.
+"""
+
+from sqlalchemy import text
+
+LEASE = text("""
+WITH due AS MATERIALIZED (
+    SELECT id FROM job
+    WHERE publish_at <= statement_timestamp()
+    ORDER BY publish_at
+    LIMIT :limit
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE job j
+SET publish_at = statement_timestamp()
+                 + greatest(make_interval(secs => :republish_after), statement_timestamp() - j.created_at),
+    published_at = statement_timestamp(),
+    publishes = j.publishes + 1
+FROM due JOIN job d ON d.id = due.id JOIN orchestration o ON o.id = d.orchestration_id
+WHERE j.id = due.id
+RETURNING j.id, j.orchestration_id, j.index, j.job_name, o.total, o.traceparent, j.publish_at, j.attempt
+""")
+
+PULL_BACK = text("""
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[]), CAST(:attempts AS int[]))
+                  AS i (id, seen, attempt)
+), free AS MATERIALIZED (
+    SELECT j.id FROM input i JOIN job j ON j.id = i.id
+    WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.publish_at = i.seen AND j.attempt = i.attempt
+    ORDER BY j.id
+    FOR NO KEY UPDATE OF j
+)
+UPDATE job j SET publish_at = greatest(statement_timestamp(), j.not_before)
+FROM free WHERE j.id = free.id
+""")
+
+PUSH = text("""
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[])) AS i (id, seen)
+), free AS MATERIALIZED (
+    SELECT j.id FROM input i JOIN job j ON j.id = i.id
+    WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.publish_at = i.seen AND j.attempt = 0
+    ORDER BY j.id
+    FOR NO KEY UPDATE OF j
+)
+UPDATE job j
+SET publish_at = greatest(j.publish_at, statement_timestamp() + make_interval(secs => :republish_after)),
+    published_at = statement_timestamp(),
+    publishes = j.publishes + 1
+FROM free WHERE j.id = free.id
+""")
+
+NEXT_DUE = text("SELECT CAST(extract(epoch FROM min(publish_at) - statement_timestamp()) AS float8) FROM job")
+
+EVENTS = text("""
+SELECT id, generation, job_name, tags, total, completed, errored, outcome, created_at, completed_at, traceparent
+FROM orchestration
+WHERE completed_at IS NOT NULL AND event_published_at IS NULL
+ORDER BY completed_at
+LIMIT :limit
+FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+EVENTS_PUBLISHED = text("""
+UPDATE orchestration o
+SET event_published_at = statement_timestamp()
+FROM unnest(CAST(:ids AS uuid[]), CAST(:generations AS int[])) AS i (id, generation)
+WHERE o.id = i.id AND o.generation = i.generation AND o.completed_at IS NOT NULL AND o.event_published_at IS NULL
+""")
+
+BACKLOG = text("""
+SELECT (SELECT count(*) FROM (SELECT FROM job WHERE publish_at <= statement_timestamp() LIMIT 10000) d)
+       + (SELECT count(*) FROM (SELECT FROM orchestration
+                                WHERE completed_at IS NOT NULL AND event_published_at IS NULL LIMIT 10000) e) AS due,
+       CAST(extract(epoch FROM statement_timestamp() - least(
+           (SELECT min(publish_at) FROM job WHERE publish_at <= statement_timestamp()),
+           (SELECT min(completed_at) FROM orchestration
+            WHERE completed_at IS NOT NULL AND event_published_at IS NULL))) AS float8) AS oldest,
+       (SELECT count(*) FROM (SELECT FROM orchestration WHERE completed_at IS NULL LIMIT 100000) u) AS unfinished,
+       CAST(extract(epoch FROM statement_timestamp()
+                               - (SELECT min(created_at) FROM orchestration WHERE completed_at IS NULL)) AS float8)
+           AS oldest_unfinished
+""")
+
+REPUBLISH = text("""
+WITH free AS MATERIALIZED (
+    SELECT id FROM job
+    WHERE status = 'InProgress' AND worker_id IS NULL AND orchestration_id = :orchestration_id
+      AND (not_before IS NULL OR not_before <= statement_timestamp())
+    ORDER BY id
+    FOR NO KEY UPDATE
+)
+UPDATE job j SET publish_at = statement_timestamp() FROM free WHERE j.id = free.id
+RETURNING j.id
+""")
+
+REPUBLISH_ALL = text("""
+WITH free AS MATERIALIZED (
+    SELECT id FROM job
+    WHERE publish_at IS NOT NULL AND (not_before IS NULL OR not_before <= statement_timestamp())
+    ORDER BY id
+    FOR NO KEY UPDATE
+)
+UPDATE job j SET publish_at = statement_timestamp() FROM free WHERE j.id = free.id
+RETURNING j.id
+""")

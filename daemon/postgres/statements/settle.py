@@ -1,0 +1,137 @@
+"""Settling: the one statement by which a job leaves a worker or leaves InProgress, and the question after it.
+
+SETTLE serves every end of an attempt: completion, failure, retry, interruption, rescue, cancel, deadline, dead letter.
+Its order is its correctness. `held` locks the jobs by id and keeps only those whose fence (attempt, worker, InProgress)
+still stands in their newest version; `locked` locks their orchestrations by id; `counted` adds to the newest counters
+(never counting rows, which two transactions would both do with an old snapshot); only then are the jobs written, with
+the place in the count that the counter gave them. Old values are read from the target of each UPDATE, not from a CTE.
+"""
+
+from sqlalchemy import text
+
+SETTLE = text("""
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:workers AS uuid[]), CAST(:attempts AS int[]), CAST(:actions AS text[]),
+        CAST(:results AS text[]), CAST(:errors AS text[]), CAST(:delays AS float8[]), CAST(:counts AS int[]),
+        CAST(:losses AS int[]), CAST(:causes AS text[])
+    ) AS i (id, worker_id, attempt, action, result, error, delay, counts, loses, cause)
+), held AS MATERIALIZED (
+    SELECT j.id, j.orchestration_id, j.started_at
+    FROM input i JOIN job j ON j.id = i.id
+    WHERE j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id AND j.status = 'InProgress'
+    ORDER BY j.id
+    FOR NO KEY UPDATE OF j
+), ended AS MATERIALIZED (
+    SELECT h.id, h.orchestration_id, i.action,
+           row_number() OVER (PARTITION BY h.orchestration_id ORDER BY h.id) AS place
+    FROM held h JOIN input i ON i.id = h.id
+    WHERE i.action IN ('complete', 'fail')
+), delta AS MATERIALIZED (
+    SELECT orchestration_id, count(*) AS heads,
+           count(*) FILTER (WHERE action = 'complete') AS completed, count(*) FILTER (WHERE action = 'fail') AS errored
+    FROM ended GROUP BY orchestration_id
+), locked AS MATERIALIZED (
+    SELECT o.id
+    FROM delta d JOIN orchestration o ON o.id = d.orchestration_id
+    ORDER BY o.id
+    FOR NO KEY UPDATE OF o
+), counted AS (
+    UPDATE orchestration o
+    SET completed = o.completed + d.completed,
+        errored = o.errored + d.errored,
+        finishes = o.finishes + d.heads,
+        completed_at = CASE WHEN o.completed + o.errored + d.heads = o.total THEN statement_timestamp() END,
+        outcome = CASE WHEN o.completed + o.errored + d.heads < o.total THEN NULL
+                       WHEN o.errored + d.errored = 0 THEN 'Completed'
+                       WHEN o.completed + d.completed = 0 THEN 'Errored'
+                       ELSE 'Partial' END
+    FROM locked l JOIN delta d ON d.orchestration_id = l.id
+    WHERE o.id = l.id
+    RETURNING o.id, o.finishes - d.heads AS before, o.completed_at IS NOT NULL AS done
+), settled AS (
+    UPDATE job j
+    SET status = CASE i.action WHEN 'complete' THEN 'Completed' WHEN 'fail' THEN 'Errored' ELSE 'InProgress' END,
+        worker_id = NULL,
+        claim_token = NULL,
+        failures = j.failures + i.counts,
+        losses = j.losses + i.loses,
+        cause = coalesce(i.cause, j.cause),
+        result = CAST(i.result AS json),
+        error = CAST(i.error AS jsonb),
+        finish_number = c.before + e.place,
+        finished_at = CASE WHEN e.id IS NOT NULL THEN statement_timestamp() END,
+        not_before = CASE WHEN i.action = 'retry' AND i.delay > 0
+                          THEN statement_timestamp() + make_interval(secs => i.delay) END,
+        publish_at = CASE i.action WHEN 'retry' THEN statement_timestamp() + make_interval(secs => i.delay)
+                                   WHEN 'interrupt' THEN statement_timestamp() END
+    FROM held h JOIN input i ON i.id = h.id LEFT JOIN ended e ON e.id = h.id
+         LEFT JOIN counted c ON c.id = e.orchestration_id
+    WHERE j.id = h.id AND j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id
+      AND j.status = 'InProgress'
+    RETURNING j.id, coalesce(c.done, false) AS done
+), history AS (
+    INSERT INTO failed_attempt (job_id, attempt, worker_id, started_at, ended_at, kind, message, traceback)
+    SELECT h.id, i.attempt, i.worker_id, h.started_at, statement_timestamp(), i.error_object ->> 'kind',
+           i.error_object ->> 'message', i.error_object ->> 'traceback'
+    FROM held h
+    JOIN (SELECT *, CAST(error AS jsonb) AS error_object FROM input WHERE error IS NOT NULL) i ON i.id = h.id
+    WHERE i.worker_id IS NOT NULL
+)
+SELECT id, done FROM settled
+""")
+
+MINE_ALREADY = text("""
+SELECT i.id
+FROM unnest(CAST(:ids AS uuid[]), CAST(:workers AS uuid[]), CAST(:attempts AS int[]), CAST(:actions AS text[]),
+            CAST(:kinds AS text[])) AS i (id, worker_id, attempt, action, kind)
+JOIN job j ON j.id = i.id
+WHERE (i.action = 'complete' AND j.status = 'Completed' AND j.attempt = i.attempt)
+   OR EXISTS (SELECT FROM failed_attempt f
+              WHERE f.job_id = i.id AND f.attempt = i.attempt AND f.worker_id = i.worker_id AND f.kind = i.kind)
+""")
+
+PROGRESS = text("""
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:workers AS uuid[]), CAST(:attempts AS int[]),
+        CAST(:currents AS float8[]), CAST(:totals AS float8[]), CAST(:messages AS text[])
+    ) AS i (id, worker_id, attempt, current, total, message)
+), held AS MATERIALIZED (
+    SELECT j.id FROM input i JOIN job j ON j.id = i.id
+    WHERE j.attempt = i.attempt AND j.worker_id = i.worker_id AND j.status = 'InProgress'
+    ORDER BY j.id
+    FOR NO KEY UPDATE OF j
+)
+UPDATE job j
+SET progress_current = coalesce(i.current, j.progress_current), progress_total = coalesce(i.total, j.progress_total),
+    progress_message = coalesce(i.message, j.progress_message), progress_at = statement_timestamp()
+FROM held h JOIN input i ON i.id = h.id
+WHERE j.id = h.id
+""")
+
+NOTES = text("""
+INSERT INTO progress_note (job_id, orchestration_id, attempt, text)
+SELECT j.id, j.orchestration_id, i.attempt, i.text
+FROM unnest(CAST(:ids AS uuid[]), CAST(:workers AS uuid[]), CAST(:attempts AS int[]), CAST(:texts AS text[]))
+     WITH ORDINALITY AS i (id, worker_id, attempt, text, place)
+JOIN job j ON j.id = i.id
+WHERE j.attempt = i.attempt AND j.worker_id = i.worker_id AND j.status = 'InProgress'
+ORDER BY i.place
+""")
+
+CHECKPOINTS = text("""
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:workers AS uuid[]), CAST(:attempts AS int[]),
+                         CAST(:checkpoints AS text[])) AS i (id, worker_id, attempt, checkpoint)
+), held AS MATERIALIZED (
+    SELECT j.id FROM input i JOIN job j ON j.id = i.id
+    WHERE j.attempt = i.attempt AND j.worker_id = i.worker_id AND j.status = 'InProgress'
+    ORDER BY j.id
+    FOR NO KEY UPDATE OF j
+)
+UPDATE job j SET checkpoint = CAST(i.checkpoint AS json)
+FROM held h JOIN input i ON i.id = h.id
+WHERE j.id = h.id
+RETURNING j.id
+""")

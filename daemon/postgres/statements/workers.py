@@ -1,0 +1,76 @@
+"""Workers: birth, heartbeat, what a worker holds, rescue from the dead, and the last transaction.
+
+A heartbeat is an UPDATE and never re-creates the row: a worker whose row is gone was declared dead. `regular_since`
+restarts after a gap, so that nobody judges others right after an outage; the judging statement itself requires it.
+"""
+
+from sqlalchemy import text
+
+BIRTH = text("""
+INSERT INTO worker (id, host, revision, slots) VALUES (:me, :host, :revision, :slots)
+""")
+
+BEAT = text("""
+UPDATE worker
+SET seen_at = statement_timestamp(),
+    regular_since = CASE WHEN statement_timestamp() - seen_at > make_interval(secs => :gap)
+                         THEN statement_timestamp() ELSE regular_since END,
+    running = :running,
+    draining_at = CASE WHEN :draining THEN coalesce(draining_at, statement_timestamp()) ELSE draining_at END
+WHERE id = :me
+RETURNING id
+""")
+
+HELD = text("""
+SELECT id, attempt FROM job WHERE worker_id = :me AND status = 'InProgress'
+""")
+
+HOLDERS_LOST = text("""
+WITH RECURSIVE holder AS (
+    (SELECT worker_id FROM job WHERE worker_id IS NOT NULL ORDER BY worker_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.worker_id FROM job j WHERE j.worker_id > h.worker_id ORDER BY j.worker_id LIMIT 1)
+    FROM holder h WHERE h.worker_id IS NOT NULL
+)
+SELECT h.worker_id, w.id IS NULL AS missing
+FROM holder h LEFT JOIN worker w ON w.id = h.worker_id
+WHERE h.worker_id IS NOT NULL
+  AND (w.id IS NULL OR w.seen_at < statement_timestamp() - make_interval(secs => :ttl))
+""")
+
+STALE = text("""
+SELECT id FROM worker WHERE seen_at < statement_timestamp() - make_interval(secs => :ttl)
+""")
+
+REGULAR = text("""
+SELECT 1 FROM worker
+WHERE id = :me AND seen_at > statement_timestamp() - make_interval(secs => :gap)
+  AND regular_since <= statement_timestamp() - make_interval(secs => :ttl)
+FOR KEY SHARE
+""")
+
+BURY = text("""
+DELETE FROM worker w
+USING worker me
+WHERE me.id = :me AND me.seen_at > statement_timestamp() - make_interval(secs => :gap)
+  AND me.regular_since <= statement_timestamp() - make_interval(secs => :ttl)
+  AND w.id = ANY(CAST(:ids AS uuid[])) AND w.id <> :me
+  AND w.seen_at < statement_timestamp() - make_interval(secs => :ttl)
+RETURNING w.id, w.draining_at IS NOT NULL AS draining
+""")
+
+LEFT_BEHIND = text("""
+SELECT id, worker_id, attempt, losses FROM job
+WHERE worker_id = ANY(CAST(:ids AS uuid[])) AND status = 'InProgress'
+ORDER BY id
+LIMIT 2000
+""")
+
+FAREWELL = text("DELETE FROM worker WHERE id = :me")
+
+LIST = text("""
+SELECT id, host, revision, slots, running, started_at, draining_at,
+       CAST(extract(epoch FROM statement_timestamp() - seen_at) AS float8) AS heartbeat_age,
+       (SELECT count(*) FROM job j WHERE j.worker_id = worker.id) AS holds
+FROM worker ORDER BY started_at
+""")

@@ -1,0 +1,94 @@
+"""The store of one worker: claim, settle, reject, each awaited one by one and written in groups.
+
+Built by the service, used by `engine/` through its protocols. It carries decisions out and takes none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+import anyio
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from daemon.delivery import Delivery
+from daemon.job import Claim, ClaimAnswer, JobMessage, Settled, Settlement
+from daemon.observe import Observer
+from daemon.postgres.claims import Claims
+from daemon.postgres.group_commit import GroupCommit
+from daemon.postgres.records import Records
+from daemon.postgres.rejections import Rejection, Rejections
+from daemon.postgres.settlements import Settlements
+
+
+class Store:
+    """Three lanes to the database. `completed` is called when an event may be due, `on_away` when a lane stalls."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        me: Callable[[], UUID],
+        worker_ttl: float,
+        observer: Observer,
+        *,
+        completed: Callable[[], None],
+        on_away: Callable[[bool], None],
+    ) -> None:
+        self._completed = completed
+        self.records = Records(engine, observer)
+        self._claims: GroupCommit[JobMessage, ClaimAnswer] = GroupCommit(
+            "claim", Claims(engine, me, worker_ttl).write, observer, weigh=_message_bytes, on_away=on_away
+        )
+        self._settlements: GroupCommit[Settlement, tuple[Settled, bool]] = GroupCommit(
+            "settle", Settlements(engine).write, observer, weigh=_settlement_bytes, on_away=on_away
+        )
+        self._rejections: GroupCommit[Rejection, bool] = GroupCommit(
+            "reject", Rejections(engine).write, observer, weigh=lambda one: len(one.data), on_away=on_away
+        )
+
+    async def claim(self, message: JobMessage) -> ClaimAnswer:
+        """Ask for the right to run a message's job. Raises what only this message can be guilty of (a data error)."""
+        return await self._claims.submit(message)
+
+    async def settle(self, claim: Claim, settlement: Settlement) -> Settled:
+        """Store the end of an attempt; returns once it is committed. Raises a data error of this settlement."""
+        await self.records.last_words(claim)
+        settled, completes = await self._settlements.submit(settlement)
+        if completes:
+            self._completed()
+        return settled
+
+    async def reject(self, delivery: Delivery, reason: str, text: str, instance: JobMessage | None) -> None:
+        """Keep a message that can't become a job, whole; close the instance it stood for."""
+        rejection = Rejection(
+            message_id=delivery.message_id,
+            reason=reason,
+            text=text,
+            data=delivery.data,
+            attributes=dict(delivery.attributes),
+            published=delivery.publish_time,
+            instance=instance,
+        )
+        if await self._rejections.submit(rejection):
+            self._completed()
+
+    @property
+    def away(self) -> bool:
+        """Whether any lane waits for the database to come back."""
+        return self._claims.away or self._settlements.away or self._rejections.away
+
+    async def run(self) -> None:
+        """Write for ever; ends by cancellation."""
+        async with anyio.create_task_group() as lanes:
+            lanes.start_soon(self._claims.run)
+            lanes.start_soon(self._settlements.run)
+            lanes.start_soon(self._rejections.run)
+            lanes.start_soon(self.records.run)
+
+
+def _message_bytes(message: JobMessage) -> int:
+    return len(message.params) if message.params else 0
+
+
+def _settlement_bytes(settlement: Settlement) -> int:
+    return len(settlement.result) if settlement.result else 0

@@ -1,0 +1,1 @@
+"""Schema migrations, run by `headcount migrate`; inside the wheel this folder is `daemon.migrations`."""
