@@ -1,0 +1,127 @@
+"""The spans themselves: a consumer span per attempt, a producer span per kick-off.
+
+Loaded by `tracing.py` when traces are wanted. `started` and `finished` must be called in the context that runs the
+handler: that is how the handler's own spans find their parent.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from importlib.metadata import version
+from uuid import UUID
+
+from opentelemetry import context, trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from daemon.job import Action, Claim, Settlement
+from daemon.telemetry.tracing import Tracing
+
+TRACER = "headcount"
+UNENDED_LIMIT = 20_000
+
+_w3c = TraceContextTextMapPropagator()
+
+
+@dataclass(frozen=True, slots=True)
+class Producing:
+    """A producer span and the context it replaced."""
+
+    span: Span
+    before: Context
+
+
+class Spans(Tracing):
+    """Makes a span of each attempt. The first attempt continues the kick-off's trace; a later one is linked to it."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer(TRACER, version("headcount"))
+        self._running: dict[tuple[UUID, int], Producing] = {}
+
+    def started(self, claim: Claim, queued: float) -> None:
+        """Begin the attempt's span and make it current."""
+        origin = _w3c.extract({"traceparent": claim.traceparent} if claim.traceparent else {}, Context())
+        again = claim.attempt > 1
+        links = [Link(trace.get_current_span(origin).get_span_context())] if again and claim.traceparent else []
+        span = self._tracer.start_span(
+            f"job {claim.job_name}",
+            context=Context() if again else origin,
+            kind=SpanKind.CONSUMER,
+            links=links,
+            attributes={
+                "orchestration_id": str(claim.orchestration_id),
+                "job_id": str(claim.job_id),
+                "job_name": claim.job_name,
+                "attempt": claim.attempt,
+                "queue_delay_seconds": queued,
+            },
+        )
+        before = context.get_current()
+        context.attach(trace.set_span_in_context(span, before))
+        if len(self._running) < UNENDED_LIMIT:
+            self._running[claim.job_id, claim.attempt] = Producing(span, before)
+
+    def finished(self, claim: Claim, settlement: Settlement, seconds: float) -> None:
+        """End it."""
+        running = self._running.pop((claim.job_id, claim.attempt), None)
+        if running is None:
+            return
+        running.span.set_attribute("action", settlement.action.value)
+        error = settlement.error
+        if error is not None and settlement.action in (Action.FAIL, Action.RETRY):
+            running.span.set_attribute("error.type", error.kind.value)
+            running.span.set_status(StatusCode.ERROR, f"{error.kind.value}: {error.message}"[:1024])
+        running.span.end()
+        context.attach(running.before)
+
+    def close(self, seconds: float = 1.0) -> None:
+        """Send what is left, for at most `seconds`: an exporter that hangs must not hold up the end."""
+        flushing = threading.Thread(target=self._provider.shutdown, name="headcount-last-spans", daemon=True)
+        flushing.start()
+        flushing.join(seconds)
+
+
+def recording(processor: SpanProcessor, revision: str = "") -> Spans:
+    """Spans given to any processor."""
+    provider = TracerProvider(resource=_resource(revision), shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    return Spans(provider)
+
+
+def start_producer(job_name: str, orchestration_id: UUID, count: int) -> Producing:
+    """Begin the span of a kick-off, with the tracer that the program has set up, and make it current."""
+    before = context.get_current()
+    span = trace.get_tracer(TRACER).start_span(
+        f"kick off {job_name}",
+        kind=SpanKind.PRODUCER,
+        attributes={"orchestration_id": str(orchestration_id), "job_name": job_name, "count": count},
+    )
+    context.attach(trace.set_span_in_context(span, before))
+    return Producing(span, before)
+
+
+def end_producer(producing: Producing, error: BaseException | None) -> None:
+    """End it, and give the caller its own context back."""
+    if error is not None:
+        producing.span.record_exception(error)
+        producing.span.set_status(StatusCode.ERROR, type(error).__name__)
+    producing.span.end()
+    context.attach(producing.before)
+
+
+def current_traceparent() -> str | None:
+    """The traceparent of the current span, None without a valid one."""
+    carrier: dict[str, str] = {}
+    _w3c.inject(carrier)
+    return carrier.get("traceparent")
+
+
+def _resource(revision: str) -> Resource:
+    given = Resource.create({SERVICE_VERSION: revision or version("headcount")})
+    named = not str(given.attributes.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service")
+    return given if named else given.merge(Resource({SERVICE_NAME: "headcount"}))
