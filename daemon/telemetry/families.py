@@ -16,6 +16,29 @@ F = TypeVar("F", bound=MetricWrapperBase)
 
 OTHER = "other"
 LABEL_LIMIT = 32
+LANES = ("claim", "settle", "reject", "checkpoint")
+RETURNS = ("drain", "hold", "database")
+PUBLISHED = ("job", "event")
+REJECTIONS = (
+    "NoJobName",
+    "BadJobName",
+    "BadUuid",
+    "BadNumber",
+    "BadTag",
+    "CountTooLarge",
+    "CountMissing",
+    "CountMismatch",
+    "IndexOutOfRange",
+    "IndexTaken",
+    "NameMismatch",
+    "ParamsNoJson",
+    "ParamsNoObject",
+    "ParamsHoldNul",
+    "UnknownSchemaVersion",
+    "NoSuchJob",
+    "JobElsewhere",
+    "NotStorable",
+)
 
 QUEUE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
 DURATION_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400)
@@ -151,9 +174,13 @@ class CareFamilies:
     def __init__(self, new: Catalogue) -> None:
         self.backlog = new.gauge("headcount_relay_backlog", "Jobs and events due for publication, in the database.")
         self.backlog_age = new.gauge("headcount_relay_backlog_age_seconds", "How long the oldest of them has been due.")
-        self.relay_at = new.gauge("headcount_relay_timestamp_seconds", "When the relay last looked.")
-        self.in_progress = new.gauge("headcount_orchestrations_in_progress", "Unfinished orchestrations, in all.")
-        self.oldest_job = new.gauge("headcount_oldest_job_age_seconds", "Age of the oldest unfinished job.")
+        self.relay_at = new.gauge("headcount_relay_timestamp_seconds", "When the backlog was last counted.")
+        self.in_progress = new.gauge(
+            "headcount_orchestrations_in_progress", "Unfinished orchestrations, in the database."
+        )
+        self.oldest = new.gauge(
+            "headcount_oldest_unfinished_age_seconds", "Age of the oldest unfinished orchestration, 0 without one."
+        )
         self.rescues = new.counter("headcount_rescues_total", "Dead workers whose jobs were taken back.")
         self.rescued = new.counter("headcount_jobs_rescued_total", "Jobs taken back from dead workers.", "fate")
         self.repairs = new.counter("headcount_repairs_total", "Rows mended by the sweeper: each is a bug.", "cause")

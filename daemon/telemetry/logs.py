@@ -17,11 +17,15 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from daemon.errors import DecodeError
-from daemon.job import Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement
+from daemon.job import Action, Cause, Claim, JobMessage, Refusal, Settled, Settlement
 from daemon.observe import Observer
 from daemon.telemetry.limiter import Limiter
 from daemon.telemetry.shape import CURRENT, OURS, add_claim, as_json, cloud_shape, mask, person_shape
 
+FAILURES = {
+    Action.FAIL: ("warning", "the job is Errored"),
+    Action.RETRY: ("info", "the attempt failed and is retried"),
+}
 LATE_BEAT = 5.0
 LATE_LOOP = 1.0
 
@@ -99,23 +103,17 @@ class Logs(Observer):
         CURRENT.set(None)
 
     def settled(self, claim: Claim, settlement: Settlement, answer: Settled) -> None:
-        """A late outcome is worth a line; a stored one is not, unless for debugging."""
+        """A final failure is a warning, one that is retried is for information, a success is for debugging."""
+        error, name = settlement.error, claim.job_name
         if answer is Settled.STALE:
-            self._limited(
-                f"stale {claim.job_name}",
-                "warning",
-                "an outcome came too late and has no effect: the job belongs to another attempt",
-                **_labels(claim),
-                action=settlement.action.value,
-            )
+            text = "an outcome came too late and has no effect: the job belongs to another attempt"
+            self._limited(f"stale {name}", "warning", text, **_labels(claim), action=settlement.action.value)
+        elif error is not None and settlement.action in FAILURES:
+            level, text = FAILURES[settlement.action]
+            shown = {**_labels(claim), "kind": error.kind.value, "reason": error.message}
+            self._limited(f"{settlement.action} {name} {error.kind}", level, text, **shown)
         elif self._debugs:
             self._log.debug("an outcome is stored", **_labels(claim), action=settlement.action.value)
-
-    def attempt_failed(self, claim: Claim, kind: Kind, message: str, final: bool) -> None:
-        """A final failure is a warning; one that is retried is for information."""
-        level, text = ("warning", "the job is Errored") if final else ("info", "the attempt failed and is retried")
-        key = f"{level} {claim.job_name} {kind}"
-        self._limited(key, level, text, **_labels(claim), kind=kind.value, reason=message)
 
     def stuck(self, claim: Claim, seconds: float) -> None:
         """A handler ignores its end."""

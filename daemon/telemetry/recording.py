@@ -16,7 +16,11 @@ from prometheus_client import Histogram
 from daemon.job import Action, Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement, Status
 from daemon.observe import Observer
 from daemon.telemetry.families import (
+    LANES,
     OTHER,
+    PUBLISHED,
+    REJECTIONS,
+    RETURNS,
     CareFamilies,
     Children,
     JobFamilies,
@@ -33,10 +37,7 @@ OUTCOMES: dict[Action, str] = {
     Action.INTERRUPT: "Interrupted",
 }
 STALE = "Stale"
-LANES = ("claim", "settle")
-RETURNS = ("drain", "hold", "database")
-PUBLISHED = ("job", "event")
-BORN_KINDS = (Kind.RAISED, Kind.TIMED_OUT, Kind.WORKER_LOST)
+BORN_KINDS = (Kind.RAISED, Kind.TIMED_OUT, Kind.INTERRUPTED)
 
 
 class JobSeries:
@@ -92,13 +93,14 @@ class JobRecorder(Observer):
         _observe(self._series.get(claim.job_name, self._other).duration, seconds, claim)
 
     def settled(self, claim: Claim, settlement: Settlement, answer: Settled) -> None:
-        """Count an outcome, now that it is stored."""
+        """Count an outcome and its error, now that it is stored."""
         series = self._series.get(claim.job_name, self._other)
-        (series.stale if answer is Settled.STALE else series.outcomes[settlement.action]).inc()
-
-    def attempt_failed(self, claim: Claim, kind: Kind, message: str, final: bool) -> None:
-        """Count an error by its kind."""
-        self._series.get(claim.job_name, self._other).failed(kind)
+        if answer is Settled.STALE:
+            series.stale.inc()
+            return
+        series.outcomes[settlement.action].inc()
+        if settlement.error is not None:
+            series.failed(settlement.error.kind)
 
     def stuck(self, claim: Claim, seconds: float) -> None:
         """Count a handler that does not stop."""
@@ -115,7 +117,7 @@ class MessageRecorder(Observer):
     def __init__(self, families: MessageFamilies) -> None:
         self._received = tuple(families.received.labels(word) for word in ("unknown", "first", "again"))
         self._undecided = families.undecided
-        self._rejected = Children(families.rejected)
+        self._rejected = Children(families.rejected, REJECTIONS)
         self._returned = Children(families.returned, RETURNS)
         self._published = Children(families.published, PUBLISHED)
         self._unpublished = Children(families.unpublished, PUBLISHED)
@@ -215,7 +217,7 @@ class CareRecorder(Observer):
     def unfinished(self, orchestrations: int, oldest_job: float) -> None:
         """Note what is in progress."""
         self._families.in_progress.set(orchestrations)
-        self._families.oldest_job.set(oldest_job)
+        self._families.oldest.set(oldest_job)
 
     def rescued(self, worker_id: UUID, freed: int, errored: int) -> None:
         """Count what a dead worker left."""
