@@ -16,6 +16,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything locked (quick when nothing changed)
+	@echo ".venv is ready"
 
 demo: $(STAMP) ## See it work, with no cloud and no account (DIR=folder, FAIL=1 for a failing job)
 	@$(BIN)/headcount demo $(DIR) $(if $(FAIL),--with-failure)
