@@ -14,14 +14,15 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from google.api_core.exceptions import GoogleAPICallError, NotFound, PermissionDenied, Unauthenticated
+from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from daemon.delivery import Delivery
 from daemon.errors import SubscriptionNotReady
 from daemon.observe import Observer
-from daemon.pubsub.connection import TRANSIENT, subscriber_transport
+from daemon.pubsub.connection import subscriber_transport
+from daemon.pubsub.refusals import refusal
 from daemon.pubsub.scheduler import Handover
 from daemon.pubsub.stream import Stream
 from daemon.rules.retry import Backoff, retry_delay
@@ -173,11 +174,12 @@ class Subscriber:
         if stream not in self._active:
             return
         stream.retire()
-        if error is None or isinstance(error, TRANSIENT):
+        reason = error and refusal(self._subscription, error)
+        if isinstance(reason, SubscriptionNotReady):
+            self._give_up(reason)
+        else:
             self._replace(stream, error)
             self._fill()
-        else:
-            self._give_up(_problem(self._subscription, error))
 
     def _replace(self, stream: Stream, error: Exception | None) -> None:
         self._active = tuple(other for other in self._active if other is not stream)
@@ -225,14 +227,6 @@ class Subscriber:
             stream.join(deadline - time.monotonic())
         if self._transport is not None:
             self._transport.grpc_channel.close()
-
-
-def _problem(subscription: str, error: GoogleAPICallError) -> SubscriptionNotReady:
-    if isinstance(error, NotFound):
-        return SubscriptionNotReady(f"The subscription {subscription} does not exist.", "headcount provision")
-    if isinstance(error, PermissionDenied | Unauthenticated):
-        return SubscriptionNotReady(f"This account may not pull from the subscription {subscription}: {error.message}.")
-    return SubscriptionNotReady(f"The subscription {subscription} can't be pulled from: {error.message}.")
 
 
 def _ignore(error: Exception) -> None:

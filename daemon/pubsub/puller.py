@@ -1,0 +1,85 @@
+"""Unary pulls: a few messages of a subscription that is usually empty.
+
+Used for the dead-letter subscription, inside the running event loop. Pulled messages are leased for the subscription's
+ack deadline and nobody prolongs that, so whoever pulls acknowledges soon or gets them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from google.api_core.exceptions import DeadlineExceeded, GoogleAPICallError
+from google.pubsub_v1 import SubscriberAsyncClient
+from google.pubsub_v1.types import AcknowledgeRequest, PullRequest, PullResponse
+
+from daemon.pubsub.connection import subscriber_client
+from daemon.pubsub.refusals import refusal
+
+MAX_ACKS = 1_000  # ids are some 200 bytes, and a request may have 512 KiB
+ANSWER_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A pulled message. `publish_time` is seconds since the epoch, `ack_id` what `acknowledge` takes."""
+
+    data: bytes
+    attributes: Mapping[str, str]
+    message_id: str
+    publish_time: float
+    ack_id: str
+    delivery_attempt: int | None = None
+
+
+class Puller:
+    """Pulls and acknowledges, over one connection made at the first use.
+
+    Both calls raise SubscriptionNotReady for a reason that stays (the subscription is missing, no permission) and
+    google's own error for one that passes.
+    """
+
+    def __init__(self) -> None:
+        self._client: SubscriberAsyncClient | None = None
+
+    async def pull(self, subscription: str, limit: int, wait_seconds: float) -> list[Pulled]:
+        """Up to `limit` messages, as soon as there is one; none when none came within `wait_seconds`."""
+        request = PullRequest(subscription=subscription, max_messages=limit)
+        try:
+            response = await self._connected().pull(request, timeout=wait_seconds, retry=None)
+        except DeadlineExceeded:
+            return []
+        except GoogleAPICallError as error:
+            raise refusal(subscription, error) from error
+        return [
+            Pulled(
+                data=one.message.data,
+                attributes=dict(one.message.attributes),
+                message_id=one.message.message_id,
+                publish_time=one.message.publish_time.seconds + one.message.publish_time.nanos / 1e9,
+                ack_id=one.ack_id,
+                delivery_attempt=one.delivery_attempt or None,
+            )
+            for one in PullResponse.pb(response).received_messages
+        ]
+
+    async def acknowledge(self, subscription: str, ack_ids: Sequence[str]) -> None:
+        """Never send these again."""
+        for start in range(0, len(ack_ids), MAX_ACKS):
+            request = AcknowledgeRequest(subscription=subscription, ack_ids=ack_ids[start : start + MAX_ACKS])
+            try:
+                await self._connected().acknowledge(request, timeout=ANSWER_SECONDS)
+            except GoogleAPICallError as error:
+                raise refusal(subscription, error) from error
+
+    async def close(self) -> None:
+        """Close the connection; a later call opens a new one."""
+        client, self._client = self._client, None
+        if client is not None:
+            shut: Callable[[], Awaitable[None]] = client.transport.close  # not annotated
+            await shut()
+
+    def _connected(self) -> SubscriberAsyncClient:
+        if self._client is None:
+            self._client = subscriber_client()
+        return self._client

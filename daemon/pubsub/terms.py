@@ -1,0 +1,184 @@
+"""Whether a subscription has the terms that jobs need: the comparison of what is with what is wanted.
+
+Called by `resources` for the start check, `headcount provision` and `headcount doctor`. Pure: it asks nobody.
+The reasons for each term are in the problems' own sentences.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from google.pubsub_v1.types import Subscription
+
+from daemon.errors import RequestRefused
+
+DAY = 86_400
+NEVER_DELIVERED_TO = "_deleted-topic_"
+MAX_FILTER_BYTES = 256
+# A nack at a drain, or a claim that the database could not answer, must come back soon: the minimum is low. The high
+# maximum spares the attempts of a message that is given back again and again: Pub/Sub counts at most 100 of them.
+MIN_RETRY, MAX_RETRY, SLOW_RETRY = 1, 600, 5
+MAX_ATTEMPTS = 100
+
+_NAME = re.compile(r'attributes\s*\.\s*job_name\s*=\s*"((?:[^"\\]|\\.)*)"')
+_NAMES_ONLY = re.compile(rf"[\s()]*(?:{_NAME.pattern}[\s()]*(?:OR[\s()]*)?)+")
+
+
+@dataclass(frozen=True, slots=True)
+class WantedSubscription:
+    """A subscription and its terms; times in seconds. `dead_letter_topic` is None for the dead letters' own."""
+
+    name: str
+    topic: str
+    dead_letter_topic: str | None = None
+    filter: str = ""
+    ack_deadline: int = 60
+    retention: int = 7 * DAY
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, why it matters, the command that mends it; `fatal` when a worker can't run like that."""
+
+    what: str
+    why: str
+    mend: str
+    fatal: bool = False
+
+
+def filter_for(names: Sequence[str]) -> str:
+    """The filter of a pool that runs only these jobs. Raises RequestRefused when Pub/Sub would not take it."""
+    quoted = (name.replace("\\", "\\\\").replace('"', '\\"') for name in names)
+    text = " OR ".join(f'attributes.job_name = "{name}"' for name in quoted)
+    if len(text.encode()) > MAX_FILTER_BYTES:
+        raise RequestRefused(
+            f"The filter for {len(names)} job names has {len(text.encode())} bytes, and Pub/Sub takes"
+            f" {MAX_FILTER_BYTES}; give the pool fewer or shorter names."
+        )
+    return text
+
+
+def filtered_names(text: str) -> list[str] | None:
+    """The job names that a filter lets through; None when it says more, or other things, than names."""
+    if not text or not _NAMES_ONLY.fullmatch(text):
+        return None
+    return [re.sub(r"\\(.)", r"\1", name) for name in _NAME.findall(text)]
+
+
+def problems_of(
+    have: Subscription,
+    want: WantedSubscription,
+    *,
+    longest_timeout: float = 0.0,
+    handler_names: Collection[str] | None = None,
+) -> Iterator[Problem]:
+    """Everything about an existing subscription that is not as wanted, the fatal problems first."""
+    yield from _unusable(have, want)
+    if handler_names is not None:
+        yield from _unhandled(have, want, handler_names)
+    yield from _lifetimes(have, want, longest_timeout)
+    yield from _redelivery(have, want)
+    yield from _modes(have, want)
+
+
+def update(path: str, options: str) -> str:
+    """The command that changes a subscription."""
+    return f"gcloud pubsub subscriptions update {_short(path)} {options}"
+
+
+def recreate(path: str) -> str:
+    """The command that replaces a subscription. What it holds is published again by the relay."""
+    return f"gcloud pubsub subscriptions delete {_short(path)} && headcount provision"
+
+
+def _short(path: str) -> str:
+    parts = path.split("/")
+    return f"{parts[-1]} --project={parts[1]}"
+
+
+def _unusable(have: Subscription, want: WantedSubscription) -> Iterator[Problem]:
+    path, fatal = want.name, want.required
+    if have.topic == NEVER_DELIVERED_TO:
+        what = f"The topic of the subscription {path} was deleted."
+        yield Problem(what, "It will never get a message again.", recreate(path), fatal)
+    elif have.topic != want.topic:
+        what = f"The subscription {path} is attached to {have.topic}, not to {want.topic}."
+        yield Problem(what, "No job that is published would arrive.", recreate(path), fatal)
+    if have.push_config.push_endpoint:
+        mend = f"gcloud pubsub subscriptions modify-push-config {_short(path)} --push-endpoint="
+        what = f"The subscription {path} pushes to {have.push_config.push_endpoint}."
+        yield Problem(what, "A worker pulls; Pub/Sub gives it nothing.", mend, fatal)
+    if have.bigquery_config.table or have.cloud_storage_config.bucket:
+        what = f"The subscription {path} writes into a table or a bucket."
+        yield Problem(what, "A worker pulls; Pub/Sub gives it nothing.", recreate(path), fatal)
+    if have.detached:
+        yield Problem(f"The subscription {path} is detached.", "It holds nothing any more.", recreate(path), fatal)
+
+
+def _unhandled(have: Subscription, want: WantedSubscription, handler_names: Collection[str]) -> Iterator[Problem]:
+    unknown = [name for name in filtered_names(have.filter) or () if name not in handler_names]
+    if unknown:
+        names = ", ".join(unknown)
+        what = f"The filter of the subscription {want.name} lets through jobs without a handler here: {names}."
+        mend = f"add handlers named {names}, or use another subscription: export HEADCOUNT_JOBS_SUBSCRIPTION=..."
+        yield Problem(what, "This pool would take them and end every one as Errored.", mend, fatal=True)
+
+
+def _lifetimes(have: Subscription, want: WantedSubscription, longest_timeout: float) -> Iterator[Problem]:
+    path, raw = want.name, Subscription.pb(have)
+    if not raw.HasField("expiration_policy") or raw.expiration_policy.ttl.seconds:
+        days = (raw.expiration_policy.ttl.seconds or 31 * DAY) // DAY
+        what = f"The subscription {path} expires after {days} days without a worker."
+        why = "A pool that is scaled to zero loses it, and with it every message until somebody makes it again."
+        yield Problem(what, why, update(path, "--expiration-period=never"))
+    needed = max(longest_timeout, DAY)
+    if raw.message_retention_duration.seconds < needed:
+        what = f"The subscription {path} keeps messages for {raw.message_retention_duration.seconds} s."
+        why = f"A message must outlive the longest handler and a day of trouble ({needed:.0f} s)."
+        days = min(31, max(7, -(-int(needed) // DAY)))
+        yield Problem(what, why, update(path, f"--message-retention-duration={days}d"))
+    if have.ack_deadline_seconds < want.ack_deadline:
+        what = f"The ack deadline of the subscription {path} is {have.ack_deadline_seconds} s."
+        why = "Messages on their way to a busy worker are delivered twice."
+        yield Problem(what, why, update(path, f"--ack-deadline={want.ack_deadline}"))
+
+
+def _redelivery(have: Subscription, want: WantedSubscription) -> Iterator[Problem]:
+    path, raw = want.name, Subscription.pb(have)
+    if want.dead_letter_topic is None:
+        return
+    retries = f"--min-retry-delay={MIN_RETRY}s --max-retry-delay={MAX_RETRY}s"
+    if not raw.HasField("retry_policy"):
+        what = f"The subscription {path} has no retry policy."
+        yield Problem(what, "A message that goes back comes again at once, in a circle.", update(path, retries))
+    elif raw.retry_policy.minimum_backoff.seconds > SLOW_RETRY:
+        what = f"The subscription {path} waits {raw.retry_policy.minimum_backoff.seconds} s before it delivers again."
+        why = "Jobs that a stopping worker gives back stand idle for so long at every rollout."
+        yield Problem(what, why, update(path, retries))
+    letters = f"--dead-letter-topic={want.dead_letter_topic} --max-delivery-attempts={MAX_ATTEMPTS}"
+    have_topic = have.dead_letter_policy.dead_letter_topic
+    if have_topic != want.dead_letter_topic:
+        what = f"The dead letters of the subscription {path} go to {have_topic or 'nowhere'}."
+        why = "A message that can't be delivered is tried until it is too old, and then lost without a trace."
+        yield Problem(what, why, update(path, letters))
+    elif have.dead_letter_policy.max_delivery_attempts < MAX_ATTEMPTS:
+        what = f"The subscription {path} gives up after {have.dead_letter_policy.max_delivery_attempts} deliveries."
+        why = "Rollouts and outages spend deliveries too; real failures are counted in the database."
+        yield Problem(what, why, update(path, letters))
+
+
+def _modes(have: Subscription, want: WantedSubscription) -> Iterator[Problem]:
+    path = want.name
+    if have.enable_exactly_once_delivery:
+        what = f"The subscription {path} has exactly-once delivery."
+        why = "It makes every receipt a blocking call and brings nothing: the claim already turns duplicates away."
+        yield Problem(what, why, update(path, "--no-enable-exactly-once-delivery"))
+    if have.enable_message_ordering:
+        what = f"The subscription {path} orders messages."
+        yield Problem(what, "One job that waits holds up all others with its key.", recreate(path))
+    if want.filter and have.filter != want.filter:
+        what = f"The filter of the subscription {path} is {have.filter or 'empty'}, not {want.filter}."
+        yield Problem(what, "It gets other jobs than it was meant to; a filter can't be changed.", recreate(path))
