@@ -45,13 +45,13 @@ class JobSeries:
 
     __slots__ = ("_new_failure", "duration", "failures", "outcomes", "queue_delay", "stale", "started", "stuck")
 
-    def __init__(self, families: JobFamilies, name: str) -> None:
+    def __init__(self, families: JobFamilies, name: str, born: Iterable[Kind]) -> None:
         self.started = families.started.labels(name)
         self.queue_delay = families.queue_delay.labels(name)
         self.duration = families.duration.labels(name)
         self.outcomes = {action: families.finished.labels(name, word) for action, word in OUTCOMES.items()}
         self.stale = families.finished.labels(name, STALE)
-        self.failures = {kind: families.failures.labels(name, kind.value) for kind in BORN_KINDS}
+        self.failures = {kind: families.failures.labels(name, kind.value) for kind in born}
         self._new_failure = partial(families.failures.labels, name)
         self.stuck = families.stuck.labels(name)
 
@@ -67,8 +67,8 @@ class JobRecorder(Observer):
     """Counts attempts by job name; names without a handler here share one series."""
 
     def __init__(self, families: JobFamilies, names: Iterable[str]) -> None:
-        self._series = {name: JobSeries(families, name) for name in names}
-        self._other = JobSeries(families, OTHER)
+        self._series = {name: JobSeries(families, name, BORN_KINDS) for name in names}
+        self._other = JobSeries(families, OTHER, Kind)
         self._redelivered = {cause: families.redelivered.labels(cause.value) for cause in Cause}
         self._refused = {why: families.refused.labels(why.value) for why in Refusal}
         self._lost = families.lost
