@@ -6,7 +6,7 @@
 #
 #   FROM headcount:0.1.0
 #   COPY handlers/ /app/handlers/
-#   (and, as root, whatever the handlers need; return to USER headcount afterwards)
+#   (and, as root, whatever the handlers need; return to USER 10001:10001 afterwards)
 #
 # The image runs `headcount run`. Other commands work too: docker run headcount:0.1.0 migrate
 
@@ -58,7 +58,7 @@ COPY --from=build /opt/headcount /opt/headcount
 WORKDIR /app
 COPY handlers/ handlers/
 
-USER headcount
+USER 10001:10001
 EXPOSE 9090
 STOPSIGNAL SIGTERM
 

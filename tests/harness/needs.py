@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 PROGRAMS = {
+    "make": (("make", "gmake"), "apt install make"),
     "npm": (("npm",), "apt install npm"),
     "node": (("node", "nodejs"), "apt install nodejs"),
     "chromium": (("chromium", "chromium-browser", "google-chrome"), "apt install chromium"),
