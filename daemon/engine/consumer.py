@@ -48,6 +48,7 @@ class Consumer:
         self._held: deque[tuple[float, Delivery]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._hurry = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -71,7 +72,7 @@ class Consumer:
         else:
             self._held.append((time.monotonic(), delivery))
 
-    def return_overdue(self) -> None:
+    async def return_overdue(self) -> None:
         """Give back what has waited for a slot too long, so that a worker with free slots gets it."""
         limit = time.monotonic() - self._hold_seconds
         overdue = []
@@ -90,15 +91,25 @@ class Consumer:
         self._return(waiting, "drain")
 
     async def drain(self, seconds: float, last_seconds: float) -> int:
-        """Let handlers end for `seconds`, then cancel the rest and wait `last_seconds` more. How many were cancelled."""
+        """Let handlers end for `seconds`, cancel the rest, wait `last_seconds` more. How many were cancelled."""
         self.stop()
         self._running.ask_to_stop(StopReason.DRAINING)
-        if await self._emptied(seconds):
+        async with asyncio.TaskGroup() as waits:
+            idle = waits.create_task(self._idle.wait())
+            hurry = waits.create_task(self._hurry.wait())
+            await asyncio.wait({idle, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            idle.cancel()
+            hurry.cancel()
+        if self._idle.is_set():
             return 0
         left = len(self._tasks)
         self._running.cancel_all(StopReason.DRAINING)
         await self._emptied(last_seconds)
         return left
+
+    def hurry(self) -> None:
+        """Wait for no handler any longer."""
+        self._hurry.set()
 
     async def _emptied(self, seconds: float) -> bool:
         try:

@@ -10,15 +10,15 @@ from collections.abc import Awaitable, Callable
 
 from daemon.observe import Observer
 
+Step = Callable[[], Awaitable[bool] | Awaitable[None]]
+
 LONGEST_PAUSE = 5.0
 
 
 class Ticker:
     """Runs `step` every `interval` seconds, and at once when woken. A step that returns True is run again at once."""
 
-    def __init__(
-        self, name: str, interval: float, step: Callable[[], Awaitable[bool | None]], observer: Observer
-    ) -> None:
+    def __init__(self, name: str, interval: float, step: Step, observer: Observer) -> None:
         self._name = name
         self._interval = interval
         self._step = step

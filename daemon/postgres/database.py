@@ -45,11 +45,12 @@ def async_engine(url: str, size: int, pooler: str = "none") -> AsyncEngine:
     return engine
 
 
-def sync_engine(url: str, size: int = 1, pooler: str = "none") -> Engine:
-    """The same for a thread without an event loop."""
-    engine = create_engine(
-        _driver_url(url), pool_size=size, max_overflow=0, pool_timeout=30, connect_args=_connect_args(pooler)
-    )
+def sync_engine(url: str, size: int = 1, pooler: str = "none", patience: int | None = None) -> Engine:
+    """The same for a thread without an event loop; with `patience`, no link is waited for longer than those seconds."""
+    arguments = _connect_args(pooler)
+    if patience is not None:
+        arguments |= {"connect_timeout": patience, "tcp_user_timeout": patience * 1000, "keepalives_idle": patience}
+    engine = create_engine(_driver_url(url), pool_size=size, max_overflow=0, pool_timeout=30, connect_args=arguments)
     event.listen(engine, "connect", _on_connect)
     return engine
 

@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from daemon.errors import DatabaseNotReady
@@ -40,6 +40,20 @@ def upgrade(url: str) -> list[str]:
         raise DatabaseNotReady(f"The database could not be migrated: {error.orig}.") from error
     finally:
         engine.dispose()
+
+
+def check_database(engine: Engine) -> None:
+    """Raises DatabaseNotReady when the database can't be reached or its schema is not this release's."""
+    try:
+        with engine.connect() as connection:
+            missing, strange = pending(connection), unknown(connection)
+    except DBAPIError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        raise DatabaseNotReady(f"The database can't be reached: {reason}.") from None
+    if strange is not None:
+        raise DatabaseNotReady(f"The database is at migration {strange}, which this release does not know.")
+    if missing:
+        raise DatabaseNotReady(f"The database lacks the migrations {', '.join(missing)}.", "headcount migrate")
 
 
 def pending(connection: Connection) -> list[str]:

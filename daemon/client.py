@@ -1,0 +1,246 @@
+"""The producer's side: kick off an orchestration, follow it, and get its results split into successes and failures.
+
+Used by the command line and by any Python service (`from daemon import Client`). The rows are committed first and
+published after; whatever is lost in between is published by a worker's relay. Handlers never import this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from uuid import UUID, uuid4
+
+from pydantic import JsonValue, TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from daemon.errors import DecodeError, PublishFailed, RequestRefused, ResultNotStorable
+from daemon.job import JobError, JobMessage, Status
+from daemon.orchestration import JobOutcome, OrchestrationState
+from daemon.postgres.database import async_engine
+from daemon.postgres.due import Due, Leased
+from daemon.postgres.orchestrations import PAGE, Made, NewOrchestration, Orchestrations, make
+from daemon.pubsub.publisher import Publisher
+from daemon.rules.canonical import encode_json
+from daemon.rules.envelope import MAX_COUNT, check_name, check_tags, encode, instance_id
+from daemon.settings import Settings, load
+
+PARAMS_LIMIT = 10 * 1024 * 1024
+PUBLISH_BATCH = 1_000
+FIRST_LOOK = 0.05
+LONGEST_LOOK = 1.0
+
+_JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceResult:
+    """One finished instance with its original params; `result` for a success, `error` for a failure."""
+
+    job_id: UUID
+    index: int
+    params: JsonValue
+    result: JsonValue
+    error: JobError | None
+
+
+class Client:
+    """Kicks off and follows orchestrations. `async with Client() as client:` reads HEADCOUNT_* from the environment."""
+
+    def __init__(self, settings: Settings | None = None, *, connections: int = 2) -> None:
+        self._settings = settings or load()
+        url = self._settings.database_url.get_secret_value()
+        self._engine = async_engine(url, connections, self._settings.database_pooler)
+        self._publisher = Publisher()
+        self._due = Due(self._engine, self._settings.republish_after_seconds)
+        self._orchestrations = Orchestrations(self._engine)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give connections up."""
+        await self._publisher.close()
+        await self._engine.dispose()
+
+    async def kick_off(
+        self,
+        job_name: str,
+        params: Iterable[object],
+        *,
+        tags: Mapping[str, str] | None = None,
+        deadline: timedelta | None = None,
+        start_at: datetime | None = None,
+        idempotency_key: str | None = None,
+        connection: AsyncConnection | None = None,
+    ) -> Orchestration:
+        """Start one instance of `job_name` per element of `params` (dicts, models: anything that dumps to an object).
+
+        With `idempotency_key` a repeated call gives the first orchestration back. With `connection` the rows join the
+        caller's own transaction and are published by a relay about a second after its commit. `deadline` counts from
+        now; `start_at` needs a time zone. Raises RequestRefused for what could never run.
+        """
+        new = _checked(job_name, params, tags or {}, deadline, start_at, idempotency_key)
+        if connection is not None:
+            made = await make(connection, new, grace=0.0)
+            return Orchestration(self, made.id)
+        made = await self._orchestrations.make(new)
+        if made.fresh and start_at is None:
+            await self._publish(made)
+        return Orchestration(self, made.id)
+
+    def orchestration(self, orchestration_id: UUID) -> Orchestration:
+        """A handle on an orchestration by its id; nothing is read yet."""
+        return Orchestration(self, orchestration_id)
+
+    async def state(self, orchestration_id: UUID) -> OrchestrationState:
+        """Its counts now. Raises OrchestrationNotFound."""
+        return await self._orchestrations.state(orchestration_id)
+
+    async def outcomes(
+        self, orchestration_id: UUID, after: int = 0, status: Status | None = None, limit: int = PAGE
+    ) -> list[JobOutcome]:
+        """A page of finished instances, in the order in which they finished."""
+        return await self._orchestrations.outcomes(orchestration_id, after, status, limit)
+
+    async def cancel(self, orchestration_id: UUID) -> int:
+        """End every unfinished instance; how many."""
+        return await self._orchestrations.cancel(orchestration_id)
+
+    async def retry_failed(self, orchestration_id: UUID) -> int:
+        """Run the Errored instances again; how many."""
+        return await self._orchestrations.retry_failed(orchestration_id)
+
+    async def _publish(self, made: Made) -> None:
+        """The fast path. Rows were born dated some seconds ahead: what fails here is published by a relay then."""
+        topic = self._settings.topic(self._settings.jobs_topic)
+        for first in range(0, len(made.born), PUBLISH_BATCH):
+            born = made.born[first : first + PUBLISH_BATCH]
+            try:
+                await self._publisher.publish(topic, [encode(message) for message, _ in born])
+            except PublishFailed:
+                # Not the caller's trouble: the rows are committed, and due now for whichever relay reaches Pub/Sub first.
+                await self._due.pull_back([Leased(message, date, 0) for message, date in made.born[first:]])
+                return
+            await self._due.push([(message.job_id, date) for message, date in born])
+
+
+class Orchestration:
+    """A handle on one orchestration."""
+
+    def __init__(self, client: Client, orchestration_id: UUID) -> None:
+        self._client = client
+        self.id = orchestration_id
+
+    async def progress(self) -> OrchestrationState:
+        """Its counts now."""
+        return await self._client.state(self.id)
+
+    async def wait(self, timeout: float | None = None) -> OrchestrationState:
+        """Wait until every instance has left InProgress. Raises TimeoutError after `timeout` seconds."""
+        pause = FIRST_LOOK
+        async with asyncio.timeout(timeout):
+            while True:
+                state = await self.progress()
+                if state.completed_at is not None:
+                    return state
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, LONGEST_LOOK)
+
+    async def results(self) -> tuple[list[InstanceResult], list[InstanceResult] | None]:
+        """Wait for all, then (successes, failures or None), each by index and with its original params."""
+        await self.wait()
+        successes: list[InstanceResult] = []
+        failures: list[InstanceResult] = []
+        async for one in self.stream_results():
+            (successes if one.error is None else failures).append(one)
+        successes.sort(key=lambda one: one.index)
+        failures.sort(key=lambda one: one.index)
+        return successes, failures or None
+
+    async def stream_results(self) -> AsyncIterator[InstanceResult]:
+        """Every instance as it finishes, in that order, until the last one is in."""
+        after, pause = 0, FIRST_LOOK
+        while True:
+            complete = (await self.progress()).completed_at is not None
+            page = await self._client.outcomes(self.id, after)
+            for one in page:
+                after = one.finish_number
+                yield _instance(one)
+            if page:
+                pause = FIRST_LOOK
+            elif complete:
+                return
+            else:
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, LONGEST_LOOK)
+
+    async def cancel(self) -> int:
+        """End every unfinished instance as Errored (kind Cancelled); how many."""
+        return await self._client.cancel(self.id)
+
+    async def retry_failed(self) -> int:
+        """Run the Errored instances of the complete orchestration again; how many."""
+        return await self._client.retry_failed(self.id)
+
+
+async def publish_orchestration(
+    publisher: Publisher, topic: str, job_name: str, params: Sequence[object], tags: Mapping[str, str] | None = None
+) -> UUID:
+    """Start an orchestration with no database at hand: params travel in the messages. Its id."""
+    new = _checked(job_name, params, tags or {}, None, None, None)
+    messages = [
+        encode(
+            JobMessage(
+                job_name=job_name,
+                job_id=instance_id(new.id, index),
+                orchestration_id=new.id,
+                index=index,
+                count=len(new.params),
+                params=text,
+                creates=True,
+                tags=new.tags,
+            )
+        )
+        for index, text in enumerate(new.params)
+    ]
+    for first in range(0, len(messages), PUBLISH_BATCH):
+        await publisher.publish(topic, messages[first : first + PUBLISH_BATCH])
+    return new.id
+
+
+def _checked(
+    job_name: str,
+    params: Iterable[object],
+    tags: Mapping[str, str],
+    deadline: timedelta | None,
+    start_at: datetime | None,
+    idempotency_key: str | None,
+) -> NewOrchestration:
+    try:
+        check_name(job_name)
+        check_tags(tags)
+        texts = [encode_json(one, PARAMS_LIMIT) for one in params]
+    except (DecodeError, ResultNotStorable) as error:
+        raise RequestRefused(str(error)) from None
+    wrong = next((index for index, text in enumerate(texts) if not text.startswith("{")), None)
+    if wrong is not None:
+        raise RequestRefused(f"params of instance {wrong} are no JSON object")
+    if len(texts) > MAX_COUNT:
+        raise RequestRefused(f"{len(texts)} instances; the limit is {MAX_COUNT}")
+    if start_at is not None and start_at.tzinfo is None:
+        raise RequestRefused("start_at needs a time zone")
+    seconds = None if deadline is None else deadline.total_seconds()
+    return NewOrchestration(uuid4(), job_name, texts, dict(tags), seconds, start_at, idempotency_key)
+
+
+def _instance(one: JobOutcome) -> InstanceResult:
+    result = None if one.result is None else _JSON.validate_json(one.result)
+    return InstanceResult(one.job_id, one.index, _JSON.validate_json(one.params), result, one.error)

@@ -1,0 +1,217 @@
+"""The life signs of a worker, in the main thread: heartbeat, comparison with the database, signals, the last resort.
+
+Built by the service. The event loop runs in another thread, so that a handler that blocks it holds up neither a
+heartbeat nor a signal. A blocked loop is reported, and ends the worker only after `loop_patience`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from daemon.engine.running import Running, compare
+from daemon.errors import WorkerGone
+from daemon.job import StopReason
+from daemon.observe import Observer
+
+COMPARE_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+STOP_BUDGET = 8.8
+FAREWELL_AT = 8.2
+FROZEN = 70
+
+
+class Pulse(Protocol):
+    """The worker's row in the database, on a connection of its own."""
+
+    def birth(self, me: UUID) -> None:
+        """Register."""
+        ...
+
+    def beat(self, me: UUID, running: int, draining: bool) -> None:
+        """One heartbeat; raises WorkerGone."""
+        ...
+
+    def held(self, me: UUID) -> frozenset[tuple[UUID, int]]:
+        """What the database says we hold."""
+        ...
+
+    def give_back(self, me: UUID, jobs: Sequence[tuple[UUID, int]]) -> None:
+        """Free jobs that we hold but do not run."""
+        ...
+
+    def farewell(self, me: UUID) -> int:
+        """Delete our row and free what we hold."""
+        ...
+
+
+class LoopThread(Protocol):
+    """The thread of the event loop."""
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run a function on the loop, soon; never blocks and never raises."""
+        ...
+
+    def is_alive(self) -> bool:
+        """Whether the loop still runs."""
+        ...
+
+
+@dataclass(slots=True)
+class Identity:
+    """Who this worker is. New at every start, and again when another worker declared it dead."""
+
+    id: UUID
+
+
+class Lifeline:
+    """Keeps one worker alive in the database until its loop ends."""
+
+    def __init__(
+        self,
+        pulse: Pulse,
+        identity: Identity,
+        running: Running,
+        loop: LoopThread,
+        observer: Observer,
+        *,
+        beat_seconds: float,
+        loop_patience: float,
+        drain: Callable[[], None],
+    ) -> None:
+        self._pulse = pulse
+        self._identity = identity
+        self._running = running
+        self._loop = loop
+        self._observer = observer
+        self._beat_seconds = beat_seconds
+        self._loop_patience = loop_patience
+        self._drain = drain
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self._stopping_at: float | None = None
+        self._stop_signals = 0
+        self._beat_due = time.monotonic() + beat_seconds
+        self._compare_due = time.monotonic() + COMPARE_SECONDS
+        self._ping_sent = time.monotonic()
+        self._ping_answered = True
+        self.last_beat = time.monotonic()
+
+    @property
+    def draining(self) -> bool:
+        """Whether an orderly stop has begun."""
+        return self._stopping_at is not None
+
+    @property
+    def loop_lag(self) -> float:
+        """Seconds since the event loop last failed to answer; 0 while it answers."""
+        return 0.0 if self._ping_answered else time.monotonic() - self._ping_sent
+
+    def stop(self) -> None:
+        """Begin an orderly stop. Made to be called from a signal handler; a second call cuts the stop short."""
+        self._stop_signals += 1
+        if self._stopping_at is None:
+            self._stopping_at = time.monotonic()
+            self._beat_due = 0.0
+            threading.Thread(target=self._last_resort, name="headcount-last-resort", daemon=True).start()
+        self._drain()
+        self._wakes.put(None)
+
+    def run(self) -> None:
+        """Live until the loop ends; then say farewell."""
+        while self._loop.is_alive():
+            self._rest()
+            self._watch_loop()
+            if time.monotonic() >= self._beat_due:
+                self._beat()
+            if time.monotonic() >= self._compare_due:
+                self._compare()
+            if self._stopping_at is not None and time.monotonic() - self._stopping_at > FAREWELL_AT:
+                break
+        self._say_farewell()
+
+    def wake(self) -> None:
+        """The loop has ended, or something is due: look now. Any thread."""
+        self._wakes.put(None)
+
+    def _rest(self) -> None:
+        due = min(self._beat_due, self._compare_due, time.monotonic() + COMPARE_SECONDS)
+        try:
+            self._wakes.get(timeout=max(0.0, due - time.monotonic()))
+        except Empty:
+            return
+
+    def _watch_loop(self) -> None:
+        lag = self.loop_lag
+        self._observer.loop_lag(lag)
+        if self._ping_answered:
+            self._ping_sent, self._ping_answered = time.monotonic(), False
+            self._loop.call(self._pong)
+        elif lag > self._loop_patience and self._loop.is_alive():
+            self._say_farewell()
+            os._exit(FROZEN)
+
+    def _pong(self) -> None:
+        self._ping_answered = True
+
+    def _beat(self) -> None:
+        began = time.monotonic()
+        late = max(0.0, began - self._beat_due) if self._beat_due else 0.0
+        try:
+            self._pulse.beat(self._identity.id, self._running.attempts, self.draining)
+        except WorkerGone:
+            self._start_over()
+        except Exception as error:
+            self._observer.beat_failed(error)
+            self._beat_due = time.monotonic() + RETRY_SECONDS
+            return
+        self.last_beat = time.monotonic()
+        self._observer.beat(self.last_beat - began, late)
+        self._beat_due = began + self._beat_seconds
+
+    def _start_over(self) -> None:
+        """Another worker declared us dead and freed our jobs: drop them all and live on under a new id."""
+        old, new = self._identity.id, uuid4()
+        self._observer.worker_gone(old)
+        if not self.draining:
+            self._pulse.birth(new)
+            self._identity.id = new
+        self._loop.call(lambda: self._running.cancel_all(StopReason.CLAIM_LOST))
+
+    def _compare(self) -> None:
+        me = self._identity.id
+        before = self._running.places()
+        try:
+            held = self._pulse.held(me)
+            difference = compare(before, held, self._running.places())
+            strays = difference.held_not_run
+            if strays:
+                self._pulse.give_back(me, strays)
+                self._observer.gave_back([job_id for job_id, _ in strays])
+        except Exception as error:
+            self._observer.beat_failed(error)
+            self._compare_due = time.monotonic() + RETRY_SECONDS
+            return
+        for job_id, attempt in difference.run_not_held:
+            self._lose(job_id, attempt)
+        self._compare_due = time.monotonic() + COMPARE_SECONDS
+
+    def _lose(self, job_id: UUID, attempt: int) -> None:
+        self._observer.claim_lost(job_id, attempt)
+        self._loop.call(lambda: self._running.cancel(job_id, attempt, StopReason.CLAIM_LOST))
+
+    def _say_farewell(self) -> None:
+        try:
+            self._pulse.farewell(self._identity.id)
+        except Exception as error:
+            self._observer.beat_failed(error)
+
+    def _last_resort(self) -> None:
+        """End the process before Cloud Run kills it, whatever still hangs: the client's own joins have no timeout."""
+        time.sleep(STOP_BUDGET)
+        os._exit(0)
