@@ -18,7 +18,7 @@ class TestDatabases:
 
     __test__ = False
 
-    def __init__(self, server_url: str, upgrade: Callable[[str], None]) -> None:
+    def __init__(self, server_url: str, upgrade: Callable[[str], object]) -> None:
         self._server_url = server_url
         self._upgrade = upgrade
         self._template: str | None = None
