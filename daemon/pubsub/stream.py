@@ -30,6 +30,7 @@ MAX_LEASE_SECONDS = 7 * 86_400.0
 HOLD_SECONDS = 5.0
 PONG_SECONDS = 60.0  # the client pings every 30 s; the service answers at once
 UNARY_TIMEOUT = 20.0
+FINISH_SECONDS = 1.0
 
 Ended = Callable[["Stream", GoogleAPICallError | None], None]
 
@@ -71,8 +72,10 @@ class Stream:
             min_duration_per_lease_extension=lease_seconds,
             max_duration_per_lease_extension=lease_seconds,
         )
+        self.call: _Call | None = None
         self._future: StreamingPullFuture | None = None
         self._ended: Ended | None = None
+        self._retired_at = 0.0
         self._once = threading.Lock()
         self._oldest_held: tuple[object, float] | None = None
 
@@ -95,8 +98,23 @@ class Stream:
     def retire(self) -> None:
         """Read nothing more; keep the leases and send the replies of what is live. Does not block."""
         self._ended = None
+        self._retired_at = time.monotonic()
         if self._future is not None:
             self._future.cancel()
+
+    def give_back(self, ack_ids: list[str]) -> None:
+        """Nack what nobody has received."""
+        if ack_ids:
+            with contextlib.suppress(GoogleAPICallError):
+                self._client.modify_ack_deadline(
+                    subscription=self._subscription, ack_ids=ack_ids, ack_deadline_seconds=0
+                )
+
+    def finished(self) -> bool:
+        """Looked at several times a second once it is retired: True when nothing of it is left to do."""
+        if self.call is not None and self.call.is_active() and time.monotonic() - self._retired_at > FINISH_SECONDS:
+            self.call.abort()
+        return not self.live and self.join(0)
 
     def release(self) -> None:
         """Give back what is live, without waiting for replies or for a service that is away."""
@@ -196,6 +214,8 @@ class _Call:
     def __init__(self, call: Any, stream: Stream) -> None:
         self._call = call
         self._stream = stream
+        self._finishing = False
+        stream.call = self
         if not call.add_callback(self._over):
             self._over()
 
@@ -205,6 +225,9 @@ class _Call:
     def __next__(self) -> StreamingPullResponse:
         try:
             response: StreamingPullResponse = next(self._call)
+            while self._finishing:
+                self._stream.give_back([message.ack_id for message in response._pb.received_messages])
+                response = next(self._call)
         except GoogleAPICallError as error:
             raise call_error(grpc.StatusCode.CANCELLED, f"ended: {error.message}") from error
         stream = self._stream
@@ -221,8 +244,16 @@ class _Call:
     def is_active(self) -> bool:
         return bool(self._call.is_active())
 
-    def cancel(self) -> bool:
-        return bool(self._call.cancel())
+    def cancel(self) -> None:
+        """Not yet: the library closes its half of the stream next. What is still on its way is read and given back.
+
+        A call that is cancelled instead leaves those messages leased to nobody until their time is over.
+        """
+        self._finishing = True
+
+    def abort(self) -> None:
+        """The service does not close its half: end it without."""
+        self._call.cancel()
 
     def _over(self) -> None:
         code = self._call.code()

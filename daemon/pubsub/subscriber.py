@@ -136,7 +136,7 @@ class Subscriber:
             if broken is not None:
                 stream.retire()
                 self._replace(stream, ConnectionError(broken))
-        self._retired = [stream for stream in self._retired if stream.live or not stream.join(0)]
+        self._retired = [stream for stream in self._retired if not stream.finished()]
         self._fill()
 
     def _fill(self) -> None:
