@@ -10,14 +10,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.api_core.exceptions import DeadlineExceeded, GoogleAPICallError
+from google.api_core.retry import AsyncRetry, if_exception_type
 from google.pubsub_v1 import SubscriberAsyncClient
 from google.pubsub_v1.types import AcknowledgeRequest, PullRequest, PullResponse
 
-from daemon.pubsub.connection import subscriber_client
+from daemon.pubsub.connection import TRANSIENT, subscriber_client
 from daemon.pubsub.refusals import refusal
 
 MAX_ACKS = 1_000  # ids are some 200 bytes, and a request may have 512 KiB
 ANSWER_SECONDS = 5.0
+
+_RETRY = AsyncRetry(if_exception_type(*TRANSIENT), initial=0.1, maximum=1.0, timeout=10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Puller:
         for start in range(0, len(ack_ids), MAX_ACKS):
             request = AcknowledgeRequest(subscription=subscription, ack_ids=ack_ids[start : start + MAX_ACKS])
             try:
-                await self._connected().acknowledge(request, timeout=ANSWER_SECONDS)
+                await self._connected().acknowledge(request, retry=_RETRY, timeout=ANSWER_SECONDS)
             except GoogleAPICallError as error:
                 raise refusal(subscription, error) from error
 

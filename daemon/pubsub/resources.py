@@ -19,6 +19,7 @@ from google.api_core.exceptions import (
     NotFound,
     PermissionDenied,
 )
+from google.api_core.retry import AsyncRetry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
 from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 from google.pubsub_v1.types import Subscription, Topic
@@ -41,6 +42,9 @@ from daemon.settings import Settings
 __all__ = ["Problem", "Wanted", "WantedSubscription", "check", "filter_for", "filtered_names", "provision", "wanted"]
 
 ANSWER_SECONDS = 10.0
+
+# The library's own patience is a minute for each call: too long for a start that can say what is wrong.
+_RETRY = AsyncRetry(if_exception_type(*TRANSIENT), initial=0.1, maximum=1.0, timeout=ANSWER_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,8 @@ async def provision(wanted: Wanted) -> list[str]:
     async with _clients() as clients:
         for topic in wanted.topics:
             made = await _create(
-                partial(clients.topics.create_topic, Topic(name=topic.name), timeout=ANSWER_SECONDS), topic.name
+                partial(clients.topics.create_topic, Topic(name=topic.name), retry=_RETRY, timeout=ANSWER_SECONDS),
+                topic.name,
             )
             lines.append(f"{'created' if made else 'exists '} {topic.name}")
         for want in wanted.subscriptions:
@@ -127,7 +132,11 @@ async def check(
 async def filter_of(subscription: str) -> str:
     """The filter of an existing subscription, "" for none; `filtered_names` reads the job names in it."""
     async with _clients() as clients:
-        return (await clients.subscriptions.get_subscription(subscription=subscription, timeout=ANSWER_SECONDS)).filter
+        return (
+            await clients.subscriptions.get_subscription(
+                subscription=subscription, retry=_RETRY, timeout=ANSWER_SECONDS
+            )
+        ).filter
 
 
 @asynccontextmanager
@@ -163,9 +172,9 @@ async def _create(create: Callable[[], Awaitable[object]], name: str) -> bool:
 
 async def _provide(client: SubscriberAsyncClient, want: WantedSubscription) -> list[str]:
     request = _request(want)
-    if await _create(partial(client.create_subscription, request, timeout=ANSWER_SECONDS), want.name):
+    if await _create(partial(client.create_subscription, request, retry=_RETRY, timeout=ANSWER_SECONDS), want.name):
         return [f"created {want.name}"]
-    have = await client.get_subscription(subscription=want.name, timeout=ANSWER_SECONDS)
+    have = await client.get_subscription(subscription=want.name, retry=_RETRY, timeout=ANSWER_SECONDS)
     found = problems_of(have, want)
     return [f"exists  {want.name}", *(f"differs {one.what} {one.why} Mend it with: {one.mend}" for one in found)]
 
@@ -190,7 +199,7 @@ def _request(want: WantedSubscription) -> Subscription:
 
 async def _check_topic(client: PublisherAsyncClient, topic: WantedTopic) -> list[Problem]:
     try:
-        await client.get_topic(topic=topic.name, timeout=ANSWER_SECONDS)
+        await client.get_topic(topic=topic.name, retry=_RETRY, timeout=ANSWER_SECONDS)
     except NotFound:
         what = f"The topic {topic.name} does not exist."
         return [Problem(what, "Nothing can be published to it.", PROVISION, topic.required)]
@@ -207,7 +216,7 @@ async def _have(
 ) -> Subscription | None:
     have = None
     try:
-        have = await client.get_subscription(subscription=want.name, timeout=ANSWER_SECONDS)
+        have = await client.get_subscription(subscription=want.name, retry=_RETRY, timeout=ANSWER_SECONDS)
     except NotFound:
         what = f"The subscription {want.name} does not exist."
         problems.append(Problem(what, "No message can be pulled from it.", PROVISION, want.required))
@@ -226,7 +235,7 @@ async def _have(
 async def _granted(client: PublisherAsyncClient | SubscriberAsyncClient, resource: str, permission: str) -> bool:
     request = {"resource": resource, "permissions": [permission]}
     try:
-        answer = await client.test_iam_permissions(request, timeout=ANSWER_SECONDS)
+        answer = await client.test_iam_permissions(request, retry=_RETRY, timeout=ANSWER_SECONDS)
     except MethodNotImplemented:
         return True  # an emulator without accounts
     return permission in answer.permissions
@@ -234,7 +243,7 @@ async def _granted(client: PublisherAsyncClient | SubscriberAsyncClient, resourc
 
 async def _check_letters(client: PublisherAsyncClient, topic: str) -> list[Problem]:
     try:
-        async for _ in await client.list_topic_subscriptions(topic=topic, timeout=ANSWER_SECONDS):
+        async for _ in await client.list_topic_subscriptions(topic=topic, retry=_RETRY, timeout=ANSWER_SECONDS):
             return []
     except (NotFound, PermissionDenied):
         return []  # reported as a missing topic, or not to be seen by this account

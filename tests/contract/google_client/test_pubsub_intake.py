@@ -97,18 +97,19 @@ async def test_close_gives_back_what_is_running_and_late_replies_do_no_harm(bus:
     assert bus.figures()["acked"] == 1
 
 
+THREADS = ("Thread-Consume", "Thread-Callback", "Thread-Lease", "Thread-Heart", "Thread-Regular", "headcount-streams")
+
+
 async def test_close_ends_the_threads_of_the_client(bus: Bus) -> None:
-    before = {thread.ident for thread in threading.enumerate()}
     async with bus.pulling(lambda delivery: delivery.ack(), streams=2):
+        assert _threads()
         await bus.publish(b"a", b"b")
         await until(lambda: bus.figures()["acked"] == 2)
-    await until(
-        lambda: not [thread for thread in threading.enumerate() if thread.ident not in before and _is_ours(thread)]
-    )
+    await until(lambda: not _threads(), what="no thread is left")
 
 
-def _is_ours(thread: threading.Thread) -> bool:
-    return thread.name.startswith(("Thread-", "headcount"))
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(THREADS)]
 
 
 async def test_close_without_open_is_nothing(bus: Bus) -> None:
