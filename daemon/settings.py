@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -20,6 +20,8 @@ from daemon.errors import SettingsInvalid
 
 PREFIX = "HEADCOUNT_"
 BESIDE = frozenset({"HEADCOUNT_PG_BIN", "HEADCOUNT_TEST_DATABASE_URL", "HEADCOUNT_HOME"})
+
+_NOT_NEEDED = {"database_url": "postgresql:///not-needed", "project": "not-needed"}
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -105,8 +107,13 @@ class Settings(BaseSettings):
         return dict(sorted(shown.items()))
 
 
-def load(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
-    """The settings of this process. Raises SettingsInvalid naming every problem at once."""
+def load(
+    environment: Mapping[str, str] | None = None, *, without: Collection[str] = (), **overrides: object
+) -> Settings:
+    """The settings of this process. Raises SettingsInvalid naming every problem at once.
+
+    `without` names required settings (database_url, project) that the caller's command has no use for.
+    """
     environment = os.environ if environment is None else environment
     given = {key: value for key, value in environment.items() if key.startswith(PREFIX)}
     values: dict[str, object] = {
@@ -114,6 +121,8 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
     }
     values.setdefault("revision", _cloud_revision(environment))
     values.update(overrides)
+    for name in without:
+        values.setdefault(name, _NOT_NEEDED[name])
     problems, mends = _unknown(given)
     try:
         settings = Settings.model_validate(values)

@@ -1,0 +1,26 @@
+"""`headcount`, and `python -m daemon`: runs a command and turns what it raises into a sentence and an exit code.
+
+Called by the console script and by Python. It decides nothing else: the commands are in `cli/`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from daemon.errors import HeadcountError
+
+
+def main() -> None:
+    """Run the command on the command line and end the process with its exit code."""
+    from daemon.cli.app import app
+
+    try:
+        app(prog_name="headcount")
+    except HeadcountError as error:
+        from daemon.cli.exits import complain
+
+        sys.exit(complain(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""`headcount run`: a worker, in the foreground, until SIGTERM or Ctrl-C.
+
+Called by the platform in production and by `demo` and `dev` on a developer's machine, with nothing that differs but
+the environment. It checks what the worker can't run without, and leaves everything else to the service.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from daemon.pubsub.resources import Problem
+    from daemon.registry import Registry
+    from daemon.settings import Settings
+
+
+def run() -> None:
+    """Run a worker: pull jobs, run their handlers, store the outcomes. Settings come from HEADCOUNT_* variables.
+
+    SIGTERM and Ctrl-C drain it: handlers get HEADCOUNT_DRAIN_SECONDS to end, what remains goes on in another worker.
+    """
+    import asyncio
+
+    from daemon.registry import discover
+    from daemon.settings import load
+    from daemon.telemetry.logs import configure
+
+    settings = load()
+    configure(settings.log_format, settings.log_level, project=settings.project, own=settings.packages)
+    registry = discover(settings.packages, settings.handlers_path)
+    asyncio.run(_check(settings, registry))
+
+    from daemon.service import Worker
+
+    raise typer.Exit(Worker(settings, registry).run())
+
+
+async def _check(settings: Settings, registry: Registry) -> None:
+    """Raises SubscriptionNotReady for what a worker can't run without; logs what it can."""
+    from daemon.pubsub.resources import check, wanted
+
+    longest = max((handler.timeout or 0.0 for handler in registry), default=0.0)
+    problems = await check(wanted(settings), longest_timeout=longest, handler_names=registry.names)
+    refuse([problem for problem in problems if problem.fatal])
+    _warn([problem for problem in problems if not problem.fatal])
+
+
+def refuse(fatal: list[Problem]) -> None:
+    """Raises SubscriptionNotReady with all problems that the first one's command mends, in one sentence."""
+    from daemon.errors import SubscriptionNotReady
+
+    if fatal:
+        mend = fatal[0].mend
+        parts = [problem.what.rstrip(".") for problem in fatal if problem.mend == mend]
+        later = [part[0].lower() + part[1:] for part in parts[1:]]
+        raise SubscriptionNotReady("; ".join([parts[0], *later]) + ".", mend)
+
+
+def _warn(problems: list[Problem]) -> None:
+    import structlog
+
+    for problem in problems:
+        text = "the subscription is not as it should be"
+        structlog.get_logger("headcount").warning(text, problem=problem.what, reason=problem.why, mend=problem.mend)
