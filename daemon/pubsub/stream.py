@@ -69,8 +69,8 @@ class Stream:
             max_messages=_Limit(limit),
             max_bytes=MAX_BYTES,
             max_lease_duration=MAX_LEASE_SECONDS,
-            min_duration_per_lease_extension=lease_seconds,
-            max_duration_per_lease_extension=lease_seconds,
+            min_duration_per_lease_extension=round(lease_seconds),
+            max_duration_per_lease_extension=round(lease_seconds),
         )
         self.call: _Call | None = None
         self._future: StreamingPullFuture | None = None
