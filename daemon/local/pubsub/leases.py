@@ -40,7 +40,7 @@ class LeaseTable:
         self._prefix = prefix
         self._granted = 0
         self._by_ack_id: dict[str, Delivery] = {}
-        self._slots: dict[int, set[Delivery]] = {}
+        self._slots: dict[int, dict[Delivery, None]] = {}  # in order, so that a run can be repeated
         self._swept = 0  # the last slot that was looked at
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class LeaseTable:
     def grant(self, deliveries: Iterable[Delivery], receiver: Receiver, now: float, seconds: float) -> None:
         deadline = now + seconds
         number = self._slot(deadline)
-        slot = self._slots.setdefault(number, set())
+        slot = self._slots.setdefault(number, {})
         for delivery in deliveries:
             self._granted += 1
             delivery.ack_id = ack_id = f"{self._prefix}{self._granted}"
@@ -60,7 +60,7 @@ class LeaseTable:
             delivery.receiver = receiver
             delivery.deadline = deadline
             delivery.slot = number
-            slot.add(delivery)
+            slot[delivery] = None
             self._by_ack_id[ack_id] = delivery
             receiver.hold(delivery.message.size)
 
@@ -72,14 +72,14 @@ class LeaseTable:
         delivery.deadline = now + seconds
         number = self._slot(delivery.deadline)
         if number < delivery.slot:
-            self._slots[delivery.slot].discard(delivery)
+            del self._slots[delivery.slot][delivery]
             self._put(delivery, number)
 
     def end(self, delivery: Delivery) -> None:
         """The lease is over, for whatever reason, and its receiver has a free place again."""
         del self._by_ack_id[delivery.ack_id]
         if slot := self._slots.get(delivery.slot):
-            slot.discard(delivery)
+            slot.pop(delivery, None)
         if delivery.receiver is not None:
             delivery.receiver.release(delivery.message.size)
 
@@ -99,7 +99,7 @@ class LeaseTable:
 
     def _put(self, delivery: Delivery, number: int) -> None:
         delivery.slot = number
-        self._slots.setdefault(number, set()).add(delivery)
+        self._slots.setdefault(number, {})[delivery] = None
 
     def _slot(self, deadline: float) -> int:
         """The first slot that is looked at after the deadline, and never one that has passed."""

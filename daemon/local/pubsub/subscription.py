@@ -111,7 +111,7 @@ class Subscription:
 
     def tick(self, now: float) -> None:
         """Take back what ran out of time, bring up what was backing off."""
-        for delivery in self.leases.expired(now):
+        for delivery in reversed(self.leases.expired(now)):  # each is put in front of the others
             if self.leases.find(delivery.ack_id) is delivery:  # not taken back with its lane just before
                 self.counts["expired"] += 1
                 self._came_back(delivery, now)

@@ -94,7 +94,15 @@ class Inbox:
 class RawStream:
     """One StreamingPull call with nothing between the check and the wire."""
 
-    def __init__(self, channel: grpc.Channel, subscription: str, *, limit: int = 0, ack_deadline: int = 10) -> None:
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        subscription: str,
+        *,
+        limit: int = 0,
+        ack_deadline: int = 10,
+        protocol_version: int = 0,
+    ) -> None:
         self._request, response = types.StreamingPullRequest.pb(), types.StreamingPullResponse.pb()
         self._outgoing: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.send(
@@ -102,6 +110,7 @@ class RawStream:
             stream_ack_deadline_seconds=ack_deadline,
             max_outstanding_messages=limit,
             client_id=str(uuid.uuid4()),
+            protocol_version=protocol_version,
         )
         method = channel.stream_stream(
             "/google.pubsub.v1.Subscriber/StreamingPull",
@@ -110,6 +119,10 @@ class RawStream:
         )
         self.received: list[Any] = []
         self.times: list[float] = []
+        self.responses = 0
+        self.reading = True
+        self._may_read = threading.Event()
+        self._may_read.set()
         self.error: grpc.RpcError | None = None
         self.call = method(iter(self._outgoing.get, None))
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -118,11 +131,19 @@ class RawStream:
     def _read(self) -> None:
         try:
             for response in self.call:
+                self._may_read.wait()
+                self.responses += 1
                 now = time.monotonic()
                 self.received.extend(response.received_messages)
                 self.times.extend([now] * len(response.received_messages))
         except grpc.RpcError as error:
             self.error = error
+        finally:
+            self.reading = False
+
+    def stop_reading(self) -> None:
+        """Until it is closed, this is a consumer that takes nothing off the wire."""
+        self._may_read.clear()
 
     def send(self, **fields: Any) -> None:
         self._outgoing.put(self._request(**fields))
@@ -141,6 +162,7 @@ class RawStream:
         self._outgoing.put(None)
 
     def close(self) -> None:
+        self._may_read.set()
         self.half_close()
         self.call.cancel()
         self._thread.join(5)
