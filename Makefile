@@ -25,12 +25,13 @@ test: $(STAMP) ## Run every test (ARGS='tests/unit -x' for some)
 	@$(BIN)/pytest $(ARGS)
 
 check: $(STAMP) ## Check format, lint, types and which file may import which
-	@$(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/mypy --no-error-summary tests/harness tests/conftest.py
-	@$(BIN)/lint-imports --no-cache > .venv/lint-imports.txt || { cat .venv/lint-imports.txt; exit 1; }
-	@echo "format, lint, types and imports are in order"
+	@failed=0; \
+	$(BIN)/ruff format --check --quiet . || { echo "Run: make format"; failed=1; }; \
+	$(BIN)/ruff check --quiet . || failed=1; \
+	$(BIN)/mypy --no-error-summary || failed=1; \
+	$(BIN)/mypy --no-error-summary tests/harness tests/conftest.py || failed=1; \
+	$(BIN)/lint-imports --no-cache > .venv/imports.txt || { cat .venv/imports.txt; failed=1; }; \
+	test $$failed = 0 && echo "format, lint, types and imports are in order"
 
 format: $(STAMP) ## Format the code and mend what the linter can mend
 	@$(BIN)/ruff format .
