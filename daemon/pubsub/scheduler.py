@@ -38,9 +38,10 @@ class Received:
 
     @property
     def attributes(self) -> dict[str, str]:
-        # The client's map answers "" for a key that is absent; a plain dict is also several times faster to read.
+        # The client's map answers "" for a key that is absent, and is slow to read. dict() of it takes twice as long.
         if self._attributes is None:
-            self._attributes = dict(self.message.attributes)
+            attributes = self.message.attributes
+            self._attributes = {key: attributes[key] for key in attributes}
         return self._attributes
 
     @property

@@ -59,7 +59,7 @@ class Stream:
     ) -> None:
         self.limit = limit
         self.opened_at = time.monotonic()
-        self.heard_at = self.opened_at
+        self.reading_since: float | None = None
         self.pongs = False
         self.received = False
         self._subscription = subscription
@@ -139,9 +139,7 @@ class Stream:
     def look(self) -> str | None:
         """Looked at several times a second while it is open: why it is broken without having ended, or None."""
         now = time.monotonic()
-        if self.live >= self.limit:
-            self.heard_at = now  # the client does not read while all its messages are out
-        if self.pongs and now - self.heard_at > PONG_SECONDS:
+        if self.pongs and self.reading_since is not None and now - self.reading_since > PONG_SECONDS:
             return f"the service has been silent for {PONG_SECONDS:.0f} s"
         self._look_at_held(now)
         for part in ("_consumer", "_leaser", "_dispatcher"):
@@ -152,7 +150,7 @@ class Stream:
         return None
 
     def _ending(self) -> None:
-        self.end(None)
+        self.end(self.call.error() if self.call is not None else None)
 
     def _look_at_held(self, now: float) -> None:
         # Messages that came beyond the limit are leased without being started, behind jobs of hours if need be, while
@@ -223,15 +221,18 @@ class _Call:
         return self
 
     def __next__(self) -> StreamingPullResponse:
+        stream = self._stream
         try:
+            # The client does not read while all its messages are out, so only a read that waits proves a silence.
+            stream.reading_since = time.monotonic()
             response: StreamingPullResponse = next(self._call)
             while self._finishing:
-                self._stream.give_back([message.ack_id for message in response._pb.received_messages])
+                stream.give_back([message.ack_id for message in response._pb.received_messages])
                 response = next(self._call)
         except GoogleAPICallError as error:
             raise call_error(grpc.StatusCode.CANCELLED, f"ended: {error.message}") from error
-        stream = self._stream
-        stream.heard_at = time.monotonic()
+        finally:
+            stream.reading_since = None
         if response._pb.received_messages:
             stream.received = True
         else:
@@ -255,10 +256,17 @@ class _Call:
         """The service does not close its half: end it without."""
         self._call.cancel()
 
-    def _over(self) -> None:
+    def error(self) -> GoogleAPICallError | None:
+        """Why it ended; None while it goes on, and when it ended well."""
+        if self._call.is_active():
+            return None
         code = self._call.code()
-        failed = code is not None and code is not grpc.StatusCode.OK
-        self._stream.end(call_error(code, self._call.details() or "no details") if failed else None)
+        if code is None or code is grpc.StatusCode.OK:
+            return None
+        return call_error(code, self._call.details() or "no details")
+
+    def _over(self) -> None:
+        self._stream.end(self.error())
 
 
 def _asking_for_pongs(requests: Iterator[StreamingPullRequest]) -> Iterator[StreamingPullRequest]:

@@ -32,7 +32,7 @@ BACKOFF = Backoff(initial=0.1, factor=2, maximum=3)
 LOOK_SECONDS = 0.25
 SETTLE_SECONDS = 0.5
 GRACE_SECONDS = 0.2
-MAX_EXTRA = 16
+WORTH = 0.05  # a stream costs five sleeping threads, so there are at most twenty beyond the wanted ones
 
 
 class Subscriber:
@@ -160,15 +160,15 @@ class Subscriber:
         if running and now - self._free_since < SETTLE_SECONDS:
             return False
         self._free_since = None
-        return missing > 0 or (len(self._active) < self._streams + MAX_EXTRA and free * 10 >= self._capacity - free)
+        return missing > 0 or free >= self._capacity * WORTH
 
     def _open_stream(self, limit: int) -> None:
         assert self._handover is not None
         if self._transport is None:
             self._transport = subscriber_transport()
         stream = Stream(self._subscription, limit, self._lease_seconds, self._transport, self._handover)
-        self._active = (*self._active, stream)
         stream.open(lambda ended, error: self._orders.put(lambda: self._ended(ended, error)))
+        self._active = (*self._active, stream)
 
     def _ended(self, stream: Stream, error: GoogleAPICallError | None) -> None:
         if stream not in self._active:
