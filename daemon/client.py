@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.errors import DecodeError, PublishFailed, RequestRefused, ResultNotStorable
 from daemon.job import JobError, JobMessage, Status
-from daemon.orchestration import JobOutcome, OrchestrationState
+from daemon.orchestration import JobOutcome, OrchestrationState, RunningInstance
 from daemon.postgres.database import async_engine
 from daemon.postgres.due import Due, Leased
 from daemon.postgres.orchestrations import PAGE, Made, NewOrchestration, Orchestrations, make
@@ -110,6 +110,10 @@ class Client:
         """A page of finished instances, in the order in which they finished."""
         return await self._orchestrations.outcomes(orchestration_id, after, status, limit)
 
+    async def running(self, orchestration_id: UUID, limit: int = 10) -> list[RunningInstance]:
+        """At most `limit` instances that workers run now, with their progress, the longest running first."""
+        return await self._orchestrations.running(orchestration_id, limit)
+
     async def cancel(self, orchestration_id: UUID) -> int:
         """End every unfinished instance; how many."""
         return await self._orchestrations.cancel(orchestration_id)
@@ -126,7 +130,7 @@ class Client:
             try:
                 await self._publisher.publish(topic, [encode(message) for message, _ in born])
             except PublishFailed:
-                # Not the caller's trouble: the rows are committed, and due now for whichever relay reaches Pub/Sub first.
+                # Not the caller's trouble: the rows are committed, and due now for the first relay to reach Pub/Sub.
                 await self._due.pull_back([Leased(message, date, 0) for message, date in made.born[first:]])
                 return
             await self._due.push([(message.job_id, date) for message, date in born])
@@ -165,12 +169,12 @@ class Orchestration:
         failures.sort(key=lambda one: one.index)
         return successes, failures or None
 
-    async def stream_results(self) -> AsyncIterator[InstanceResult]:
-        """Every instance as it finishes, in that order, until the last one is in."""
+    async def stream_results(self, status: Status | None = None) -> AsyncIterator[InstanceResult]:
+        """Every instance (of one status) as it finishes, in that order, until the last one is in."""
         after, pause = 0, FIRST_LOOK
         while True:
             complete = (await self.progress()).completed_at is not None
-            page = await self._client.outcomes(self.id, after)
+            page = await self._client.outcomes(self.id, after, status)
             for one in page:
                 after = one.finish_number
                 yield _instance(one)

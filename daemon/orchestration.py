@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from daemon.job import JobError, Status
+from daemon.job import JobError, Progress, Status
 
 
 class Outcome(StrEnum):
@@ -77,3 +77,12 @@ class JobOutcome:
     error: JobError | None
     attempt: int
     failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunningInstance:
+    """One instance that a worker runs right now, and how far it says it is."""
+
+    job_id: UUID
+    index: int
+    progress: Progress

@@ -15,8 +15,8 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.errors import OrchestrationNotFound, RequestRefused
-from daemon.job import Held, JobError, JobMessage, Kind, Status
-from daemon.orchestration import JobOutcome, OrchestrationState, Outcome
+from daemon.job import Held, JobError, JobMessage, Kind, Progress, Status
+from daemon.orchestration import JobOutcome, OrchestrationState, Outcome, RunningInstance
 from daemon.postgres.settlements import settle
 from daemon.postgres.statements import orchestrations as sql
 from daemon.rules.envelope import instance_id
@@ -142,6 +142,12 @@ class Orchestrations:
             rows = (await connection.execute(sql.OUTCOMES, values)).mappings().all()
         return [_outcome(row) for row in rows]
 
+    async def running(self, orchestration_id: UUID, limit: int) -> list[RunningInstance]:
+        """At most `limit` instances that workers run now, the longest running first."""
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(sql.RUNNING, {"id": orchestration_id, "limit": limit})).mappings().all()
+        return [RunningInstance(row["id"], row["index"], _progress(row)) for row in rows]
+
     async def cancel(self, orchestration_id: UUID) -> int:
         """End every unfinished instance as Errored (kind Cancelled). How many; 0 when it was complete already."""
         await self.state(orchestration_id)
@@ -212,6 +218,10 @@ class Orchestrations:
 def _state(row: RowMapping) -> OrchestrationState:
     outcome = row["outcome"]
     return OrchestrationState(**{**row, "outcome": None if outcome is None else Outcome(outcome)})
+
+
+def _progress(row: RowMapping) -> Progress:
+    return Progress(row["progress_current"], row["progress_total"], row["progress_message"])
 
 
 def _outcome(row: RowMapping) -> JobOutcome:
