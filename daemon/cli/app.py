@@ -1,16 +1,22 @@
 """The `headcount` application: every command, in the order in which a person meets them.
 
-Called by `daemon.__main__`. To add a command: write it in a file of its own, add a line here.
+Called by `daemon.__main__`. To add a command: write it in a file of its own, and add a line here.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from daemon.cli.exits import HELP
+from daemon.cli.handlers import handlers
+from daemon.cli.kickoff import kickoff
 from daemon.cli.migrate import migrate
 from daemon.cli.provision import provision
 from daemon.cli.run import run
+from daemon.cli.status import results, status
 
 app = typer.Typer(
     name="headcount",
@@ -22,8 +28,28 @@ app = typer.Typer(
     epilog=HELP,
 )
 
+
+def new(
+    folder: Annotated[Path, typer.Argument(help="A new folder, named like the project.", show_default=False)],
+) -> None:
+    """Make a repository for your own handlers, which runs and is tested as it is."""
+    from daemon.cli.new import create
+    from daemon.cli.screen import say, show
+
+    for path in create(folder):
+        show(str(path))
+    say(f"next: cd {folder} && headcount handlers")
+
+
+HERE = "On this machine"
+ASKING = "Kicking off and following"
 OPERATING = "Operating"
 
+app.command(rich_help_panel=HERE)(new)
+app.command(rich_help_panel=HERE)(handlers)
+app.command(rich_help_panel=ASKING)(kickoff)
+app.command(rich_help_panel=ASKING)(status)
+app.command(rich_help_panel=ASKING)(results)
 app.command(rich_help_panel=OPERATING)(run)
 app.command(rich_help_panel=OPERATING)(migrate)
 app.command(rich_help_panel=OPERATING)(provision)

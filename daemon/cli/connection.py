@@ -1,0 +1,53 @@
+"""A client for one command: settings read, connected, closed, and trouble with the database put into a sentence.
+
+Called by every command that asks for or about orchestrations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import TYPE_CHECKING, TypeVar
+
+from daemon.errors import HeadcountError
+
+if TYPE_CHECKING:
+    from daemon.client import Client
+
+T = TypeVar("T")
+
+
+def with_client(work: Callable[[Client], Awaitable[T]], *, without: Collection[str] = ("project",)) -> T:
+    """What `work` gives back. Raises DatabaseNotReady when that is why it failed.
+
+    `without` names the settings that this command has no use for: only a kick-off needs the project.
+    """
+    import asyncio
+
+    from daemon.client import Client
+    from daemon.settings import load
+
+    settings = load(without=without)
+
+    async def connected() -> T:
+        async with Client(settings) as client:
+            return await work(client)
+
+    try:
+        return asyncio.run(connected())
+    except HeadcountError:
+        raise
+    except Exception:
+        _diagnose(settings.database_url.get_secret_value())
+        raise
+
+
+def _diagnose(url: str) -> None:
+    """Raises DatabaseNotReady if the database is away or its schema is another one."""
+    from daemon.postgres.database import sync_engine
+    from daemon.postgres.migrations import check_database
+
+    engine = sync_engine(url, patience=3)
+    try:
+        check_database(engine)
+    finally:
+        engine.dispose()

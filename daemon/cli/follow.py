@@ -1,0 +1,96 @@
+"""Following one orchestration live: a bar for all of it, and a line for each of the longest running instances.
+
+Called by `kickoff --wait`, `status --watch` and `demo`. On a terminal it draws on standard error; elsewhere it only
+waits. It looks at rows, never at notifications.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from daemon.cli.screen import margin, shortened
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from daemon.client import Client
+    from daemon.orchestration import OrchestrationState, RunningInstance
+
+FIRST_LOOK = 0.05
+LONGEST_LOOK = 0.5
+LINES = 6
+
+Naming = Callable[[int], str]
+Concern = Callable[[], None]
+
+
+async def follow(
+    client: Client, orchestration_id: UUID, naming: Naming | None = None, concern: Concern | None = None
+) -> OrchestrationState:
+    """Wait until the last one is in; the final state.
+
+    `naming` says what to call an instance, by its index; `concern` is asked at every look and raises when waiting has
+    become pointless.
+    """
+    picture = Picture(naming or (lambda index: f"#{index}"))
+    pause = FIRST_LOOK
+    with picture.progress:
+        while True:
+            state = await client.state(orchestration_id)
+            finished = state.completed_at is not None
+            picture.draw(state, [] if finished else await client.running(orchestration_id, LINES))
+            if finished:
+                return state
+            if concern is not None:
+                concern()
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.2, LONGEST_LOOK)
+
+
+class Picture:
+    """The bars of one orchestration."""
+
+    def __init__(self, naming: Naming) -> None:
+        self.progress = _bars()
+        self._naming = naming
+        self._whole: TaskID | None = None
+        self._lines: dict[UUID, TaskID] = {}
+
+    def draw(self, state: OrchestrationState, running: list[RunningInstance]) -> None:
+        """Show this state."""
+        if self._whole is None:
+            self._whole = self.progress.add_task(state.job_name, total=state.total, note="")
+        note = f"[red]{state.errored} Errored[/]" if state.errored else ""
+        self.progress.update(self._whole, completed=state.finished, note=note)
+        gone = self._lines.keys() - {one.job_id for one in running}
+        for job_id in gone:
+            self.progress.remove_task(self._lines.pop(job_id))
+        for one in running:
+            self._draw_line(one)
+
+    def _draw_line(self, one: RunningInstance) -> None:
+        from rich.markup import escape
+
+        if one.job_id not in self._lines:
+            name = escape(shortened(self._naming(one.index), 36))
+            self._lines[one.job_id] = self.progress.add_task(f"  [dim]{name}[/]", total=None, note="")
+        note = escape(shortened(one.progress.message or "", 60))
+        done, total = one.progress.current, one.progress.total
+        self.progress.update(self._lines[one.job_id], completed=done or 0, total=total, note=f"[dim]{note}[/]")
+
+
+def _bars() -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=margin(),
+        disable=not margin().is_terminal,
+    )

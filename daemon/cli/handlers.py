@@ -1,0 +1,84 @@
+"""`headcount handlers`: what a worker would find, before one is started.
+
+Called by job authors. It imports the handler packages just as a worker does, and refuses what a worker would refuse,
+with file and line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.cli.options import AsJson
+from daemon.cli.screen import put, screen, table
+
+if TYPE_CHECKING:
+    from daemon.registry import Handler
+
+
+def handlers(as_json: AsJson = False) -> None:
+    """List the handlers found in the packages of HEADCOUNT_HANDLERS."""
+    from rich.markup import escape
+
+    from daemon.registry import discover
+    from daemon.settings import load
+
+    settings = load(without=("database_url", "project"))
+    registry = discover(settings.packages, settings.handlers_path)
+    if as_json:
+        put([_as_json(handler) for handler in registry])
+        return
+    made = table("name", "executor", "params", "timeout", "attempts", "at a time", "where")
+    for handler in registry:
+        made.add_row(
+            f"[bold]{handler.name}[/]",
+            handler.executor,
+            escape(summary(handler.params.json_schema())),
+            "none" if handler.timeout is None else f"{handler.timeout:g} s",
+            str(handler.policy.max_attempts),
+            "any" if handler.concurrency is None else str(handler.concurrency),
+            escape(_near(handler.place)),
+        )
+    screen().print(made)
+
+
+def summary(schema: dict[str, object]) -> str:
+    """A params schema on a line: `path: path, sizes?: [integer]`; a question mark where it may be left out."""
+    fields = schema.get("properties")
+    if not isinstance(fields, dict) or not fields:
+        return str(schema.get("title") or schema.get("type") or "any")
+    required = schema.get("required")
+    needed = required if isinstance(required, list) else []
+    return ", ".join(f"{name}{'' if name in needed else '?'}: {_kind(one)}" for name, one in fields.items())
+
+
+def _kind(schema: object) -> str:
+    match schema:
+        case {"type": "array", "items": items}:
+            return f"[{_kind(items)}]"
+        case {"$ref": str(reference)}:
+            return reference.rpartition("/")[2]
+        case {"anyOf": list(choices)}:
+            return " or ".join(_kind(one) for one in choices)
+        case {"format": str(name)} | {"type": str(name)}:
+            return name
+    return "any"
+
+
+def _as_json(handler: Handler) -> dict[str, object]:
+    return {
+        "name": handler.name,
+        "executor": handler.executor,
+        "params": handler.params.json_schema(),
+        "timeout_seconds": handler.timeout,
+        "max_attempts": handler.policy.max_attempts,
+        "concurrency": handler.concurrency,
+        "place": handler.place,
+    }
+
+
+def _near(place: str) -> str:
+    try:
+        return str(Path(place).relative_to(Path.cwd()))
+    except ValueError:
+        return place

@@ -1,0 +1,110 @@
+"""Orchestrations and instances, as tables for people and as JSON for programs.
+
+Called by every command that shows them. It formats what it is given; it reads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from daemon.cli.screen import shortened, show, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from daemon.client import InstanceResult
+    from daemon.orchestration import OrchestrationState
+
+COLOURS = {"Completed": "green", "Partial": "yellow", "Errored": "red"}
+
+
+def rate(state: OrchestrationState) -> float | None:
+    """Jobs per second from the kick-off to the last one in, by the database's clock."""
+    if state.completed_at is None:
+        return None
+    seconds = (state.completed_at - state.created_at).total_seconds()
+    return state.total / seconds if seconds > 0 else None
+
+
+def state_as_json(state: OrchestrationState) -> dict[str, object]:
+    """The state under the names of its fields; times as ISO 8601."""
+    return {**asdict(state), "tags": dict(state.tags), "outcome": state.outcome and state.outcome.value}
+
+
+def instance_as_json(one: InstanceResult) -> dict[str, object]:
+    """One finished instance: its params, and its result or its error."""
+    shown: dict[str, object] = {
+        "index": one.index,
+        "job_id": str(one.job_id),
+        "status": "Completed" if one.error is None else "Errored",
+        "params": one.params,
+    }
+    if one.error is None:
+        return {**shown, "result": one.result}
+    error = {"kind": one.error.kind.value, "message": one.error.message, "traceback": one.error.traceback}
+    return {**shown, "error": error}
+
+
+def show_state(state: OrchestrationState) -> None:
+    """A few lines about one orchestration."""
+    outcome = state.outcome.value if state.outcome else "InProgress"
+    show(f"{state.job_name}  {state.id}  {outcome}", style=COLOURS.get(outcome, "cyan"))
+    waiting = state.total - state.finished - state.running
+    counts = {"Completed": state.completed, "Errored": state.errored, "running": state.running, "waiting": waiting}
+    show(f"  {state.total} instances: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count))
+    if state.tags:
+        show("  tags: " + " ".join(f"{key}={value}" for key, value in sorted(state.tags.items())))
+    show(f"  created {state.created_at.astimezone():%Y-%m-%d %H:%M:%S}" + _ending(state))
+
+
+def _ending(state: OrchestrationState) -> str:
+    if state.completed_at is None:
+        return f", deadline {state.deadline.astimezone():%Y-%m-%d %H:%M:%S}" if state.deadline else ""
+    seconds = (state.completed_at - state.created_at).total_seconds()
+    event = "event published" if state.event_published_at else "event not published yet"
+    return f", the last one in after {seconds:.2f} s; {event}"
+
+
+def show_instance(one: InstanceResult) -> None:
+    """One finished instance on one line."""
+    params = shortened(one.params, 60)
+    if one.error is None:
+        show(f"#{one.index} Completed {params} -> {shortened(one.result, 100)}")
+    else:
+        show(f"#{one.index} Errored {params} -> {one.error.kind}: {shortened(one.error.message, 160)}", style="red")
+
+
+def failure_table(failures: Sequence[InstanceResult], most: int = 10) -> Table:
+    """Failures with their params, at most so many."""
+    made = table("#", "params", "kind", "why", title=_title("failures", len(failures), most))
+    for one in failures[:most]:
+        if one.error is not None:
+            why = _plain(one.error.message, 200)
+            made.add_row(str(one.index), _plain(one.params), f"[red]{one.error.kind}[/]", why)
+    return made
+
+
+def success_table(successes: Sequence[InstanceResult], most: int = 5) -> Table:
+    """Successes with their params, at most so many."""
+    made = table("#", "params", "result", title=_title("successes", len(successes), most))
+    for one in successes[:most]:
+        made.add_row(str(one.index), _plain(one.params), _plain(one.result, 120))
+    return made
+
+
+def split(results: Iterable[InstanceResult]) -> tuple[list[InstanceResult], list[InstanceResult]]:
+    """Successes and failures, each by index."""
+    ordered = sorted(results, key=lambda one: one.index)
+    return [one for one in ordered if one.error is None], [one for one in ordered if one.error is not None]
+
+
+def _title(name: str, count: int, most: int) -> str:
+    return f"{count} {name}" if count <= most else f"{count} {name}, the first {most}:"
+
+
+def _plain(value: object, limit: int = 80) -> str:
+    from rich.markup import escape
+
+    return escape(shortened(value, limit))

@@ -1,0 +1,62 @@
+"""`headcount status` and `headcount results`: how far an orchestration is, and what came of its instances.
+
+Called by people and programs with the id that a kick-off gave. Reading only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.connection import with_client
+from daemon.cli.exits import Exit
+from daemon.cli.options import AsJson, OrchestrationId
+from daemon.cli.outcomes import instance_as_json, show_instance, show_state, state_as_json
+from daemon.cli.screen import put
+
+if TYPE_CHECKING:
+    from daemon.client import Client
+    from daemon.orchestration import OrchestrationState
+
+
+def status(
+    orchestration_id: OrchestrationId,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it until the last one is in.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far an orchestration is. Exit code 1 when instances of it are Errored."""
+    from daemon.cli.follow import follow
+
+    async def look(client: Client) -> OrchestrationState:
+        if watch:
+            return await follow(client, orchestration_id)
+        return await client.state(orchestration_id)
+
+    state = with_client(look)
+    if as_json:
+        put(state_as_json(state))
+    else:
+        show_state(state)
+    raise typer.Exit(Exit.FAILED if state.errored else Exit.FINE)
+
+
+def results(
+    orchestration_id: OrchestrationId,
+    failed: Annotated[bool, typer.Option("--failed", help="Only the Errored instances.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print every instance with its params as it finishes, until the last one is in. Exit code 1 if any is Errored."""
+    from daemon.job import Status
+
+    async def stream(client: Client) -> bool:
+        fine = True
+        async for one in client.orchestration(orchestration_id).stream_results(Status.ERRORED if failed else None):
+            fine = fine and one.error is None
+            if as_json:
+                put(instance_as_json(one))
+            else:
+                show_instance(one)
+        return fine
+
+    raise typer.Exit(Exit.FINE if with_client(stream) else Exit.FAILED)
