@@ -22,9 +22,19 @@ NUMBERS = itertools.count(1)
 
 
 class Receiver:
-    """Limits of 0 or less mean no limit; `own` is what only this receiver may be given."""
+    """Limits of 0 or less mean no limit; `own` is what only this receiver may be given.
 
-    def __init__(self, *, lease_seconds: float, max_messages: int = 0, max_bytes: int = 0) -> None:
+    writer: the task that writes its batches, if it may be cancelled when the call is ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        lease_seconds: float,
+        max_messages: int = 0,
+        max_bytes: int = 0,
+        writer: asyncio.Task[object] | None = None,
+    ) -> None:
         self.number = next(NUMBERS)
         self.lease_seconds = lease_seconds
         self.max_messages = max_messages if max_messages > 0 else sys.maxsize
@@ -35,7 +45,7 @@ class Receiver:
         self._held_bytes = 0
         self._batch: asyncio.Future[list[Delivery] | None] | None = None
         self._finished = False
-        self._writer: asyncio.Task[object] | None = asyncio.current_task()
+        self._writer = writer
         self.refusal: Refusal | None = None  # why the server ended the call
 
     def hold(self, size: int) -> None:

@@ -1,3 +1,5 @@
+"""The fields that this server reads, of the messages that it imports; the whole of them is in google.pubsub_v1."""
+
 from collections.abc import MutableMapping, MutableSequence
 
 from google.protobuf.any_pb2 import Any as AnyMessage

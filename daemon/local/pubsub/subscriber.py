@@ -116,6 +116,7 @@ class Subscriber:
             lease_seconds=first.stream_ack_deadline_seconds,
             max_messages=first.max_outstanding_messages,
             max_bytes=first.max_outstanding_bytes,
+            writer=asyncio.current_task(),
         )
         subscription.attach(receiver)
         reader = asyncio.create_task(self._read(first, context, subscription, receiver))
