@@ -191,8 +191,8 @@ class _Client(SubscriberClient):
         # Longer makes no sense, the lease is over by then.
         self._retry = Retry(self._passes, initial=0.1, maximum=2.0, timeout=lease_seconds)
 
-    def streaming_pull(self, requests: Iterator[StreamingPullRequest], **options: Any) -> _Call:  # type: ignore[override]
-        return _Call(super().streaming_pull(_asking_for_pongs(requests), **options), self._stream)
+    def streaming_pull(self, requests: Iterator[StreamingPullRequest] | None = None, **options: Any) -> _Call:
+        return _Call(super().streaming_pull(_asking_for_pongs(requests or iter(())), **options), self._stream)
 
     def acknowledge(self, *args: Any, **options: Any) -> None:
         with _never_final():
