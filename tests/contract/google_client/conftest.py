@@ -65,7 +65,7 @@ class Bus:
     def figures(self) -> SubscriptionFigures:
         return self.control.subscription(self.subscription)
 
-    def subscriber(self, max_messages: int = 100, streams: int = 1, lease_seconds: float = 60) -> Inbox:
+    def subscriber(self, max_messages: int = 100, streams: int = 1, lease_seconds: float = 60.0) -> Inbox:
         observer = Heard()
         pulls = Subscriber(
             self.subscription,
@@ -83,7 +83,7 @@ class Bus:
         *,
         max_messages: int = 100,
         streams: int = 1,
-        lease_seconds: float = 60,
+        lease_seconds: float = 60.0,
     ) -> AsyncIterator[Inbox]:
         inbox = self.subscriber(max_messages, streams, lease_seconds)
         inbox.on_delivery = on_delivery
