@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from daemon.job import Claim
-from daemon.telemetry.traceparent import span_id, trace_id
+from daemon.telemetry.traceparent import is_sampled, span_id, trace_id
 
 CURRENT: ContextVar[Claim | None] = ContextVar("headcount_claim", default=None)
 """The attempt whose handler runs in this context; set and cleared by `Logs`, read for every line."""
@@ -127,7 +127,7 @@ def _trace(traceparent: object, project: str) -> dict[str, object]:
     return {
         "logging.googleapis.com/trace": name,
         "logging.googleapis.com/spanId": span_id(traceparent),
-        "logging.googleapis.com/trace_sampled": traceparent.endswith("1"),
+        "logging.googleapis.com/trace_sampled": is_sampled(traceparent),
     }
 
 

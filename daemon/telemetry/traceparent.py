@@ -20,3 +20,8 @@ def trace_id(traceparent: str | None) -> str | None:
 def span_id(traceparent: str) -> str:
     """The 16 hex digits of the span, of a `traceparent` that has a trace id."""
     return traceparent[36:52]
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether the first flag is set, of a `traceparent` that has a trace id; other flags may be set beside it."""
+    return traceparent[54] in "13579bdf"

@@ -282,3 +282,9 @@ def test_masking_stays_quick_whatever_a_handler_logs(text: str) -> None:
     began = time.monotonic()
     mask_text(text)
     assert time.monotonic() - began < 1.0
+
+
+@pytest.mark.parametrize(("flags", "sampled"), [("00", False), ("01", True), ("03", True), ("02", False)])
+def test_a_trace_says_whether_it_is_sampled(lines: Lines, flags: str, sampled: bool) -> None:
+    Logs().stuck(replace(CLAIM, traceparent=TRACEPARENT[:-2] + flags), 3.0)
+    assert lines()[0]["logging.googleapis.com/trace_sampled"] is sampled
