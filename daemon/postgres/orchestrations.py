@@ -157,6 +157,16 @@ class Orchestrations:
             return 0
         return await self.end_unfinished(orchestration_id, JobError(Kind.CANCELLED, "the orchestration was cancelled"))
 
+    async def past_deadline(self) -> list[UUID]:
+        """Unfinished orchestrations whose deadline has passed, the longest overdue first."""
+        async with self._engine.connect() as connection:
+            return list((await connection.execute(sql.DEADLINES_PASSED)).scalars())
+
+    async def cancelled_unfinished(self) -> list[UUID]:
+        """Cancelled orchestrations that still have unfinished instances."""
+        async with self._engine.connect() as connection:
+            return list((await connection.execute(sql.CANCELS_UNFINISHED)).scalars())
+
     async def end_unfinished(self, orchestration_id: UUID, error: JobError) -> int:
         """End every instance that has not finished, born or not. How many.
 

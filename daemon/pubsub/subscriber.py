@@ -92,6 +92,10 @@ class Subscriber:
         self._handover.open = True
         await self._done(self._fill)
 
+    def limit(self, max_messages: int) -> None:
+        """From now on at most so many messages are out: the streams are replaced. Any thread; does not block."""
+        self._orders.put(lambda: self._resize(max_messages))
+
     async def close(self, timeout: float) -> None:
         """Give back whatever is live and end, within `timeout` seconds. Never raises."""
         if self._closing or self._handover is None:
@@ -191,6 +195,12 @@ class Subscriber:
         self._open_at = time.monotonic() + pause
         self._free_since = None
         self._observer.stream_ended(error, pause)
+
+    def _resize(self, max_messages: int) -> None:
+        if max_messages != self._capacity:
+            self._capacity = max_messages
+            self._retire_all()
+            self._fill()
 
     def _retire_all(self) -> None:
         for stream in self._active:

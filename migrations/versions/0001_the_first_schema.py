@@ -141,6 +141,14 @@ CREATE TABLE schedule (
     paused_at timestamptz
 );
 
+CREATE TABLE repair (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    cause text NOT NULL,
+    orchestration_id uuid,
+    detail text NOT NULL,
+    repaired_at timestamptz NOT NULL DEFAULT now()
+);
+
 CREATE TABLE rejected_message (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     message_id text NOT NULL UNIQUE,
@@ -176,6 +184,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute(
-        "DROP TABLE rejected_message, schedule, worker, durable_step, progress_note, redelivery, failed_attempt,"
+        "DROP TABLE rejected_message, repair, schedule, worker, durable_step, progress_note, redelivery, failed_attempt,"
         " job, orchestration"
     )

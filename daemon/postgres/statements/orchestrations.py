@@ -97,6 +97,8 @@ UNFINISHED_JOBS = text("""
 SELECT id, worker_id, attempt FROM job WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'InProgress' ORDER BY id
 """)
 
+KNOWN_JOBS = text("SELECT id FROM job WHERE id = ANY(CAST(:ids AS uuid[]))")
+
 REOPEN_LOCK = text("""
 SELECT generation, completed_at IS NOT NULL AS complete, event_published_at IS NOT NULL AS published, errored
 FROM orchestration WHERE id = :id FOR NO KEY UPDATE

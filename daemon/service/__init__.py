@@ -1,0 +1,137 @@
+"""Builds a worker from its settings and runs it: the only place that wires the floors together.
+
+Called by `headcount run`. The main thread keeps the life signs; a second thread runs the event loop with everything
+else (`workroom`). Neither decides anything about jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from types import FrameType
+from uuid import uuid4
+
+import uvloop
+
+from daemon.engine.lifeline import Identity, Lifeline
+from daemon.engine.running import Running
+from daemon.observe import Observer, Observers
+from daemon.postgres.database import sync_engine
+from daemon.postgres.migrations import check_database
+from daemon.postgres.pulse import Pulse
+from daemon.registry import Registry
+from daemon.service.probes import Probes
+from daemon.service.workroom import REGULAR_BEATS, Workroom
+from daemon.settings import Settings
+from daemon.telemetry.health import HealthServer
+from daemon.telemetry.logs import Logs
+from daemon.telemetry.metrics import Metrics
+
+
+class Worker:
+    """One worker process. `run` returns its exit code, or raises what it failed of."""
+
+    def __init__(self, settings: Settings, registry: Registry, observer: Observer | None = None) -> None:
+        self.settings = settings
+        self.workroom: Workroom | None = None
+        self._registry = registry
+        self._metrics = Metrics(registry.names, settings.revision)
+        self._observer = Observers(*(one for one in (self._metrics, Logs(), observer) if one is not None))
+        self._identity = Identity(uuid4())
+        self._running = Running()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run_loop, name="headcount-loop", daemon=True)
+        url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
+        self._engine = sync_engine(url, 1, pooler, patience=3)
+        self._pulse = Pulse(
+            self._engine,
+            socket.gethostname(),
+            settings.revision,
+            settings.slots,
+            settings.beat_seconds * REGULAR_BEATS,
+        )
+        self.lifeline = Lifeline(
+            self._pulse,
+            self._identity,
+            self._running,
+            self,
+            self._observer,
+            beat_seconds=settings.beat_seconds,
+            loop_patience=settings.loop_patience_seconds,
+            drain=self._drain,
+        )
+        self.health = HealthServer(self._metrics.registry, Probes(self), settings.http_host, settings.http_port)
+
+    def run(self) -> int:
+        """Work until a signal, or until the subscription is lost. Raises StartupError when it can't start."""
+        check_database(self._engine)
+        self._name_gauges()
+        self.health.start()
+        self._pulse.birth(self._identity.id)
+        self._observer.worker_born(self._identity.id, self.settings.revision)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._thread.start()
+        self.lifeline.run()
+        self.health.stop()
+        self._pulse.close()
+        if self._failure is not None:
+            raise self._failure
+        return 0
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run a function on the event loop, soon. Any thread; nothing happens once the loop is gone."""
+        try:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(function)
+        except RuntimeError:  # the loop has been closed meanwhile
+            return
+
+    def is_alive(self) -> bool:
+        """Whether the event loop's thread still runs."""
+        return self._thread.is_alive()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.lifeline.stop()
+
+    def _drain(self) -> None:
+        if self.workroom is not None:
+            self.workroom.intake.stop()
+            self.call(self.workroom.drain)
+
+    def _run_loop(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._work())
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self.lifeline.wake()
+
+    async def _work(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.workroom = Workroom(
+            self.settings, self._registry, self._identity, self._running, self._observer, self._fail
+        )
+        if self.lifeline.draining:
+            self.workroom.drain()
+        await self.workroom.run()
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+
+    def _name_gauges(self) -> None:
+        def reading(read: Callable[[Workroom], float]) -> Callable[[], float]:
+            return lambda: read(self.workroom) if self.workroom is not None else 0.0
+
+        self._metrics.gauges(
+            slots_total=self.settings.slots,
+            slots_used=reading(lambda room: room.consumer.busy),
+            outstanding=reading(lambda room: room.consumer.busy + room.consumer.held),
+            held=reading(lambda room: room.consumer.held),
+            drain_budget=self.settings.drain_seconds,
+        )

@@ -1,0 +1,48 @@
+"""What the health port answers about a worker.
+
+Read by the health server from its own threads, also while the event loop is stuck. It must not wait for anything.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from daemon.engine.lifeline import Lifeline
+from daemon.service.workroom import Workroom
+from daemon.settings import Settings
+
+
+class Probed(Protocol):
+    """The parts of a worker that its health is read from."""
+
+    settings: Settings
+    lifeline: Lifeline
+    workroom: Workroom | None
+
+
+class Probes:
+    """What the health port answers."""
+
+    def __init__(self, worker: Probed) -> None:
+        self._worker = worker
+
+    def live(self) -> list[str]:
+        """Only what a restart mends: Cloud Run kills without a drain on it."""
+        lag = self._worker.lifeline.loop_lag
+        if lag > self._worker.settings.loop_patience_seconds / 2:
+            return [f"the event loop has not answered for {lag:.0f} s"]
+        return []
+
+    def ready(self) -> list[str]:
+        """Why this worker takes in nothing at the moment."""
+        problems = [] if self.started() else ["the worker is starting"]
+        if self._worker.lifeline.draining:
+            problems.append("the worker is draining")
+        room = self._worker.workroom
+        if room is not None and room.store.away:
+            problems.append("the database does not answer")
+        return problems
+
+    def started(self) -> bool:
+        """Whether the subscription has been opened."""
+        return self._worker.workroom is not None and self._worker.workroom.opened

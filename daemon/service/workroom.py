@@ -1,0 +1,194 @@
+"""The event loop's side of a worker: every part that lives on it, built and stopped in order.
+
+Made by the service on the loop of its own thread. It decides nothing about jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import anyio
+
+from daemon.engine.closing import Closer
+from daemon.engine.consumer import Consumer
+from daemon.engine.dead_letters import DeadLetters
+from daemon.engine.intake import Intake
+from daemon.engine.lifeline import Identity
+from daemon.engine.pipeline import Pipeline
+from daemon.engine.relay import Relay
+from daemon.engine.rescue import Rescuer
+from daemon.engine.runner import HandlerRunner
+from daemon.engine.running import Running
+from daemon.engine.ticker import Step, Ticker
+from daemon.observe import Observer
+from daemon.postgres.database import async_engine
+from daemon.postgres.dead_letters import Graveyard
+from daemon.postgres.due import Due, Leased
+from daemon.postgres.orchestrations import Orchestrations
+from daemon.postgres.rescue import Rescue
+from daemon.postgres.store import Store
+from daemon.postgres.sweep import Sweeper
+from daemon.pubsub.publisher import Publisher
+from daemon.pubsub.puller import Puller
+from daemon.pubsub.subscriber import Subscriber
+from daemon.registry import Registry
+from daemon.settings import Settings
+
+CONNECTIONS = 3
+REGULAR_BEATS = 2.5
+LAST_SECONDS = 1.0
+FLUSH_SECONDS = 0.4
+CLOSE_SECONDS = 0.7
+NARROW_SECONDS = 600.0
+
+
+class Workroom:
+    """Everything that lives on the event loop, built on it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        identity: Identity,
+        running: Running,
+        observer: Observer,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._settings = settings
+        self._observer = observer
+        self._failed = failed
+        self._wanted = asyncio.Event()
+        self._engine = async_engine(settings.database_url.get_secret_value(), CONNECTIONS, settings.database_pooler)
+        self._publisher = Publisher()
+        self._puller = Puller()
+        self.subscriber = self._make_subscriber()
+        self.intake = Intake(self.subscriber)
+        self._due = Due(self._engine, settings.republish_after_seconds)
+        self._relay = self._make_relay()
+        self._events = Ticker("relay-events", 1.0, self._relay.publish_events, observer)
+        self.store = Store(
+            self._engine,
+            lambda: identity.id,
+            settings.worker_ttl_seconds,
+            observer,
+            completed=self._events.wake,
+            on_away=self.intake.away,
+        )
+        self.consumer = self._make_consumer(registry, running)
+        self._tickers = self._make_tickers(identity)
+        self.opened = False
+        self._narrowed = False
+
+    async def run(self) -> None:
+        """Work until `drain` is asked for, then stop in order."""
+        try:
+            async with anyio.create_task_group() as loops:
+                loops.start_soon(self.store.run)
+                for ticker in self._tickers:
+                    loops.start_soon(ticker.run)
+                await self.subscriber.open(self.consumer.receive, self._source_failed)
+                self.opened = True
+                await self._wanted.wait()
+                await self._stop()
+                loops.cancel_scope.cancel()
+        finally:
+            await self._publisher.close()
+            await self._puller.close()
+            await self._engine.dispose()
+
+    def drain(self) -> None:
+        """Begin the orderly stop; asked for a second time, cut it short. On the loop."""
+        if self._wanted.is_set():
+            self.consumer.hurry()
+        self._wanted.set()
+
+    async def _stop(self) -> None:
+        began = asyncio.get_running_loop().time()
+        self._observer.draining(self.consumer.busy, self._settings.drain_seconds)
+        interrupted = await self.consumer.drain(self._settings.drain_seconds, LAST_SECONDS)
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self._relay.publish_jobs()
+                await self._relay.publish_events()
+        except Exception as error:  # another worker's relay publishes what is left
+            self._observer.loop_failed("drain", error, 0.0)
+        await self.subscriber.close(CLOSE_SECONDS)
+        self._observer.drained(interrupted, asyncio.get_running_loop().time() - began)
+
+    def _source_failed(self, error: Exception) -> None:
+        self._failed(error)
+        self.drain()
+
+    def _make_subscriber(self) -> Subscriber:
+        settings = self._settings
+        return Subscriber(
+            settings.subscription(settings.jobs_subscription),
+            streams=settings.streams,
+            max_messages=settings.slots + settings.held,
+            lease_seconds=settings.lease_seconds,
+            observer=self._observer,
+        )
+
+    def _make_relay(self) -> Relay[Leased]:
+        settings = self._settings
+        return Relay(
+            self._due,
+            self._publisher,
+            settings.topic(settings.jobs_topic),
+            settings.topic(settings.events_topic),
+            f"//headcount/projects/{settings.project}",
+            self._observer,
+        )
+
+    def _make_consumer(self, registry: Registry, running: Running) -> Consumer:
+        settings = self._settings
+        runner = HandlerRunner(self.store.records, self._observer, settings.result_limit_bytes, settings.slots)
+        patience = settings.unknown_job_patience_seconds
+        pipeline = Pipeline(self.store, runner, registry, running, self._observer, patience, random.random)
+        return Consumer(pipeline, running, settings.slots, settings.hold_seconds, self._observer, overfull=self._narrow)
+
+    def _narrow(self) -> None:
+        """Messages waited here in vain: for a while, take in no more than runs, so that other workers get them."""
+        if self._settings.held and not self._narrowed:
+            self._narrowed = True
+            self.subscriber.limit(self._settings.slots)
+            asyncio.get_running_loop().call_later(NARROW_SECONDS, self._widen)
+
+    def _widen(self) -> None:
+        self._narrowed = False
+        self.subscriber.limit(self._settings.slots + self._settings.held)
+
+    def _make_tickers(self, identity: Identity) -> list[Ticker]:
+        settings = self._settings
+        beat = settings.beat_seconds
+        rescue = Rescue(
+            self._engine, lambda: identity.id, settings.worker_ttl_seconds, beat * REGULAR_BEATS, settings.max_losses
+        )
+        wake = self._events.wake
+        rescuer = Rescuer(rescue, self._observer, wake)
+        closer = Closer(Orchestrations(self._engine), self._observer, wake)
+        letters = DeadLetters(
+            self._puller,
+            Graveyard(self._engine),
+            settings.subscription(settings.dead_letter_subscription),
+            self._observer,
+        )
+        steps: dict[str, tuple[float, Step]] = {
+            "relay-jobs": (1.0, self._relay.publish_jobs),
+            "progress": (0.5, self.store.records.flush),
+            "hold": (1.0, self.consumer.return_overdue),
+            "rescue": (beat / 2, rescuer.round),
+            "backlog": (5.0, self._report_backlog),
+            "closing": (1.0, closer.close_due),
+            "dead-letters": (10.0, letters.consume),
+        }
+        if settings.sweep_seconds:
+            steps["sweep"] = (settings.sweep_seconds, Sweeper(self._engine, self._observer, wake).sweep)
+        return [self._events, *(Ticker(name, pause, step, self._observer) for name, (pause, step) in steps.items())]
+
+    async def _report_backlog(self) -> None:
+        backlog = await self._due.backlog()
+        self._observer.backlog(backlog.due, backlog.oldest)
+        self._observer.unfinished(backlog.unfinished, backlog.oldest_unfinished)
