@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli.demo import demo
+from daemon.cli.dev import dev
 from daemon.cli.exits import HELP
 from daemon.cli.handlers import handlers
 from daemon.cli.kickoff import kickoff
@@ -45,6 +47,8 @@ HERE = "On this machine"
 ASKING = "Kicking off and following"
 OPERATING = "Operating"
 
+app.command(rich_help_panel=HERE)(demo)
+app.command(rich_help_panel=HERE)(dev)
 app.command(rich_help_panel=HERE)(new)
 app.command(rich_help_panel=HERE)(handlers)
 app.command(rich_help_panel=ASKING)(kickoff)

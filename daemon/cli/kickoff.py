@@ -71,7 +71,7 @@ def _lines(file: TextIO) -> Iterator[object]:
     """The objects of a JSONL file, one at a time. Raises RequestRefused naming the line."""
     import orjson
 
-    name = Path(file.name).name if isinstance(file.name, str) else "standard input"
+    name = "standard input" if file.name == "<stdin>" else Path(file.name).name
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue

@@ -53,7 +53,10 @@ def show_state(state: OrchestrationState) -> None:
     show(f"{state.job_name}  {state.id}  {outcome}", style=COLOURS.get(outcome, "cyan"))
     waiting = state.total - state.finished - state.running
     counts = {"Completed": state.completed, "Errored": state.errored, "running": state.running, "waiting": waiting}
-    show(f"  {state.total} instances: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count))
+    show(
+        f"  {state.total} {'instance' if state.total == 1 else 'instances'}: "
+        + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    )
     if state.tags:
         show("  tags: " + " ".join(f"{key}={value}" for key, value in sorted(state.tags.items())))
     show(f"  created {state.created_at.astimezone():%Y-%m-%d %H:%M:%S}" + _ending(state))
@@ -101,7 +104,8 @@ def split(results: Iterable[InstanceResult]) -> tuple[list[InstanceResult], list
 
 
 def _title(name: str, count: int, most: int) -> str:
-    return f"{count} {name}" if count <= most else f"{count} {name}, the first {most}:"
+    noun = name if count != 1 else {"failures": "failure", "successes": "success"}[name]
+    return f"{count} {noun}" if count <= most else f"{count} {noun}, the first {most}:"
 
 
 def _plain(value: object, limit: int = 80) -> str:

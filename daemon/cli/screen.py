@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+PIPED_WIDTH = 200
+
 
 @functools.cache
 def screen() -> Console:
     """Standard output."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
 @functools.cache
@@ -58,8 +60,8 @@ def table(*columns: str, title: str | None = None) -> Table:
     from rich.table import Table
 
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        made.add_column(column, overflow="fold", no_wrap=number == 0)
     return made
 
 

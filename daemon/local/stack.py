@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from daemon.local import LocalServerError
 from daemon.local.postgres import EmbeddedPostgres
 from daemon.local.pubsub_process import PubSubProcess
 
@@ -41,9 +42,9 @@ class LocalStack:
     def __init__(self, folder: Path, *, known_ports: bool = False) -> None:
         self._folder = folder
         self._known_ports = known_ports
-        port = _free_or_any(POSTGRES_PORT) if known_ports else None
+        port = port_near(POSTGRES_PORT) if known_ports else None
         self._postgres = EmbeddedPostgres(folder / "postgres", tcp_port=port)
-        self._pubsub = PubSubProcess(port=_free_or_any(PUBSUB_PORT) if known_ports else 0, log=folder / "pubsub.log")
+        self._pubsub = PubSubProcess(port=port_near(PUBSUB_PORT) if known_ports else 0, log=folder / "pubsub.log")
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -86,10 +87,11 @@ class LocalStack:
 
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listens on right now."""
-    return _free_or_any(0)
+    return port_near(0)
 
 
-def _free_or_any(port: int) -> int:
+def port_near(port: int) -> int:
+    """This port of 127.0.0.1 if nobody listens on it, else any free one."""
     for wanted in (port, 0):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -99,4 +101,4 @@ def _free_or_any(port: int) -> int:
                 continue
             found: int = listener.getsockname()[1]
             return found
-    return 0
+    raise LocalServerError("There is no free TCP port on 127.0.0.1.")

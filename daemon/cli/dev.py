@@ -1,0 +1,116 @@
+"""`headcount dev`: Postgres, Pub/Sub and a worker on this machine, for as long as somebody works on handlers.
+
+Called by job authors. Data is kept in `.headcount/` between runs; the worker starts again when a handler's file
+changes. The worker is the same `headcount run` as in production.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.cli.screen import margin, say
+from daemon.errors import HandlersInvalid, StartupError
+
+if TYPE_CHECKING:
+    from daemon.cli.local_worker import LocalWorker
+    from daemon.settings import Settings
+
+FOLDER = Path(".headcount")
+# Pub/Sub is in memory: what it lost at the last end is published again after half a minute instead of an hour.
+REPUBLISH_SECONDS = 30
+LOOK_MILLISECONDS = 500
+
+
+def dev() -> None:
+    """Run Postgres, Pub/Sub and a worker here until Ctrl-C; the worker starts again when a handler's file changes."""
+    from daemon.cli.local_start import end_like_ctrl_c, prepare
+    from daemon.local.stack import LocalStack, port_near
+    from daemon.settings import load
+
+    if find_spec("watchfiles") is None:
+        raise StartupError("Watching files needs the extra `local`.", "pip install 'headcount[local]'")
+    watched = _handler_places(load(without=("database_url", "project")))
+    end_like_ctrl_c()
+    try:
+        with LocalStack(FOLDER.absolute(), known_ports=True) as stack:
+            environment = {**stack.environment(), "HEADCOUNT_REPUBLISH_AFTER_SECONDS": str(REPUBLISH_SECONDS)}
+            applied = prepare(environment)
+            port = port_near(9090)
+            _write(environment)
+            _announce(environment, stack.postgres_origin, applied, port)
+            own = {"HEADCOUNT_HTTP_HOST": "127.0.0.1", "HEADCOUNT_HTTP_PORT": str(port)}
+            _work({**environment, **own, "HEADCOUNT_LOG_FORMAT": "console"}, watched)
+    except KeyboardInterrupt:
+        say("stopped; the data is kept in .headcount/")
+
+
+def _work(environment: Mapping[str, str], watched: list[Path]) -> None:
+    """A worker, and a new one after every change, until Ctrl-C."""
+    from watchfiles import PythonFilter, watch
+
+    from daemon.cli.local_worker import LocalWorker
+
+    with LocalWorker(environment, Path.cwd(), None) as worker:
+        told = False
+        looks = watch(
+            *watched,
+            watch_filter=PythonFilter(),
+            rust_timeout=LOOK_MILLISECONDS,
+            yield_on_timeout=True,
+            raise_interrupt=True,
+        )
+        for changes in looks:
+            if changes:
+                _restart(worker, sorted({Path(path).name for _, path in changes}))
+                told = False
+            elif worker.exit_code is not None and not told:
+                say(
+                    f"the worker has ended with exit code {worker.exit_code}; it starts again when you save", "bold red"
+                )
+                told = True
+
+
+def _restart(worker: LocalWorker, names: list[str]) -> None:
+    say(f"{', '.join(names[:3])} changed; the worker starts again", style="bold cyan")
+    worker.stop()
+    worker.start()
+
+
+def _handler_places(settings: Settings) -> list[Path]:
+    """The folders and files of the handler packages. Raises HandlersInvalid when one is not there."""
+    from daemon.registry import NEW_REPOSITORY
+
+    places = []
+    for package in settings.packages:
+        inside = settings.handlers_path.joinpath(*package.split("."))
+        found = [place for place in (inside, inside.with_suffix(".py")) if place.exists()]
+        if not found:
+            where = settings.handlers_path.resolve()
+            raise HandlersInvalid(f"There is no handlers package {package!r} in {where}.", NEW_REPOSITORY)
+        places += found
+    return places
+
+
+def _write(environment: Mapping[str, str]) -> None:
+    """`.headcount/env`, to be sourced in another terminal."""
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(environment.items())]
+    (FOLDER / "env").write_text("".join(lines))
+
+
+def _announce(environment: Mapping[str, str], origin: str, applied: list[str], port: int) -> None:
+    say(f"Postgres  {environment['HEADCOUNT_DATABASE_URL']}")
+    say(f"          {origin}")
+    say(f"Pub/Sub   {environment['PUBSUB_EMULATOR_HOST']}, project {environment['HEADCOUNT_PROJECT']}")
+    say(f"Schema    {'applied ' + ', '.join(applied) if applied else 'up to date'}")
+    say(f"Worker    http://127.0.0.1:{port}/metrics, /readyz")
+    margin().print()
+    say("In another terminal:")
+    say(f"  source {FOLDER}/env", style="bold green")
+    say("  headcount handlers", style="bold green")
+    say("  headcount kickoff NAME --param key=value --wait", style="bold green")
+    say("Ctrl-C stops everything; the data stays.")
+    margin().print()
