@@ -29,6 +29,7 @@ PATIENCE = 5.0
 JSON = "application/json"
 GZIP_FROM = 1024
 
+_Request = socket.socket | tuple[bytes, socket.socket]
 Answer = tuple[HTTPStatus, str, bytes]
 
 
@@ -116,6 +117,7 @@ class _Server(ThreadingMixIn, HTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._open: dict[socket.socket, float] = {}
         self._lock = threading.Lock()
+        self._threads_left = threading.Semaphore(CONNECTIONS)
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
@@ -123,16 +125,33 @@ class _Server(ThreadingMixIn, HTTPServer):
         super(HTTPServer, self).server_bind()
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
-    def verify_request(self, request: object, client_address: object) -> bool:
-        """Take a connection if there is room; the oldest one has to go for it."""
-        if not isinstance(request, socket.socket):
-            return False
+    def verify_request(self, request: _Request, client_address: object) -> bool:
+        """Take a connection when there is a thread for it; the oldest one has to go if there is none."""
+        if not self._threads_left.acquire(blocking=False):
+            with self._lock:
+                oldest = min(self._open, key=self._open.__getitem__, default=None)
+            if oldest is not None:
+                self._cut(oldest)
+            if not self._threads_left.acquire(timeout=1):
+                return False
         with self._lock:
-            self._open[request] = time.monotonic()
-            surplus = sorted(self._open.items(), key=lambda one: one[1])[:-CONNECTIONS]
-        for connection, _ in surplus:
-            self._cut(connection)
+            self._open[_socket(request)] = time.monotonic()
         return True
+
+    def process_request(self, request: _Request, client_address: object) -> None:
+        """Start the thread."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no more threads on this machine: the connection is closed, the port goes on
+            self._threads_left.release()
+            raise
+
+    def process_request_thread(self, request: _Request, client_address: object) -> None:
+        """The thread: one request, then make room."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._threads_left.release()
 
     def service_actions(self) -> None:
         """Called by the serving loop four times a second: end connections of slow clients."""
@@ -146,10 +165,10 @@ class _Server(ThreadingMixIn, HTTPServer):
         for connection in old:
             self._cut(connection)
 
-    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
+    def shutdown_request(self, request: _Request) -> None:
         """Forget a connection when its thread is done with it."""
         with self._lock:
-            self._open.pop(request, None)  # type: ignore[arg-type]  # a stream server's requests are sockets
+            self._open.pop(_socket(request), None)
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -211,6 +230,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if with_body:
             self.wfile.write(body)
+
+
+def _socket(request: _Request) -> socket.socket:
+    return request if isinstance(request, socket.socket) else request[1]
 
 
 def _verdict(problems: list[str]) -> Answer:
