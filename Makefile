@@ -19,7 +19,7 @@ setup: $(STAMP) ## Make .venv with everything locked (quick when nothing changed
 	@echo ".venv is ready"
 
 demo: $(STAMP) ## See it work, with no cloud and no account (DIR=folder, FAIL=1 for a failing job)
-	@$(BIN)/headcount demo $(DIR) $(if $(FAIL),--with-failure)
+	@$(BIN)/headcount demo $(if $(DIR),"$(DIR)") $(if $(FAIL),--with-failure)
 
 test: $(STAMP) ## Run every test (ARGS='tests/unit -x' for some)
 	@$(BIN)/pytest $(ARGS)
