@@ -78,7 +78,7 @@ def user_repository(installed: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_the_wheel_carries_every_file_of_the_daemon_and_the_migrations(sources: Path, wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     missing = sorted(shipped_sources(sources) - names)
-    assert not missing, f"{missing} are not in the wheel: list their folder in pyproject.toml, [tool.setuptools] packages"
+    assert not missing, f"{missing} not in the wheel: name their folder in pyproject.toml, [tool.setuptools] packages"
     assert {"daemon/py.typed", "daemon/migrations/env.py"} <= names
 
 
