@@ -1,7 +1,7 @@
 """`headcount provision`: creates the topics and subscriptions that are missing.
 
-Called on a developer's machine and by whoever has no Terraform. It never changes or deletes what exists: it names the
-command that would.
+Called on a developer's machine and by whoever has no Terraform. It never deletes what exists, and changes it only when
+asked to (`--repair`): else it names the command that would.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import typer
 from daemon.cli.options import AsJson
 from daemon.cli.screen import put, show
 
-STYLES = {"created": "green", "differs": "yellow"}
+STYLES = {"created": "green", "differs": "yellow", "repaired": "green"}
 
 
 def provision(
@@ -23,6 +23,9 @@ def provision(
             metavar="NAME", help="Only this job shall reach the subscription (repeatable): a pool of its own."
         ),
     ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Also bring the terms of existing subscriptions to what is wanted.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Create the topics and subscriptions that are missing in HEADCOUNT_PROJECT, and say what exists."""
@@ -32,7 +35,13 @@ def provision(
     from daemon.settings import load
 
     settings = load(without=("database_url",))
-    lines = asyncio.run(resources.provision(resources.wanted(settings, names=filter_job or ())))
+    wanted = resources.wanted(settings, names=filter_job or ())
+    lines = asyncio.run(resources.provision(wanted))
+    if repair:
+        from daemon.pubsub.repair import repair as repaired
+
+        made = [line for line in lines if line.startswith("created")]
+        lines = made + asyncio.run(repaired(wanted)) + asyncio.run(resources.provision(wanted))
     found = [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines]
     if as_json:
         put([{"state": state, "what": what} for state, what in found])

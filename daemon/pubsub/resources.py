@@ -224,7 +224,7 @@ async def _have(
     except PermissionDenied:
         what = f"This account may not look at the subscription {want.name}."
         why = "Its terms can't be checked."
-        problems.append(Problem(what, why, grant("subscriptions", want.name, "viewer")))
+        problems.append(Problem(what, why, grant("subscriptions", want.name, "viewer"), mild=True))
     if not await _granted(client, want.name, "pubsub.subscriptions.consume"):
         what = f"This account may not pull from the subscription {want.name}."
         mend = grant("subscriptions", want.name, "subscriber")

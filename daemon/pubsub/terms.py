@@ -41,12 +41,17 @@ class WantedSubscription:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, why it matters, the command that mends it; `fatal` when a worker can't run like that."""
+    """What is wrong, why it matters, the command that mends it; `fatal` when a worker can't run like that.
+
+    `mild` when it costs time but no work; `repairable` when `headcount provision --repair` mends it as well.
+    """
 
     what: str
     why: str
     mend: str
     fatal: bool = False
+    mild: bool = False
+    repairable: bool = False
 
 
 def filter_for(names: Sequence[str]) -> str:
@@ -133,17 +138,18 @@ def _lifetimes(have: Subscription, want: WantedSubscription, longest_timeout: fl
         days = (raw.expiration_policy.ttl.seconds or 31 * DAY) // DAY
         what = f"The subscription {path} expires after {days} days without a worker."
         why = "A pool that is scaled to zero loses it, and with it every message until somebody makes it again."
-        yield Problem(what, why, update(path, "--expiration-period=never"))
+        yield Problem(what, why, update(path, "--expiration-period=never"), repairable=True)
     needed = max(longest_timeout, DAY)
     if raw.message_retention_duration.seconds < needed:
         what = f"The subscription {path} keeps messages for {raw.message_retention_duration.seconds} s."
         why = f"A message must outlive the longest handler and a day of trouble ({needed:.0f} s)."
         days = min(31, max(7, -(-int(needed) // DAY)))
-        yield Problem(what, why, update(path, f"--message-retention-duration={days}d"))
+        mend = update(path, f"--message-retention-duration={days}d")
+        yield Problem(what, why, mend, repairable=needed <= want.retention)
     if have.ack_deadline_seconds < want.ack_deadline:
         what = f"The ack deadline of the subscription {path} is {have.ack_deadline_seconds} s."
         why = "Messages on their way to a busy worker are delivered twice."
-        yield Problem(what, why, update(path, f"--ack-deadline={want.ack_deadline}"))
+        yield Problem(what, why, update(path, f"--ack-deadline={want.ack_deadline}"), mild=True, repairable=True)
 
 
 def _redelivery(have: Subscription, want: WantedSubscription) -> Iterator[Problem]:
@@ -153,21 +159,22 @@ def _redelivery(have: Subscription, want: WantedSubscription) -> Iterator[Proble
     retries = f"--min-retry-delay={MIN_RETRY}s --max-retry-delay={MAX_RETRY}s"
     if not raw.HasField("retry_policy"):
         what = f"The subscription {path} has no retry policy."
-        yield Problem(what, "A message that goes back comes again at once, in a circle.", update(path, retries))
+        why = "A message that goes back comes again at once, in a circle, until its deliveries are spent."
+        yield Problem(what, why, update(path, retries), repairable=True)
     elif raw.retry_policy.minimum_backoff.seconds > SLOW_RETRY:
         what = f"The subscription {path} waits {raw.retry_policy.minimum_backoff.seconds} s before it delivers again."
         why = "Jobs that a stopping worker gives back stand idle for so long at every rollout."
-        yield Problem(what, why, update(path, retries))
+        yield Problem(what, why, update(path, retries), mild=True, repairable=True)
     letters = f"--dead-letter-topic={want.dead_letter_topic} --max-delivery-attempts={MAX_ATTEMPTS}"
     have_topic = have.dead_letter_policy.dead_letter_topic
     if have_topic != want.dead_letter_topic:
         what = f"The dead letters of the subscription {path} go to {have_topic or 'nowhere'}."
         why = "A message that can't be delivered is tried until it is too old, and then lost without a trace."
-        yield Problem(what, why, update(path, letters))
+        yield Problem(what, why, update(path, letters), repairable=True)
     elif have.dead_letter_policy.max_delivery_attempts < MAX_ATTEMPTS:
         what = f"The subscription {path} gives up after {have.dead_letter_policy.max_delivery_attempts} deliveries."
         why = "Rollouts and outages spend deliveries too; real failures are counted in the database."
-        yield Problem(what, why, update(path, letters))
+        yield Problem(what, why, update(path, letters), repairable=True)
 
 
 def _modes(have: Subscription, want: WantedSubscription) -> Iterator[Problem]:
@@ -175,7 +182,7 @@ def _modes(have: Subscription, want: WantedSubscription) -> Iterator[Problem]:
     if have.enable_exactly_once_delivery:
         what = f"The subscription {path} has exactly-once delivery."
         why = "It makes every receipt a blocking call and brings nothing: the claim already turns duplicates away."
-        yield Problem(what, why, update(path, "--no-enable-exactly-once-delivery"))
+        yield Problem(what, why, update(path, "--no-enable-exactly-once-delivery"), mild=True, repairable=True)
     if have.enable_message_ordering:
         what = f"The subscription {path} orders messages."
         yield Problem(what, "One job that waits holds up all others with its key.", recreate(path))
