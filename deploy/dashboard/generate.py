@@ -1,0 +1,257 @@
+"""Writes headcount.json, the Grafana dashboard, from the panels listed here.
+
+Run it by hand after a change: `python deploy/dashboard/generate.py`. A test fails when the file is not what this
+writes, or when a panel asks for a series or a label that the code does not have.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+WIDTH, HEIGHT = 24, 7
+PICKED = 'job_name=~"$job_name"'
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One graph, or with `stat` one number: its queries by legend, its unit in Grafana's words."""
+
+    title: str
+    queries: dict[str, str]
+    unit: str = "short"
+    about: str = ""
+    stat: bool = False
+
+
+def quantiles(series: str, by: str = "") -> dict[str, str]:
+    """The median, the 90th and the 99th percentile of a histogram."""
+    labels = f"le, {by}" if by else "le"
+    legend = f" {{{{{by}}}}}" if by else ""
+    rate = f"sum by ({labels}) (rate({series}[$__rate_interval]))"
+    return {f"p{p}{legend}": f"histogram_quantile({p / 100}, {rate})" for p in (50, 90, 99)}
+
+
+ROWS: dict[str, list[Panel]] = {
+    "At a glance": [
+        Panel("Workers", {"workers": "count(headcount_worker_info)"}, stat=True),
+        Panel("Slots used", {"used": "sum(headcount_slots_used) / sum(headcount_slots)"}, "percentunit", stat=True),
+        Panel("Orchestrations in progress", {"open": "max(headcount_orchestrations_in_progress)"}, stat=True),
+        Panel("Oldest unfinished", {"age": "max(headcount_oldest_unfinished_age_seconds)"}, "s", stat=True),
+        Panel("Due for publication", {"due": "max(headcount_relay_backlog)"}, stat=True),
+        Panel("Database away", {"lanes": "max(headcount_store_away)"}, stat=True),
+    ],
+    "Jobs": [
+        Panel(
+            "Outcomes",
+            {"{{outcome}}": f"sum by (outcome) (rate(headcount_jobs_finished_total{{{PICKED}}}[$__rate_interval]))"},
+            "ops",
+            "Completed and Errored end a job; Retried and Interrupted do not; Stale came too late to count.",
+        ),
+        Panel(
+            "Ended, by job",
+            {
+                "{{job_name}}": "sum by (job_name) (rate("
+                f'headcount_jobs_finished_total{{{PICKED},outcome=~"Completed|Errored"}}[$__rate_interval]))'
+            },
+            "ops",
+        ),
+        Panel(
+            "Errors, by kind",
+            {"{{kind}}": f"sum by (kind) (rate(headcount_attempt_failures_total{{{PICKED}}}[$__rate_interval]))"},
+            "ops",
+        ),
+        Panel(
+            "Duration",
+            quantiles(f"headcount_job_duration_seconds_bucket{{{PICKED}}}", "job_name"),
+            "s",
+            "Of attempts that have ended. Exemplars lead to the trace.",
+        ),
+        Panel(
+            "Queue delay",
+            quantiles(f"headcount_queue_delay_seconds_bucket{{{PICKED}}}"),
+            "s",
+            "From the publication of the message to the start of the handler.",
+        ),
+        Panel(
+            "Slots",
+            {
+                "used": "sum(headcount_slots_used)",
+                "all": "sum(headcount_slots)",
+                "leased": "sum(headcount_messages_outstanding)",
+                "held": "sum(headcount_messages_held)",
+            },
+            about="Leased messages beyond the used slots are held: they wait here for a free slot.",
+        ),
+    ],
+    "Messages": [
+        Panel(
+            "In",
+            {
+                "received": "sum(rate(headcount_messages_received_total[$__rate_interval]))",
+                "started": "sum(rate(headcount_jobs_started_total[$__rate_interval]))",
+                "refused {{reason}}": "sum by (reason) (rate(headcount_messages_refused_total[$__rate_interval]))",
+                "returned {{reason}}": "sum by (reason) (rate(headcount_messages_returned_total[$__rate_interval]))",
+                "undecided": "sum(rate(headcount_messages_undecided_total[$__rate_interval]))",
+            },
+            "ops",
+        ),
+        Panel(
+            "Redeliveries, by cause",
+            {"{{cause}}": "sum by (cause) (rate(headcount_redeliveries_total[$__rate_interval]))"},
+            "ops",
+        ),
+        Panel(
+            "Rejected and dead",
+            {
+                "{{reason}}": "sum by (reason) (increase(headcount_messages_rejected_total[$__rate_interval])) > 0",
+                "dead letters {{fate}}": "sum by (fate) (increase(headcount_dead_letters_total[$__rate_interval]))",
+            },
+        ),
+        Panel(
+            "Out",
+            {
+                "{{what}}": "sum by (what) (rate(headcount_messages_published_total[$__rate_interval]))",
+                "failed {{what}}": "sum by (what) (rate(headcount_publish_failures_total[$__rate_interval]))",
+            },
+            "ops",
+        ),
+        Panel("Relay: age of the oldest due", {"age": "max(headcount_relay_backlog_age_seconds)"}, "s"),
+        Panel(
+            "Ends of streams",
+            {"{{error}}": "sum by (error) (increase(headcount_stream_ends_total[$__rate_interval]))"},
+        ),
+    ],
+    "Database": [
+        Panel("Items per commit", quantiles("headcount_batch_items_bucket", "lane"), about="It grows with the load."),
+        Panel("Commit", quantiles("headcount_batch_commit_seconds_bucket", "lane"), "s"),
+        Panel(
+            "Trouble",
+            {
+                "retries {{lane}}": "sum by (lane) (rate(headcount_store_retries_total[$__rate_interval]))",
+                "away {{lane}}": "sum by (lane) (rate(headcount_store_away_seconds_total[$__rate_interval]))",
+                "splits {{lane}}": "sum by (lane) (rate(headcount_batch_splits_total[$__rate_interval]))",
+                "refused {{lane}}": "sum by (lane) (rate(headcount_items_refused_total[$__rate_interval]))",
+            },
+        ),
+        Panel("Waiting for a connection", quantiles("headcount_pool_wait_seconds_bucket"), "s"),
+    ],
+    "Workers": [
+        Panel(
+            "Heartbeat: since the last one",
+            {"{{instance}}": "time() - (headcount_heartbeat_timestamp_seconds > 0)"},
+            "s",
+            "Others declare a worker dead after 30 s.",
+        ),
+        Panel("Event loop lag", quantiles("headcount_loop_lag_seconds_bucket", "instance"), "s"),
+        Panel(
+            "Rescues and repairs",
+            {
+                "dead workers": "sum(increase(headcount_rescues_total[$__rate_interval]))",
+                "jobs {{fate}}": "sum by (fate) (increase(headcount_jobs_rescued_total[$__rate_interval]))",
+                "repairs {{cause}}": "sum by (cause) (increase(headcount_repairs_total[$__rate_interval]))",
+                "given back": "sum(increase(headcount_jobs_given_back_total[$__rate_interval]))",
+                "claims lost": "sum(increase(headcount_claims_lost_total[$__rate_interval]))",
+            },
+            about="A repair is a bug.",
+        ),
+        Panel(
+            "Draining",
+            {
+                "since {{instance}}": "time() - (headcount_draining_timestamp_seconds > 0)",
+                "interrupted": "sum(increase(headcount_drain_interrupted_jobs_total[$__rate_interval]))",
+            },
+            "s",
+        ),
+        Panel(
+            "Failures of background loops",
+            {"{{loop}}": "sum by (loop) (increase(headcount_loop_failures_total[$__rate_interval]))"},
+        ),
+        Panel("Memory", {"{{instance}}": "process_resident_memory_bytes and on (instance) headcount_slots"}, "bytes"),
+        Panel(
+            "Processor",
+            {"{{instance}}": "rate(process_cpu_seconds_total[$__rate_interval]) and on (instance) headcount_slots"},
+        ),
+        Panel(
+            "Releases",
+            {"{{version}} {{revision}}": "count by (version, revision) (headcount_worker_info)"},
+        ),
+    ],
+}
+
+
+def dashboard() -> dict[str, object]:
+    """The whole dashboard, as Grafana imports it."""
+    panels: list[dict[str, object]] = []
+    top = 0
+    for title, row in ROWS.items():
+        panels.append({"type": "row", "title": title, "collapsed": False, "gridPos": place(0, top, WIDTH, 1)})
+        top += 1
+        per_line = len(row) if row[0].stat else 3
+        width, height = WIDTH // per_line, 4 if row[0].stat else HEIGHT
+        for number, panel in enumerate(row):
+            line, column = divmod(number, per_line)
+            panels.append(drawn(panel, place(column * width, top + line * height, width, height)))
+        top += -(-len(row) // per_line) * height
+    return {
+        "uid": "headcount",
+        "title": "Headcount",
+        "tags": ["headcount"],
+        "schemaVersion": 39,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "templating": {"list": [source_variable(), job_variable()]},
+        "panels": [{"id": number, **panel} for number, panel in enumerate(panels, 1)],
+    }
+
+
+def drawn(panel: Panel, where: dict[str, int]) -> dict[str, object]:
+    """One panel in Grafana's words."""
+    targets = [
+        {"refId": chr(ord("A") + number), "expr": query, "legendFormat": legend, "exemplar": "_bucket" in query}
+        for number, (legend, query) in enumerate(panel.queries.items())
+    ]
+    return {
+        "type": "stat" if panel.stat else "timeseries",
+        "title": panel.title,
+        "description": panel.about,
+        "datasource": {"type": "prometheus", "uid": "${source}"},
+        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
+        "gridPos": where,
+        "targets": targets,
+    }
+
+
+def place(x: int, y: int, width: int, height: int) -> dict[str, int]:
+    """Where on the grid."""
+    return {"x": x, "y": y, "w": width, "h": height}
+
+
+def source_variable() -> dict[str, object]:
+    """The choice of a Prometheus."""
+    return {"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
+
+
+def job_variable() -> dict[str, object]:
+    """The choice of job names."""
+    return {
+        "name": "job_name",
+        "label": "Job",
+        "type": "query",
+        "datasource": {"type": "prometheus", "uid": "${source}"},
+        "query": "label_values(headcount_jobs_started_total, job_name)",
+        "includeAll": True,
+        "multi": True,
+        "allValue": ".*",
+        "current": {"text": "All", "value": "$__all"},
+        "refresh": 2,
+    }
+
+
+def written() -> str:
+    """The file's text."""
+    return json.dumps(dashboard(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    (HERE / "headcount.json").write_text(written(), encoding="utf-8")
