@@ -10,13 +10,16 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli.care import cancel, prune, republish, retry, verify, workers
 from daemon.cli.demo import demo
 from daemon.cli.dev import dev
 from daemon.cli.exits import HELP
+from daemon.cli.explain import explain
 from daemon.cli.handlers import handlers
 from daemon.cli.kickoff import kickoff
 from daemon.cli.migrate import migrate
 from daemon.cli.provision import provision
+from daemon.cli.rejected import rejected
 from daemon.cli.run import run
 from daemon.cli.status import results, status
 
@@ -57,3 +60,11 @@ app.command(rich_help_panel=ASKING)(results)
 app.command(rich_help_panel=OPERATING)(run)
 app.command(rich_help_panel=OPERATING)(migrate)
 app.command(rich_help_panel=OPERATING)(provision)
+app.command(rich_help_panel=ASKING)(explain)
+app.command(rich_help_panel=ASKING)(cancel)
+app.command(rich_help_panel=ASKING)(retry)
+app.command(rich_help_panel=OPERATING)(workers)
+app.command(rich_help_panel=OPERATING)(verify)
+app.command(rich_help_panel=OPERATING)(republish)
+app.command(rich_help_panel=OPERATING)(prune)
+app.add_typer(rejected, name="rejected", rich_help_panel=OPERATING)

@@ -12,6 +12,7 @@ from daemon.errors import HeadcountError
 
 if TYPE_CHECKING:
     from daemon.client import Client
+    from daemon.postgres.reads import Reads
 
 T = TypeVar("T")
 
@@ -38,6 +39,33 @@ def with_client(work: Callable[[Client], Awaitable[T]], *, without: Collection[s
         raise
     except Exception:
         _diagnose(settings.database_url.get_secret_value())
+        raise
+
+
+def with_reads(work: Callable[[Reads], Awaitable[T]]) -> T:
+    """The same with what only operators read. Raises DatabaseNotReady when that is why it failed."""
+    import asyncio
+
+    from daemon.postgres.database import async_engine
+    from daemon.postgres.reads import Reads
+    from daemon.settings import load
+
+    settings = load(without=("project",))
+    url = settings.database_url.get_secret_value()
+
+    async def connected() -> T:
+        engine = async_engine(url, 2, settings.database_pooler)
+        try:
+            return await work(Reads(engine, settings.worker_ttl_seconds))
+        finally:
+            await engine.dispose()
+
+    try:
+        return asyncio.run(connected())
+    except HeadcountError:
+        raise
+    except Exception:
+        _diagnose(url)
         raise
 
 

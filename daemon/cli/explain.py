@@ -1,0 +1,126 @@
+"""`headcount explain`: why an orchestration or a job is not finished, in words an operator can act on.
+
+Called with an orchestration's or a job's id. Reading only; the runbook has a section for each verdict.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from daemon.cli.connection import with_reads
+from daemon.cli.options import AsJson
+from daemon.cli.outcomes import show_state, state_as_json
+from daemon.cli.screen import put, shortened, show
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+    from daemon.postgres.reads import Explanation, JobExplanation, Reads, Verdict
+
+MEANING = {
+    "RUNNING": "a living worker runs them",
+    "HELD_BY_DEAD_WORKER": "their worker's heartbeat stopped; another worker takes them back after worker_ttl",
+    "WAITING_RETRY": "they failed or were unknown, and wait for their next attempt",
+    "WAITING_START": "they are scheduled for later",
+    "QUEUED_NO_WORKER": "no worker has a fresh heartbeat: start one with `headcount run`",
+    "PUBLICATION_DUE": "their message is due; a relay publishes it within a second, if Pub/Sub answers",
+    "MESSAGE_OUTSTANDING": "their message is in Pub/Sub and no worker has taken it yet: more slots or workers help",
+    "NOT_YET_ARRIVED": "their messages have never arrived here: the producer has not published them all",
+    "CANCELLED": "the orchestration is cancelled and its last instances are being closed",
+    "EVENT_PENDING": "all are in; the event is due and a relay publishes it within a second, if Pub/Sub answers",
+    "COMPLETE": "all are in, and the event is published",
+}
+
+
+def explain(
+    identifier: Annotated[UUID, typer.Argument(metavar="ID", help="An orchestration or a job.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Say why an orchestration, or one job, is not finished."""
+    from daemon.errors import OrchestrationNotFound
+
+    async def ask(reads: Reads) -> Explanation | JobExplanation:
+        try:
+            return await reads.explain(identifier)
+        except OrchestrationNotFound:
+            return await reads.explain_job(identifier)
+
+    from daemon.postgres.reads import Explanation
+
+    found = with_reads(ask)
+    if isinstance(found, Explanation):
+        _orchestration(found, as_json)
+    else:
+        _job(found, as_json)
+
+
+def _orchestration(found: Explanation, as_json: bool) -> None:
+    if as_json:
+        verdicts = [_verdict_as_json(one) for one in found.verdicts]
+        put({"orchestration": state_as_json(found.state), "verdicts": verdicts})
+        return
+    show_state(found.state)
+    for verdict in found.verdicts:
+        _show_verdict(verdict)
+
+
+def _job(found: JobExplanation, as_json: bool) -> None:
+    if as_json:
+        verdict = found.verdict and _verdict_as_json(found.verdict)
+        history, again = [dict(row) for row in found.history], [dict(row) for row in found.redeliveries]
+        put({"job": dict(found.job), "verdict": verdict, "history": history, "redeliveries": again})
+        return
+    job = found.job
+    show(f"{job['job_name']}  job {job['id']}  #{job['index']} of {job['orchestration_id']}  {job['status']}")
+    show(f"  attempt {job['attempt']}, {job['failures']} failures, {job['losses']} lost workers")
+    show(f"  params: {shortened(job['params'], 160)}")
+    if found.verdict is not None:
+        _show_verdict(found.verdict)
+    if job["error"] is not None:
+        show(f"  {job['error']['kind']}: {shortened(job['error']['message'], 300)}", style="red")
+    for row in found.history:
+        when = row["ended_at"].astimezone()
+        show(f"  attempt {row['attempt']} ended {when:%Y-%m-%d %H:%M:%S}: {row['kind']}: {_first(row['message'])}")
+    for row in found.redeliveries:
+        show(f"  delivered again {row['received_at'].astimezone():%Y-%m-%d %H:%M:%S}: {row['cause']}")
+
+
+def _show_verdict(verdict: Verdict) -> None:
+    show(f"  {verdict.word}: {verdict.count} - {MEANING[verdict.word]}", style="bold")
+    for row in verdict.examples:
+        show(f"    #{row['index']} {row['id']}: " + ", ".join(_facts(row)))
+
+
+def _facts(row: RowMapping) -> list[str]:
+    facts = [f"attempt {row['attempt']}", f"{row['failures']} failures"]
+    if row["worker_id"] is not None:
+        age = "no heartbeat row" if row["heartbeat_age"] is None else f"heartbeat {_seconds(row['heartbeat_age'])} ago"
+        facts.append(f"held by {row['worker_id']} on {row['host']} ({age}), started {_seconds(row['started_ago'])} ago")
+    if row["progress_ago"] is not None:
+        done = f"{row['progress_current']:g}/{row['progress_total'] or 0:g}" if row["progress_current"] else ""
+        said = shortened(row["progress_message"] or "", 80)
+        facts.append(f"progress {done} {said} {_seconds(row['progress_ago'])} ago".replace("  ", " "))
+    if row["worker_id"] is None:
+        sent = "never published" if row["published_ago"] is None else f"published {_seconds(row['published_ago'])} ago"
+        facts.append(f"{sent}, published again in {_seconds(row['publish_in'])}")
+    if row["last_kind"] is not None:
+        facts.append(f"last: {row['last_kind']}: {_first(str(row['last_message']))}")
+    return facts
+
+
+def _verdict_as_json(verdict: Verdict) -> dict[str, object]:
+    examples = [
+        {key: value for key, value in row.items() if key not in ("alike", "number")} for row in verdict.examples
+    ]
+    return {"verdict": verdict.word, "count": verdict.count, "meaning": MEANING[verdict.word], "examples": examples}
+
+
+def _seconds(value: object) -> str:
+    return f"{value:.0f} s" if isinstance(value, float) else "?"
+
+
+def _first(text: str) -> str:
+    return shortened(text.splitlines()[0] if text else "", 120)

@@ -1,0 +1,115 @@
+"""`headcount rejected`: messages that could not become jobs, kept whole.
+
+Called by people who look for what a producer did wrong. Replaying publishes a message as it came, under a new id.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.connection import with_reads
+from daemon.cli.exits import Exit
+from daemon.cli.options import AsJson, duration
+from daemon.cli.screen import put, say, screen, shortened, show, table
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+    from daemon.postgres.reads import Reads
+
+Number = Annotated[int, typer.Argument(metavar="NUMBER", help="As `headcount rejected list` shows it.")]
+
+rejected = typer.Typer(no_args_is_help=True, help="Messages that could not become jobs: list, show, replay, purge.")
+
+
+@rejected.command("list")
+def list_messages(
+    reason: Annotated[str | None, typer.Option(help="Only this reason, e.g. BadUuid.")] = None,
+    after: Annotated[int, typer.Option(help="Only those with a higher number.")] = 0,
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List rejected messages, oldest first, without their bodies."""
+
+    async def ask(reads: Reads) -> list[RowMapping]:
+        return await reads.rejected(after, reason, limit)
+
+    rows = with_reads(ask)
+    if as_json:
+        for row in rows:
+            put(dict(row))
+        return
+    shown = table("#", "received", "reason", "bytes", "replayed", "why")
+    for row in rows:
+        when = f"{row['received_at'].astimezone():%Y-%m-%d %H:%M:%S}"
+        replayed = "yes" if row["replayed_at"] else ""
+        shown.add_row(str(row["id"]), when, row["reason"], str(row["bytes"]), replayed, shortened(row["text"], 100))
+    screen().print(shown)
+
+
+@rejected.command("show")
+def show_message(number: Number, as_json: AsJson = False) -> None:
+    """Show one rejected message, whole."""
+    row = _message(number)
+    attributes = json.loads(row["attributes"])
+    body = bytes(row["data"])
+    if as_json:
+        put({**row, "attributes": attributes, "data": body.decode("utf-8", "backslashreplace")})
+        return
+    show(f"{row['reason']}: {row['text']}", style="red")
+    show(f"  message {row['message_id']}, received {row['received_at'].astimezone():%Y-%m-%d %H:%M:%S}")
+    for key, value in sorted(attributes.items()):
+        show(f"  {shortened(key)} = {shortened(value, 200)}")
+    show(f"  data ({len(body)} bytes): {shortened(body.decode('utf-8', 'backslashreplace'), 2000)}")
+
+
+@rejected.command("replay")
+def replay(number: Number) -> None:
+    """Publish one rejected message again, as it came: after the producer's or the worker's mistake is mended."""
+    import asyncio
+
+    from daemon.pubsub.publisher import Publisher
+    from daemon.settings import load
+
+    row = _message(number)
+    settings = load()
+
+    async def publish() -> None:
+        publisher = Publisher()
+        try:
+            message = (bytes(row["data"]), json.loads(row["attributes"]))
+            await publisher.publish(settings.topic(settings.jobs_topic), [message])
+        finally:
+            await publisher.close()
+
+    async def mark(reads: Reads) -> None:
+        await reads.mark_replayed(number)
+
+    asyncio.run(publish())
+    with_reads(mark)
+    show(f"message {number} is published again")
+
+
+@rejected.command("purge")
+def purge(older_than: Annotated[str, typer.Option(help="Age of what is deleted: 30d, 12h.")] = "30d") -> None:
+    """Delete rejected messages that are older."""
+    seconds = duration(older_than).total_seconds()
+
+    async def work(reads: Reads) -> int:
+        return await reads.purge_rejected(seconds)
+
+    show(f"{with_reads(work)} messages deleted")
+
+
+def _message(number: int) -> RowMapping:
+    async def ask(reads: Reads) -> RowMapping | None:
+        return await reads.rejected_message(number)
+
+    row = with_reads(ask)
+    if row is None:
+        say(f"no rejected message has the number {number}", style="bold red")
+        raise typer.Exit(Exit.NOT_FOUND)
+    return row

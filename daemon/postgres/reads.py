@@ -1,0 +1,147 @@
+"""What operators read: why something is not finished, workers, rejected messages.
+
+Called by the command line. Reading only, except for marking a rejected message as replayed and purging old ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import RowMapping
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from daemon.errors import OrchestrationNotFound
+from daemon.job import Status
+from daemon.orchestration import OrchestrationState
+from daemon.postgres.orchestrations import Orchestrations
+from daemon.postgres.statements import due as due_sql
+from daemon.postgres.statements import explain as sql
+from daemon.postgres.statements import orchestrations as orchestration_sql
+from daemon.postgres.statements import rejected as rejected_sql
+from daemon.postgres.statements import workers as worker_sql
+from daemon.postgres.sweep import Violation, verify
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One way in which `count` jobs are not finished, with a few of them as rows under their column names."""
+
+    word: str
+    count: int
+    examples: tuple[RowMapping, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an orchestration is not finished, or that it is."""
+
+    state: OrchestrationState
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobExplanation:
+    """One job: its row, its verdict while it is unfinished, its failed attempts and its repeated deliveries."""
+
+    job: RowMapping
+    verdict: Verdict | None
+    history: tuple[RowMapping, ...]
+    redeliveries: tuple[RowMapping, ...]
+
+
+class Reads:
+    """Answers operators' questions from the rows."""
+
+    def __init__(self, engine: AsyncEngine, worker_ttl: float) -> None:
+        self._engine = engine
+        self._ttl = worker_ttl
+
+    async def explain(self, orchestration_id: UUID) -> Explanation:
+        """Every reason why an orchestration is not finished. Raises OrchestrationNotFound."""
+        state = await Orchestrations(self._engine).state(orchestration_id)
+        verdicts = await self._verdicts(orchestration_id, None)
+        async with self._engine.connect() as connection:
+            born = (await connection.execute(sql.BORN, {"id": orchestration_id})).scalar_one()
+        if born < state.total and state.completed_at is None:
+            verdicts.append(Verdict("NOT_YET_ARRIVED", state.total - born, ()))
+        if state.cancelled_at is not None and state.completed_at is None:
+            verdicts.append(Verdict("CANCELLED", state.total - state.finished, ()))
+        if state.completed_at is not None:
+            verdicts.append(Verdict("COMPLETE" if state.event_published_at else "EVENT_PENDING", state.total, ()))
+        return Explanation(state, tuple(verdicts))
+
+    async def explain_job(self, job_id: UUID) -> JobExplanation:
+        """Where one job stands and what happened to it. Raises OrchestrationNotFound when no job has the id."""
+        async with self._engine.connect() as connection:
+            job = (await connection.execute(sql.JOB, {"id": job_id})).mappings().first()
+            history = (await connection.execute(sql.HISTORY, {"id": job_id})).mappings().all()
+            redeliveries = (await connection.execute(sql.REDELIVERIES, {"id": job_id})).mappings().all()
+        if job is None:
+            raise OrchestrationNotFound(f"no orchestration and no job has the id {job_id}")
+        unfinished = job["status"] == Status.IN_PROGRESS
+        verdicts = await self._verdicts(None, job_id) if unfinished else []
+        return JobExplanation(job, verdicts[0] if verdicts else None, tuple(history), tuple(redeliveries))
+
+    async def workers(self) -> list[RowMapping]:
+        """Every registered worker: host, slots, running, heartbeat_age (seconds), what it holds."""
+        async with self._engine.connect() as connection:
+            return list((await connection.execute(worker_sql.LIST)).mappings())
+
+    async def verify(self) -> list[Violation]:
+        """Every broken invariant; writes nothing."""
+        return await verify(self._engine, self._ttl)
+
+    async def republish(self, orchestration_id: UUID | None) -> int:
+        """Make every free, due job of an orchestration (or of all) due for publication now; how many."""
+        async with self._engine.begin() as connection:
+            if orchestration_id is None:
+                return len((await connection.execute(due_sql.REPUBLISH_ALL)).all())
+            await Orchestrations(self._engine).state(orchestration_id)
+            values = {"orchestration_id": orchestration_id}
+            return len((await connection.execute(due_sql.REPUBLISH, values)).all())
+
+    async def rejected(self, after: int, reason: str | None, limit: int) -> list[RowMapping]:
+        """Rejected messages from after id `after` on, without their bodies."""
+        async with self._engine.connect() as connection:
+            values = {"after": after, "reason": reason, "limit": limit}
+            return list((await connection.execute(rejected_sql.LIST, values)).mappings())
+
+    async def rejected_message(self, number: int) -> RowMapping | None:
+        """One rejected message, whole."""
+        async with self._engine.connect() as connection:
+            return (await connection.execute(rejected_sql.SHOW, {"id": number})).mappings().first()
+
+    async def mark_replayed(self, number: int) -> None:
+        """Note that a rejected message was published again."""
+        async with self._engine.begin() as connection:
+            await connection.execute(rejected_sql.REPLAYED, {"id": number})
+
+    async def purge_rejected(self, older_than: float) -> int:
+        """Delete rejected messages older than so many seconds; how many."""
+        async with self._engine.begin() as connection:
+            return len((await connection.execute(rejected_sql.PURGE, {"older_than": older_than})).all())
+
+    async def prune(self, older_than: float) -> int:
+        """Delete orchestrations whose event was published and that completed more than so many seconds ago.
+
+        Deletes in small transactions, jobs and history included, so that nothing else waits for it; how many.
+        """
+        deleted = 0
+        while True:
+            async with self._engine.begin() as connection:
+                values = {"older_than": older_than}
+                batch = len((await connection.execute(orchestration_sql.DELETE_FINISHED, values)).all())
+            deleted += batch
+            if batch == 0:
+                return deleted
+
+    async def _verdicts(self, orchestration_id: UUID | None, job_id: UUID | None) -> list[Verdict]:
+        values = {"orchestration_id": orchestration_id, "job_id": job_id, "ttl": self._ttl, "examples": EXAMPLES}
+        found: dict[str, list[RowMapping]] = {}
+        async with self._engine.connect() as connection:
+            for row in (await connection.execute(sql.VERDICTS, values)).mappings():
+                found.setdefault(row["verdict"], []).append(row)
+        return [Verdict(word, rows[0]["alike"], tuple(rows)) for word, rows in found.items()]
