@@ -1,0 +1,214 @@
+"""A real Prometheus scrapes the health port, and PromQL agrees with what was reported."""
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from daemon.job import Settled
+from daemon.telemetry.health import HealthServer
+from daemon.telemetry.metrics import Metrics
+from tests.harness.needs import needs
+from tests.harness.waiting import eventually
+from tests.unit.telemetry.samples import CLAIM, COMPLETED, TRACE, TRACEPARENT, WORKER, failed
+
+RULES = Path("deploy/alerts/headcount.rules.yml")
+JOBS_PER_SECOND = 20
+
+
+class Healthy:
+    def live(self) -> list[str]:
+        return []
+
+    def ready(self) -> list[str]:
+        return []
+
+    def started(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A running server, asked over its HTTP API."""
+
+    port: int
+
+    def ask(self, path: str, **parameters: str) -> list[dict[str, object]]:
+        query = urllib.parse.urlencode(parameters)
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}?{query}", timeout=5) as answer:
+            found = json.load(answer)["data"]
+        return list(found["result"] if isinstance(found, dict) else found)
+
+    def number(self, query: str) -> float | None:
+        result = self.ask("query", query=query)
+        return float(result[0]["value"][1]) if result else None  # type: ignore[index]
+
+    def is_up(self) -> bool:
+        with contextlib.suppress(OSError, urllib.error.URLError):
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=1).close()
+            return True
+        return False
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    metrics = Metrics(["thumbnail"], revision="r7")
+    metrics.gauges(slots_total=100, slots_used=lambda: 40, outstanding=lambda: 60, held=lambda: 20, drain_budget=6)
+    return metrics
+
+
+@pytest.fixture
+def port(metrics: Metrics) -> Iterator[int]:
+    server = HealthServer(metrics.registry, Healthy(), "127.0.0.1", 0)
+    server.start()
+    yield server.port
+    server.stop()
+
+
+@pytest.fixture
+def prometheus(port: int, tmp_path: Path) -> Iterator[Prometheus]:
+    program = needs("prometheus")
+    shutil.copy(RULES, tmp_path / RULES.name)
+    (tmp_path / "prometheus.yml").write_text(
+        yaml.safe_dump(
+            {
+                "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
+                "rule_files": [RULES.name],
+                "scrape_configs": [{"job_name": "jobs-worker", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}],
+            }
+        )
+    )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        server = Prometheus(free.getsockname()[1])
+    options = [
+        f"--config.file={tmp_path / 'prometheus.yml'}",
+        f"--storage.tsdb.path={tmp_path / 'series'}",
+        f"--web.listen-address=127.0.0.1:{server.port}",
+        "--enable-feature=exemplar-storage",
+        "--log.level=error",
+    ]
+    process = subprocess.Popen([program, *options], cwd=tmp_path)
+    try:
+        eventually(server.is_up, within=20)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def run_job(metrics: Metrics, *, fails: bool = False) -> None:
+    claim = replace(CLAIM, traceparent=TRACEPARENT)
+    settlement = failed(final=True) if fails else COMPLETED
+    metrics.received(None)
+    metrics.started(claim, 0.2)
+    metrics.finished(claim, settlement, 3.0)
+    metrics.settled(claim, settlement, Settled.STORED)
+
+
+def test_promtool_has_nothing_to_say_about_the_metrics(metrics: Metrics, port: int) -> None:
+    promtool = needs("promtool")
+    run_job(metrics)
+    metrics.repaired("counters", 1)
+    metrics.loop_failed("relay", RuntimeError(), 1.0)
+    text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read()
+    own = b"\n".join(line for line in text.splitlines() if b"python_" not in line) + b"\n"
+    checked = subprocess.run([promtool, "check", "metrics"], input=own, capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def test_what_is_reported_is_what_promql_says(metrics: Metrics, prometheus: Prometheus) -> None:
+    eventually(lambda: prometheus.number("headcount_slots") == 100, within=15)
+    for number in range(200):
+        run_job(metrics, fails=number % 4 == 0)
+    metrics.backlog(7, 3.0)
+
+    ended = 'sum by (outcome) (headcount_jobs_finished_total{job_name="thumbnail",outcome=~"Completed|Errored"})'
+    eventually(lambda: prometheus.number(f"sum({ended})") == 200, within=15)
+    counted = {row["metric"]["outcome"]: float(row["value"][1]) for row in prometheus.ask("query", query=ended)}  # type: ignore[index]
+    assert counted == {"Completed": 150.0, "Errored": 50.0}
+    assert prometheus.number("headcount_relay_backlog") == 7
+    assert prometheus.number("headcount_slots_used / headcount_slots") == 0.4
+    assert prometheus.number('headcount_worker_info{revision="r7"}') == 1
+    assert (
+        prometheus.number(
+            "headcount_job_duration_seconds_sum{job_name='thumbnail'} / headcount_job_duration_seconds_count"
+        )
+        == 3.0
+    )
+    clash = [name for name in ("exported_job", "exported_instance") if prometheus.number(f'{{{name}!=""}}') is not None]
+    assert clash == [], "a label of ours collides with a label of the target"
+
+
+def test_a_rate_agrees_with_the_pace_of_the_reports(metrics: Metrics, prometheus: Prometheus) -> None:
+    eventually(lambda: prometheus.number("headcount_jobs_started_total") == 0, within=15)
+    done = threading.Event()
+
+    def work() -> None:
+        began, count = time.monotonic(), 0
+        while not done.wait(0.01):
+            for _ in range(int((time.monotonic() - began) * JOBS_PER_SECOND) - count):
+                run_job(metrics)
+                count += 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        query = "sum(rate(headcount_jobs_started_total[5s]))"
+        eventually(
+            lambda: abs((prometheus.number(query) or 0) - JOBS_PER_SECOND) < 0.1 * JOBS_PER_SECOND,
+            within=30,
+            what=f"a rate of {JOBS_PER_SECOND} jobs a second",
+        )
+        assert prometheus.number(
+            "histogram_quantile(0.5, sum by (le) (rate(headcount_queue_delay_seconds_bucket[5s])))"
+        )
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_trace_is_found_from_the_duration_of_its_job(metrics: Metrics, prometheus: Prometheus) -> None:
+    run_job(metrics)
+    now = time.time()
+    window = {"start": str(now - 60), "end": str(now + 60)}
+
+    def traces() -> set[str]:
+        found = prometheus.ask("query_exemplars", query="headcount_job_duration_seconds_bucket", **window)
+        return {one["labels"]["trace_id"] for series in found for one in series["exemplars"]}  # type: ignore[attr-defined]
+
+    eventually(lambda: traces() == {TRACE}, within=15)
+
+
+def test_the_alert_rules_load_and_a_fault_is_seen(metrics: Metrics, prometheus: Prometheus) -> None:
+    metrics.worker_born(WORKER, "r7")
+    rules = prometheus_rules(prometheus)
+    assert len(rules) > 25
+    assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
+
+    eventually(lambda: prometheus.number("headcount_jobs_rescued_total") == 0, within=15)
+    metrics.rescued(WORKER, 3, 1)
+    firing = 'count by (alertname) (ALERTS{alertstate="firing"})'
+
+    def names() -> set[str]:
+        return {row["metric"]["alertname"] for row in prometheus.ask("query", query=firing)}  # type: ignore[index]
+
+    eventually(lambda: {"HeadcountPoisonJobs", "HeadcountWorkersLost"} <= names(), within=20)
+    assert names() == {"HeadcountPoisonJobs", "HeadcountWorkersLost"}, "nothing else is wrong with this worker"
+    assert {rule["health"] for rule in prometheus_rules(prometheus)} == {"ok"}
+
+
+def prometheus_rules(prometheus: Prometheus) -> list[dict[str, object]]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{prometheus.port}/api/v1/rules", timeout=5) as answer:
+        return [rule for group in json.load(answer)["data"]["groups"] for rule in group["rules"]]
