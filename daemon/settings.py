@@ -119,7 +119,8 @@ def load(
     values: dict[str, object] = {
         key[len(PREFIX) :].lower(): value for key, value in given.items() if _field(key) in Settings.model_fields
     }
-    values.setdefault("revision", _cloud_revision(environment))
+    if values.get("revision", "") in ("", "unknown"):
+        values["revision"] = _cloud_revision(environment)
     values.update(overrides)
     for name in without:
         values.setdefault(name, _NOT_NEEDED[name])

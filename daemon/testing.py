@@ -1,0 +1,115 @@
+"""Test a handler with no server: `await run_handler(thumbnail, {...})`.
+
+For job authors' tests. The handler runs through the same runner as in a worker: its params are validated, its timeout
+counts, its result must be storable. Progress, notes and checkpoints are kept in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from pydantic import JsonValue, TypeAdapter
+
+from daemon.engine.runner import HandlerRunner
+from daemon.engine.running import Place
+from daemon.errors import HeadcountError
+from daemon.job import Claim, Failed, Interrupted, JobError, Progress, Returned, StopReason, Unknown
+from daemon.observe import Observer
+from daemon.registry import handler_of
+from daemon.rules.canonical import encode_json
+
+LIMIT = 10 * 1024 * 1024
+
+_JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
+
+
+class HandlerFailed(HeadcountError):
+    """The attempt failed as it would in a worker; `error` has its kind, message and traceback."""
+
+    def __init__(self, error: JobError) -> None:
+        super().__init__(f"{error.kind}: {error.message}\n{error.traceback or ''}".rstrip())
+        self.error = error
+
+
+class HandlerStopped(HeadcountError):
+    """The handler stopped because it was asked to; in production its job would go on from its last checkpoint."""
+
+
+@dataclass
+class Recording:
+    """What a handler said while it ran. `checkpoint` is JSON text, given back to the next run."""
+
+    progress: list[Progress] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    checkpoint: str | None = None
+
+
+async def run_handler(
+    function: Callable[..., object],
+    params: object = None,
+    *,
+    index: int = 0,
+    count: int = 1,
+    tags: Mapping[str, str] | None = None,
+    job_id: UUID | None = None,
+    attempt: int = 1,
+    recording: Recording | None = None,
+    stopping: bool = False,
+) -> JsonValue:
+    """One attempt of a handler, and its result as JSON.
+
+    Raises HandlerFailed for whatever would fail the attempt. `recording` collects what it says, and carries a
+    checkpoint from one run to the next; with `stopping` the handler is asked to stop at its first
+    await, and HandlerStopped is raised at its next stop point.
+    """
+    handler = handler_of(function)
+    said = recording or Recording()
+    claim = Claim(
+        job_id=job_id or uuid4(),
+        orchestration_id=uuid4(),
+        worker_id=uuid4(),
+        index=index,
+        count=count,
+        job_name=handler.name,
+        params=encode_json({} if params is None else params, LIMIT),
+        attempt=attempt,
+        failures=0,
+        losses=0,
+        tags=dict(tags or {}),
+        checkpoint=said.checkpoint,
+        age=0.0,
+        deadline_in=None,
+        cause=None,
+        traceparent=None,
+    )
+    place = Place(claim.job_id, claim)
+    if stopping:
+        asyncio.get_running_loop().call_soon(place.signal.set, StopReason.DRAINING)
+    result = await HandlerRunner(_Recorder(said), Observer(), LIMIT, 1).run(claim, handler, place)
+    match result:
+        case Returned():
+            return _JSON.validate_json(result.result)
+        case Failed():
+            raise HandlerFailed(result.error)
+        case Interrupted():
+            raise HandlerStopped(f"the handler stopped: {result.reason}")
+        case Unknown():
+            raise AssertionError("a handler that was found is never unknown")
+
+
+class _Recorder:
+    def __init__(self, said: Recording) -> None:
+        self._said = said
+
+    def progress(self, claim: Claim, progress: Progress) -> None:
+        self._said.progress.append(progress)
+
+    def note(self, claim: Claim, text: str) -> None:
+        self._said.notes.append(text)
+
+    async def save(self, claim: Claim, checkpoint: str) -> bool:
+        self._said.checkpoint = checkpoint
+        return True
