@@ -71,7 +71,7 @@ class Played:
             "checksums": state_as_json(self.checksums),
             "jobs_per_second": rate(self.checksums),
             "failures": [instance_as_json(one) for one in self.failures],
-            "manifest": {**state_as_json(self.manifest), **instance_as_json(self.manifest_result)},
+            "manifest": {**state_as_json(self.manifest), "result": self.manifest_result.result},
             "events": [{"attributes": event.attributes, "data": event.body} for event in self.events],
         }
 

@@ -62,9 +62,10 @@ class Picture:
     def draw(self, state: OrchestrationState, running: list[RunningInstance]) -> None:
         """Show this state."""
         if self._whole is None:
-            self._whole = self.progress.add_task(state.job_name, total=state.total, note="")
+            self._whole = self.progress.add_task(state.job_name, total=state.total, count="", note="")
         note = f"[red]{state.errored} Errored[/]" if state.errored else ""
-        self.progress.update(self._whole, completed=state.finished, note=note)
+        count = f"{state.finished}/{state.total}"
+        self.progress.update(self._whole, completed=state.finished, count=count, note=note)
         gone = self._lines.keys() - {one.job_id for one in running}
         for job_id in gone:
             self.progress.remove_task(self._lines.pop(job_id))
@@ -76,19 +77,21 @@ class Picture:
 
         if one.job_id not in self._lines:
             name = escape(shortened(self._naming(one.index), 36))
-            self._lines[one.job_id] = self.progress.add_task(f"  [dim]{name}[/]", total=None, note="")
+            self._lines[one.job_id] = self.progress.add_task(f"  [dim]{name}[/]", total=None, count="", note="")
         note = escape(shortened(one.progress.message or "", 60))
-        done, total = one.progress.current, one.progress.total
-        self.progress.update(self._lines[one.job_id], completed=done or 0, total=total, note=f"[dim]{note}[/]")
+        done, total = one.progress.current or 0.0, one.progress.total
+        count = f"[dim]{done / total:.0%}[/]" if total else ""
+        task = self._lines[one.job_id]
+        self.progress.update(task, completed=done, total=total, count=count, note=f"[dim]{note}[/]")
 
 
 def _bars() -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}", justify="right"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
         console=margin(),

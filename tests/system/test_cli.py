@@ -1,0 +1,387 @@
+"""The command line on real servers: refusals and their mends, and the way from a kick-off to its results."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import psutil
+import psycopg
+import pytest
+
+from tests.harness.waiting import eventually
+from tests.harness.worker import REPOSITORY, WorkerProcess, free_port, worker_environment
+from tests.system.commands import Session, asked, on_path, typed
+
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def environment(database_url: str, project: str, pubsub_server: str) -> dict[str, str]:
+    """A migrated database and a project with nothing in it."""
+    return on_path(worker_environment(database_url, project, pubsub_server))
+
+
+@pytest.fixture
+def provisioned(environment: dict[str, str]) -> dict[str, str]:
+    """The same, with topics and subscriptions."""
+    typed("provision", environment=environment)
+    return environment
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------
+
+
+def refusal(environment: dict[str, str], folder: Path = REPOSITORY) -> tuple[str, str]:
+    """The sentence and the command with which `headcount run` refuses."""
+    done = typed("run", environment=environment, folder=folder, code=2)
+    assert done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if not line.startswith('{"')]
+    assert len(lines) == 2, done.stderr
+    assert lines[0].endswith(".")
+    assert lines[0].count(". ") == 0, "one sentence"
+    return lines[0], lines[1].strip()
+
+
+def becomes_ready_after(command: str, environment: dict[str, str], folder: Path, log: Path) -> None:
+    """Type the command in a shell, start a worker in that shell, and see it ready."""
+    port = free_port()
+    environment = {**environment, "HEADCOUNT_HTTP_PORT": str(port)}
+    with log.open("wb") as output:
+        shell = subprocess.Popen(
+            ["bash", "-c", f"{command} && exec headcount run"],
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        eventually(lambda: _ready(port) or shell.poll() is not None, within=40, what="ready")
+        assert shell.poll() is None, log.read_text()
+        shell.send_signal(signal.SIGTERM)
+        assert shell.wait(15) == 0, log.read_text()
+    finally:
+        shell.kill()
+        shell.wait()
+
+
+def _ready(port: int) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def test_without_migrations_run_refuses_and_its_command_mends_it(
+    empty_database_url: str, project: str, pubsub_server: str, tmp_path: Path
+) -> None:
+    environment = on_path(worker_environment(empty_database_url, project, pubsub_server))
+    typed("provision", environment=environment)
+    sentence, command = refusal(environment)
+    assert "migration" in sentence
+    assert command == "headcount migrate"
+    becomes_ready_after(command, environment, REPOSITORY, tmp_path / "log")
+
+
+def test_without_topics_and_subscription_run_refuses_and_its_command_mends_it(
+    environment: dict[str, str], project: str, tmp_path: Path
+) -> None:
+    sentence, command = refusal(environment)
+    assert f"projects/{project}/topics/jobs does not exist" in sentence
+    assert f"projects/{project}/subscriptions/jobs-worker does not exist" in sentence
+    assert command == "headcount provision"
+    becomes_ready_after(command, environment, REPOSITORY, tmp_path / "log")
+
+
+def test_with_an_unknown_setting_run_refuses_and_its_command_mends_it(
+    provisioned: dict[str, str], tmp_path: Path
+) -> None:
+    mistyped = {**provisioned, "HEADCOUNT_SLOT": "3"}
+    sentence, command = refusal(mistyped)
+    assert "HEADCOUNT_SLOT is not a setting" in sentence
+    assert "HEADCOUNT_SLOTS" in sentence
+    assert command == "unset HEADCOUNT_SLOT"
+    becomes_ready_after(command, mistyped, REPOSITORY, tmp_path / "log")
+
+
+def test_without_handlers_run_refuses_and_its_command_mends_it(provisioned: dict[str, str], tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    provisioned = {**provisioned, "PYTHONPATH": ""}
+    sentence, command = refusal(provisioned, empty)
+    assert "There is no handlers package 'handlers'" in sentence
+    assert command == "headcount new example && cd example"
+    becomes_ready_after(command, provisioned, empty, tmp_path / "log")
+
+
+def test_every_wrong_setting_is_named_at_once(environment: dict[str, str]) -> None:
+    wrong = {**environment, "HEADCOUNT_SLOTS": "many", "HEADCOUNT_NONSENSE": "1"}
+    del wrong["HEADCOUNT_PROJECT"]
+    said = typed("run", environment=wrong, code=2).stderr
+    for name in ("HEADCOUNT_SLOTS", "HEADCOUNT_NONSENSE", "HEADCOUNT_PROJECT"):
+        assert name in said
+
+
+def test_a_database_that_does_not_answer_is_a_sentence_for_every_command(environment: dict[str, str]) -> None:
+    away = {**environment, "HEADCOUNT_DATABASE_URL": f"postgresql://postgres@127.0.0.1:{free_port()}/nothing"}
+    for words in (["migrate"], ["status", NOBODY], ["kickoff", "checksum_file"], ["results", NOBODY]):
+        said = typed(*words, environment=away, code=2).stderr
+        assert "database" in said, words
+        assert len(said.strip().splitlines()) <= 2, said
+
+
+def test_a_database_without_tables_is_answered_with_the_command_that_makes_them(
+    empty_database_url: str, project: str, pubsub_server: str
+) -> None:
+    environment = worker_environment(empty_database_url, project, pubsub_server)
+    said = typed("status", NOBODY, environment=environment, code=2).stderr
+    assert said.splitlines()[-1].strip() == "headcount migrate"
+
+
+def test_migrate_and_provision_need_only_what_they_use(
+    empty_database_url: str, project: str, pubsub_server: str
+) -> None:
+    environment = worker_environment(empty_database_url, project, pubsub_server)
+    database = {name: value for name, value in environment.items() if name != "HEADCOUNT_PROJECT"}
+    bus = {name: value for name, value in environment.items() if name != "HEADCOUNT_DATABASE_URL"}
+    assert asked("migrate", "--json", environment=database)["applied"]
+    assert asked("migrate", "--json", environment=database) == {"applied": []}
+    assert {one["state"] for one in asked("provision", "--json", environment=bus)} == {"created"}
+    assert {one["state"] for one in asked("provision", "--json", environment=bus)} == {"exists"}
+
+
+# --- handlers ------------------------------------------------------------------------------------------------------
+
+
+def test_handlers_lists_what_a_worker_would_find(environment: dict[str, str]) -> None:
+    found = {one["name"]: one for one in asked("handlers", "--json", environment=environment)}
+    assert {"checksum_file", "build_manifest"} <= found.keys()
+    assert found["checksum_file"]["executor"] == "thread"
+    assert "path" in found["checksum_file"]["params"]["properties"]
+    shown = typed("handlers", environment=environment).stdout
+    assert "checksum_file" in shown
+    assert "handlers/checksum_file.py:" in shown
+
+
+BROKEN = {
+    "syntax": ("def broken(:\n    pass\n", 1, ""),
+    "import": ("import json\n\nimport nothing_like_this\n", 3, "pip install nothing_like_this"),
+    "raises": ("x = 1\nraise ValueError('not today')\n", 2, ""),
+    "annotation": ("from daemon import job\n\n\n@job('broken')\ndef broken(params):\n    pass\n", 4, ""),
+    "name": ("from daemon import job\n\n\n@job('a b')\ndef broken(params: dict):\n    pass\n", 4, ""),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_handlers_module_is_named_with_file_and_line(
+    environment: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    text, line, mend = BROKEN[kind]
+    package = tmp_path / "handlers"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "broken.py").write_text(text)
+    environment = {**environment, "PYTHONPATH": ""}
+    said = typed("handlers", environment=environment, folder=tmp_path, code=2).stderr.splitlines()
+    assert f"{package / 'broken.py'}:{line}" in said[0]
+    assert [one.strip() for one in said[1:]] == ([mend] if mend else [])
+
+
+# --- kick off, follow, read ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def pool(provisioned: dict[str, str], tmp_path: Path) -> AsyncIterator[dict[str, str]]:
+    """An environment in which a worker of this repository's handlers runs."""
+    worker = WorkerProcess(provisioned, tmp_path)
+    worker.start()
+    try:
+        await worker.until_ready()
+        yield provisioned
+    finally:
+        worker.kill()
+
+
+def lines(*values: object) -> str:
+    return "".join(json.dumps(value) + "\n" for value in values)
+
+
+async def test_from_kickoff_to_results_with_codes_that_say_whether_all_went_well(
+    pool: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "params.jsonl"
+    file.write_text(lines({"path": "pyproject.toml"}, {"path": "nothing-here"}) + "\n" + lines({"path": "Makefile"}))
+
+    printed = typed("kickoff", "checksum_file", "--params", str(file), "--tag", "customer=7", environment=pool)
+    (orchestration_id,) = printed.stdout.splitlines()
+    assert f"headcount status {orchestration_id} --watch" in printed.stderr
+
+    state = asked("status", orchestration_id, "--watch", "--json", environment=pool, code=1)
+    assert (state["outcome"], state["total"], state["completed"], state["errored"]) == ("Partial", 3, 2, 1)
+    assert state["tags"] == {"customer": "7"}
+
+    streamed = typed("results", orchestration_id, "--json", environment=pool, code=1).stdout.splitlines()
+    results = {one["index"]: one for one in map(json.loads, streamed)}
+    assert results[0]["params"] == {"path": "pyproject.toml"}
+    assert results[0]["result"]["size"] == (REPOSITORY / "pyproject.toml").stat().st_size
+    assert results[1]["status"] == "Errored"
+    assert results[1]["error"]["kind"] == "GaveUp"
+    assert results[2]["status"] == "Completed"
+
+    (failed,) = typed("results", orchestration_id, "--failed", environment=pool, code=1).stdout.splitlines()
+    assert '{"path": "nothing-here"}' in failed
+    assert "Partial" in typed("status", orchestration_id, environment=pool, code=1).stdout
+
+
+async def test_waiting_for_one_instance_prints_what_came_of_it(pool: dict[str, str]) -> None:
+    fine = typed("kickoff", "checksum_file", "--param", "path=Makefile", "--wait", environment=pool)
+    assert "1 instance: 1 Completed" in fine.stdout
+    failed = typed("kickoff", "checksum_file", "--param", "path=nothing", "--wait", environment=pool, code=1)
+    assert "GaveUp" in failed.stdout
+    told = asked("kickoff", "checksum_file", "--param", "path=nothing", "--wait", "--json", environment=pool, code=1)
+    assert told["outcome"] == "Errored"
+    assert told["failures"][0]["params"] == {"path": "nothing"}
+
+
+async def test_params_are_read_from_standard_input(pool: dict[str, str]) -> None:
+    given = lines(*({"path": "Makefile"} for _ in range(300)))
+    told = asked("kickoff", "checksum_file", "--params", "-", "--wait", "--json", environment=pool, given=given)
+    assert (told["total"], told["completed"]) == (300, 300)
+
+
+def test_the_same_key_gives_the_first_orchestration_back(provisioned: dict[str, str]) -> None:
+    words = ("kickoff", "checksum_file", "--param", "path=x", "--key", "order-1", "--json")
+    first = asked(*words, environment=provisioned)
+    assert asked(*words, environment=provisioned)["id"] == first["id"]
+    said = typed("kickoff", "other_job", "--key", "order-1", environment=provisioned, code=2).stderr
+    assert first["id"] in said
+
+
+def test_a_deadline_and_a_later_start_are_stored(provisioned: dict[str, str]) -> None:
+    words = ("kickoff", "checksum_file", "--deadline", "10m", "--start-at", "+5m", "--json")
+    state = asked(*words, environment=provisioned)
+    assert state["deadline"] is not None
+    assert state["completed_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("{}\nno json\n", "line 2 of standard input is no JSON"),
+        ("{}\n\n[1]\n", "line 3 of standard input is no JSON object"),
+    ],
+)
+def test_a_bad_line_is_named_and_nothing_is_kicked_off(provisioned: dict[str, str], given: str, reason: str) -> None:
+    said = typed("kickoff", "checksum_file", "--params", "-", environment=provisioned, given=given, code=2).stderr
+    assert reason in said
+    assert orchestrations(provisioned) == 0
+
+
+def orchestrations(environment: dict[str, str]) -> int:
+    """How many orchestrations the database holds."""
+    with psycopg.connect(environment["HEADCOUNT_DATABASE_URL"]) as connection:
+        row = connection.execute("SELECT count(*) FROM orchestration").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+WRONG: list[list[str]] = [
+    ["kickoff"],
+    ["kickoff", "checksum_file", "--params", "no-such-file.jsonl"],
+    ["kickoff", "checksum_file", "--params", "-", "--param", "a=b"],
+    ["kickoff", "checksum_file", "--tag", "no-value"],
+    ["kickoff", "checksum_file", "--deadline", "soon"],
+    ["kickoff", "not a name"],
+    ["status", "not-an-id"],
+    ["no-such-command"],
+    ["demo", "/no/such/folder"],
+    ["new", "."],
+]
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_what_can_not_be_understood_ends_with_2(provisioned: dict[str, str], words: list[str]) -> None:
+    typed(*words, environment=provisioned, code=2)
+
+
+def test_an_id_that_nothing_has_ends_with_3(environment: dict[str, str]) -> None:
+    for words in (["status", NOBODY], ["results", NOBODY], ["status", NOBODY, "--watch", "--json"]):
+        done = typed(*words, environment=environment, code=3)
+        assert NOBODY in done.stderr
+        assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "words", [["kickoff", "checksum_file", "--wait"], ["status", "--watch"], ["results"]], ids=" ".join
+)
+def test_ctrl_c_while_waiting_ends_with_130(provisioned: dict[str, str], tmp_path: Path, words: list[str]) -> None:
+    unfinished = asked("kickoff", "checksum_file", "--json", environment=provisioned)["id"]
+    if words[0] != "kickoff":
+        words = [words[0], unfinished, *words[1:]]
+    session = Session(words, {**provisioned, "PYTHONFAULTHANDLER": "1"}, REPOSITORY, tmp_path / "said.log")
+    try:
+        eventually(lambda: _is_connected(session.child.pid), within=20, what="connected")
+        session.interrupt(code=130)
+    finally:
+        session.end()
+
+
+def _is_connected(pid: int) -> bool:
+    return any("psycopg" in one.path for one in psutil.Process(pid).memory_maps()) and bool(
+        psutil.Process(pid).net_connections("all")
+    )
+
+
+async def test_a_reader_that_goes_away_is_no_traceback(pool: dict[str, str]) -> None:
+    given = lines(*({"path": "Makefile"} for _ in range(500)))
+    told = asked("kickoff", "checksum_file", "--params", "-", "--wait", "--json", environment=pool, given=given)
+    script = f"headcount results {told['id']} --json | head -n 1"
+    done = subprocess.run(["bash", "-c", script], env=pool, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)
+    assert "Traceback" not in done.stderr
+
+
+# --- the frame -----------------------------------------------------------------------------------------------------
+
+
+def test_help_costs_less_than_six_tenths_of_a_second_and_names_the_exit_codes(environment: dict[str, str]) -> None:
+    typed("--help", environment=environment)  # the first time compiles
+
+    def spent() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    before = spent()
+    said = " ".join(typed("--help", environment=environment).stdout.split())
+    assert spent() - before < 0.6 * _slowness()
+    for code in ("0 fine", "130 interrupted"):
+        assert code in said
+
+
+def _slowness() -> float:
+    """How much slower this machine is now than the one that the limit is meant for; never below 1."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    sum(range(2_000_000))
+    return max(1.0, (resource.getrusage(resource.RUSAGE_SELF).ru_utime - before) / 0.05)
+
+
+def test_a_shell_completes_commands(environment: dict[str, str]) -> None:
+    asking = {**environment, "_HEADCOUNT_COMPLETE": "complete_bash", "COMP_WORDS": "headcount kick", "COMP_CWORD": "1"}
+    done = subprocess.run(["headcount"], env=asking, capture_output=True, text=True, check=False)
+    assert "kickoff" in done.stdout
+
+
+def test_the_command_works_in_a_folder_that_has_a_daemon_of_its_own(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "daemon").mkdir()
+    (tmp_path / "daemon" / "__init__.py").write_text("raise ImportError('the wrong one')")
+    environment = {**environment, "PYTHONPATH": ""}
+    done = subprocess.run(["headcount", "--help"], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0

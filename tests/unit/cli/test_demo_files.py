@@ -1,0 +1,60 @@
+"""Which files the demo takes, and where it may write its manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from daemon.cli import demo_files
+from daemon.cli.demo_files import choose, manifest_place
+
+OURS = json.dumps({"files": 0, "bytes": 0, "entries": []})
+
+
+def test_it_takes_ordinary_files_in_order_and_no_caches(tmp_path: Path) -> None:
+    for name in ("b.txt", "a/c.txt", ".git/x", ".venv/x", "__pycache__/x.pyc", ".mypy_cache/x", "x.egg-info/y"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert choose(tmp_path).paths == ["b.txt", "a/c.txt"]
+
+
+def test_what_is_left_out_is_counted_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_files, "LARGEST", 1024 * 1024)
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(2 * 1024 * 1024)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff")).touch()
+    chosen = choose(tmp_path)
+    assert chosen.paths == []
+    assert sorted(chosen.passed_over.values()) == [1, 1, 1]
+    assert "larger than 1 MiB" in chosen.passed_over
+
+
+def test_a_huge_folder_ends_at_a_number_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_files, "MOST", 3)
+    for number in range(5):
+        (tmp_path / f"{number}").touch()
+    chosen = choose(tmp_path)
+    assert chosen.paths == ["0", "1", "2"]
+    assert chosen.passed_over == {"beyond the first 3": 1}
+
+
+def test_the_manifest_comes_here_also_in_place_of_an_older_one_which_is_no_input(tmp_path: Path) -> None:
+    here, kept = tmp_path / "here", tmp_path / "kept"
+    here.mkdir()
+    assert manifest_place(here, kept) == here / "manifest.json"
+    (here / "manifest.json").write_text(OURS)
+    assert manifest_place(here, kept) == here / "manifest.json"
+    assert choose(here).paths == []
+
+
+@pytest.mark.parametrize("theirs", ['{"name": "app"}', "[]", "no json", '{"files": 1}'])
+def test_a_manifest_of_somebody_else_is_an_input_and_stays(tmp_path: Path, theirs: str) -> None:
+    (tmp_path / "manifest.json").write_text(theirs)
+    assert manifest_place(tmp_path, tmp_path / "kept") == tmp_path / "kept" / "manifest.json"
+    assert choose(tmp_path).paths == ["manifest.json"]

@@ -1,0 +1,48 @@
+"""What reaches a terminal: short, on one line, and nothing that could take it over."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from daemon.cli.handlers import summary
+from daemon.cli.screen import put, shortened
+
+
+def test_a_long_value_is_cut_with_a_mark() -> None:
+    assert shortened({"a": "x" * 100}, 20) == '{"a": "xxxxxxxxxxxx…'
+    assert shortened("short", 20) == "short"
+
+
+def test_control_characters_and_line_ends_never_reach_the_terminal() -> None:
+    assert shortened("one\n two\t\x1b[31mred") == "one two \N{REPLACEMENT CHARACTER}[31mred"
+
+
+def test_json_output_is_one_line_with_times_and_ids_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    put({"at": datetime(2026, 1, 2, tzinfo=UTC), "id": UUID(int=1), "path": Path("a"), "text": "ü\n"})
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert json.loads(printed) == {
+        "at": "2026-01-02T00:00:00+00:00",
+        "id": "00000000-0000-0000-0000-000000000001",
+        "path": "a",
+        "text": "ü\n",
+    }
+
+
+def test_a_params_schema_is_summed_up_on_a_line() -> None:
+    schema: dict[str, object] = {
+        "properties": {
+            "path": {"type": "string", "format": "path"},
+            "sizes": {"type": "array", "items": {"type": "integer"}},
+            "entry": {"$ref": "#/$defs/Entry"},
+            "limit": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        },
+        "required": ["path", "entry"],
+    }
+    assert summary(schema) == "path: path, sizes?: [integer], entry: Entry, limit?: integer or null"
+    assert summary({"type": "object"}) == "object"
