@@ -97,14 +97,14 @@ class Records:
                 await connection.execute(sql.NOTES, _fence([claim for claim, _ in notes]) | {"texts": texts})
 
     async def _write_checkpoints(self, items: list[Checkpoint]) -> list[bool]:
-        newest = {claim.job_id: (claim, text) for claim, text in items}
-        rows = sorted(newest.values(), key=lambda item: item[0].job_id)
+        newest = {(claim.job_id, claim.attempt): (claim, text) for claim, text in items}
+        rows = [newest[key] for key in sorted(newest)]
         async with self._engine.connect() as connection:
             written = await connection.execute(
                 sql.CHECKPOINTS, _fence([claim for claim, _ in rows]) | {"checkpoints": [text for _, text in rows]}
             )
-            stored = {row.id for row in written}
-        return [claim.job_id in stored and newest[claim.job_id][0].attempt == claim.attempt for claim, _ in items]
+            stored = {(row.id, row.attempt) for row in written}
+        return [(claim.job_id, claim.attempt) in stored for claim, _ in items]
 
 
 def _fence(claims: list[Claim]) -> dict[str, object]:

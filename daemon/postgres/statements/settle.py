@@ -107,7 +107,7 @@ UPDATE job j
 SET progress_current = coalesce(i.current, j.progress_current), progress_total = coalesce(i.total, j.progress_total),
     progress_message = coalesce(i.message, j.progress_message), progress_at = statement_timestamp()
 FROM held h JOIN input i ON i.id = h.id
-WHERE j.id = h.id
+WHERE j.id = h.id AND j.attempt = i.attempt AND j.worker_id = i.worker_id
 """)
 
 NOTES = text("""
@@ -132,6 +132,6 @@ WITH input AS MATERIALIZED (
 )
 UPDATE job j SET checkpoint = CAST(i.checkpoint AS json)
 FROM held h JOIN input i ON i.id = h.id
-WHERE j.id = h.id
-RETURNING j.id
+WHERE j.id = h.id AND j.attempt = i.attempt AND j.worker_id = i.worker_id
+RETURNING j.id, j.attempt
 """)
