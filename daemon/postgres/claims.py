@@ -11,12 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID, uuid4
 
 from sqlalchemy import RowMapping
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.errors import WorkerGone, WorkerNotFresh
 from daemon.job import Cause, Claim, ClaimAnswer, JobMessage, Refusal, Refused, Status, Undecided
+from daemon.postgres.database import sqlstate
 from daemon.postgres.statements import claim as sql
 from daemon.rules.refusal import Mine, Sight, judge
+
+UNIQUE_VIOLATION = "23505"
 
 
 class Claims:
@@ -30,6 +34,17 @@ class Claims:
 
     async def write(self, messages: list[JobMessage]) -> list[ClaimAnswer]:
         """The answers to `messages`, in order. Raises WorkerNotFresh, WorkerGone, and what the database raises."""
+        try:
+            return await self._write(messages)
+        except IntegrityError as error:
+            if sqlstate(error) != UNIQUE_VIOLATION:
+                raise
+        # Another worker was making the same row. ON CONFLICT (id) decides that, unless the row met the other unique
+        # index first: the winner has committed by now, so a second try reads its row. Else two messages of this very
+        # batch want one index, and the batch is split.
+        return await self._write(messages)
+
+    async def _write(self, messages: list[JobMessage]) -> list[ClaimAnswer]:
         me, token = self._me(), self._token(messages)
         first: dict[UUID, JobMessage] = {}
         for message in messages:
