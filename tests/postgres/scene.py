@@ -1,0 +1,172 @@
+"""A database with workers in it, and a rival who holds locks: what the tests of the store are played on.
+
+Used by the tests of this folder. Workers here are rows and the store's own parts, not processes. Raw SQL in it only
+looks, or makes a state that time would make (an old heartbeat); everything under test goes through the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from daemon.job import Claim, ClaimAnswer, JobError, JobMessage, Kind, Result, Returned, Settled, Settlement
+from daemon.postgres.claims import Claims
+from daemon.postgres.orchestrations import Made, NewOrchestration, Orchestrations
+from daemon.postgres.rescue import Rescue, Rescued
+from daemon.postgres.settlements import Settlements
+from daemon.rules.envelope import instance_id
+from daemon.rules.lifecycle import Policy, settle
+from daemon.rules.retry import Backoff
+from tests.harness.waiting import until
+
+TTL = 30.0
+GAP = 12.5
+POLICY = Policy(max_attempts=2, backoff=Backoff(initial=0, maximum=0, jitter=False))
+BOOM = JobError(Kind.RAISED, "boom")
+
+
+def message_for(orchestration_id: UUID, index: int = 0, count: int | None = 1, **changes: Any) -> JobMessage:
+    """The message of one instance, as a producer without a database publishes it."""
+    plain = JobMessage(
+        job_name="count",
+        job_id=instance_id(orchestration_id, index),
+        orchestration_id=orchestration_id,
+        index=index,
+        count=count,
+        params='{"n": 1}',
+        creates=True,
+        message_id=uuid4().hex,
+    )
+    return replace(plain, **changes)
+
+
+def pointer_to(message: JobMessage) -> JobMessage:
+    """The message that a relay publishes: it only names a row."""
+    return replace(message, params=None, creates=False, message_id=uuid4().hex)
+
+
+def messages_for(orchestration_id: UUID, count: int) -> list[JobMessage]:
+    return [message_for(orchestration_id, index, count) for index in range(count)]
+
+
+@dataclass
+class Worker:
+    """One worker: a row with a heartbeat, and the parts of the store that act in its name."""
+
+    id: UUID
+    engine: AsyncEngine
+    claims: Claims = field(init=False)
+    settlements: Settlements = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.claims = Claims(self.engine, lambda: self.id, TTL)
+        self.settlements = Settlements(self.engine)
+
+    async def answers(self, *messages: JobMessage) -> list[ClaimAnswer]:
+        return await self.claims.write(list(messages))
+
+    async def answer(self, message: JobMessage) -> ClaimAnswer:
+        return (await self.claims.write([message]))[0]
+
+    async def claim(self, message: JobMessage) -> Claim:
+        answer = await self.answer(message)
+        assert isinstance(answer, Claim), answer
+        return answer
+
+    async def settle(self, claim: Claim, result: Result | None = None, policy: Policy = POLICY) -> Settled:
+        return await self.store(decided(claim, result, policy))
+
+    async def store(self, settlement: Settlement) -> Settled:
+        return (await self.settlements.write([settlement]))[0][0]
+
+    async def rescue(self, max_losses: int = 3, ttl: float = TTL) -> list[Rescued]:
+        return await Rescue(self.engine, lambda: self.id, ttl, GAP, max_losses).rescue()
+
+
+def decided(claim: Claim, result: Result | None = None, policy: Policy = POLICY) -> Settlement:
+    """What the rules say about a result ("ok" if none is given); a retry is due at once."""
+    return settle(claim, result or Returned('"ok"'), policy, 300, lambda: 0.5)
+
+
+class Scene:
+    """One migrated database."""
+
+    def __init__(self, engine: AsyncEngine, url: str) -> None:
+        self.engine = engine
+        self.url = url
+        self.orchestrations = Orchestrations(engine)
+
+    async def worker(self, *, regular: bool = True) -> Worker:
+        """A worker that lives; `regular` for far longer than a ttl."""
+        me = uuid4()
+        since = "now() - interval '1 hour'" if regular else "now()"
+        await self.run(f"INSERT INTO worker (id, host, slots, regular_since) VALUES (:me, 'h', 1, {since})", me=me)
+        return Worker(me, self.engine)
+
+    async def silence(self, worker: Worker, seconds: float = 3600.0) -> None:
+        """Let that much time pass since its last heartbeat."""
+        old = "UPDATE worker SET seen_at = now() - make_interval(secs => :seconds) WHERE id = :id"
+        await self.run(old, id=worker.id, seconds=seconds)
+
+    async def kick_off(self, count: int = 1, **changes: Any) -> Made:
+        new = NewOrchestration(uuid4(), "count", ['{"n": 1}'] * count, {})
+        return await self.orchestrations.make(replace(new, **changes))
+
+    async def run(self, statement: str, **values: Any) -> list[RowMapping]:
+        """Run raw SQL in a transaction of its own; its rows."""
+        async with self.engine.begin() as connection:
+            result = await connection.execute(text(statement), values)
+            return list(result.mappings()) if result.returns_rows else []
+
+    async def value(self, expression: str, **values: Any) -> Any:
+        """What one expression or select gives."""
+        async with self.engine.begin() as connection:
+            return (await connection.execute(text(f"SELECT {expression}"), values)).scalar()
+
+    async def job(self, job_id: UUID) -> RowMapping:
+        columns = "*, publish_at <= now() AS due, extract(epoch FROM publish_at - now()) AS due_in"
+        return (await self.run(f"SELECT {columns} FROM job WHERE id = :id", id=job_id))[0]
+
+    async def orchestration(self, orchestration_id: UUID) -> RowMapping:
+        return (await self.run("SELECT * FROM orchestration WHERE id = :id", id=orchestration_id))[0]
+
+    async def history(self, job_id: UUID) -> list[tuple[int, str]]:
+        """(attempt, kind) of every attempt that did not complete."""
+        rows = await self.run("SELECT attempt, kind FROM failed_attempt WHERE job_id = :id ORDER BY 1", id=job_id)
+        return [(row["attempt"], row["kind"]) for row in rows]
+
+    async def until_blocked(self, count: int = 1) -> None:
+        """Wait until that many statements of this database wait for a lock."""
+        waiting = "count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+        async def blocked() -> bool:
+            return bool(await self.value(waiting) >= count)
+
+        await until(blocked, what=f"{count} statements wait for a lock")
+
+    @asynccontextmanager
+    async def rival(self) -> AsyncIterator[Rival]:
+        """A second session in an open transaction, which ends by `commit`, or is rolled back."""
+        async with self.engine.connect() as connection:
+            yield Rival(connection)
+            await connection.rollback()
+
+
+class Rival:
+    """Holds locks until it commits."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+
+    async def run(self, statement: str, **values: Any) -> list[RowMapping]:
+        result = await self.connection.execute(text(statement), values)
+        return list(result.mappings()) if result.returns_rows else []
+
+    async def commit(self) -> None:
+        await self.connection.commit()
