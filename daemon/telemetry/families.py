@@ -19,6 +19,7 @@ LABEL_LIMIT = 32
 LANES = ("claim", "settle", "reject", "checkpoint")
 RETURNS = ("drain", "hold", "database")
 PUBLISHED = ("job", "event")
+REPAIRS = ("counters",)
 REJECTIONS = (
     "NoJobName",
     "BadJobName",

@@ -20,6 +20,7 @@ from daemon.telemetry.families import (
     OTHER,
     PUBLISHED,
     REJECTIONS,
+    REPAIRS,
     RETURNS,
     CareFamilies,
     Children,
@@ -205,7 +206,7 @@ class CareRecorder(Observer):
     def __init__(self, families: CareFamilies) -> None:
         self._families = families
         self._rescued = Children(families.rescued, ("freed", "errored"))
-        self._repairs = Children(families.repairs)
+        self._repairs = Children(families.repairs, REPAIRS)
         self._failures = Children(families.failures)
 
     def backlog(self, due: int, oldest: float) -> None:

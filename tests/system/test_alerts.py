@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from daemon.cli.app import app
+from daemon.cli.explain import MEANING
 from tests.harness.needs import needs
 from tests.system.promql import complaints
 
@@ -24,19 +26,6 @@ RECORDED = {
     "headcount:queue_delay_seconds:p90": set(),
     "headcount:slots_used:ratio": set(),
 }
-
-VERDICTS = (
-    "QUEUED_NO_WORKER",
-    "WAITING_RETRY",
-    "WAITING_START",
-    "RUNNING",
-    "HELD_BY_DEAD_WORKER",
-    "MESSAGE_OUTSTANDING",
-    "NOT_YET_ARRIVED",
-    "EVENT_PENDING",
-    "CANCELLED",
-    "COMPLETE",
-)
 
 
 def test_the_rules_are_valid() -> None:
@@ -125,6 +114,14 @@ def test_links_inside_the_runbook_lead_somewhere() -> None:
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
 
 
-@pytest.mark.parametrize("verdict", VERDICTS)
+@pytest.mark.parametrize("verdict", MEANING)
 def test_every_verdict_of_explain_has_a_section(verdict: str) -> None:
     assert re.search(rf"^### {verdict}$", RUNBOOK.read_text(), re.M)
+
+
+def test_every_command_of_the_runbook_exists() -> None:
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    commands |= {group.name for group in app.registered_groups if group.name}
+    named = set(re.findall(r"(?:^|`)headcount ([a-z-]+)", RUNBOOK.read_text(), re.M))
+    assert len(named) > 8
+    assert named - {"doctor"} <= commands  # doctor is a floor of its own and registers itself last
