@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from daemon.errors import SettingsInvalid
 
@@ -23,13 +22,13 @@ BESIDE = frozenset({"HEADCOUNT_PG_BIN", "HEADCOUNT_TEST_DATABASE_URL", "HEADCOUN
 
 _NOT_NEEDED = {"database_url": "postgresql:///not-needed", "project": "not-needed"}
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Settings(BaseSettings):
-    """The settings of one worker or command. Durations are seconds, sizes bytes."""
+class Settings(BaseModel):
+    """The settings of one worker or command, made by `load`. Durations are seconds, sizes bytes."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     database_url: SecretStr = Field(description="Where the jobs live: postgresql://user:password@host/database")
     database_pooler: Literal["none", "transaction"] = Field(
@@ -58,7 +57,9 @@ class Settings(BaseSettings):
     unknown_job_patience_seconds: Seconds = 300.0
     hold_seconds: Seconds = Field(10.0, description="A message waiting here for a free slot goes back after so long")
     loop_patience_seconds: Seconds = Field(60.0, description="A blocked event loop is fatal after so long")
-    sweep_seconds: Annotated[float, Field(ge=0)] = Field(60.0, description="Pause of the sweeper; 0 switches it off")
+    sweep_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        60.0, description="Pause of the sweeper; 0 switches it off"
+    )
     result_limit_bytes: Annotated[int, Field(ge=1024)] = 10 * 1024 * 1024
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -71,11 +72,12 @@ class Settings(BaseSettings):
             raise ValueError("is no Postgres URL; it looks like postgresql://user:password@host/database")
         return value
 
-    @model_validator(mode="after")
-    def _times_agree(self) -> Settings:
-        if self.drain_seconds > 8:
-            raise ValueError("HEADCOUNT_DRAIN_SECONDS is over 8, but Cloud Run kills 10 s after SIGTERM")
-        return self
+    @field_validator("drain_seconds")
+    @classmethod
+    def _ends_in_time(cls, value: float) -> float:
+        if value > 8:
+            raise ValueError("is over 8, but Cloud Run kills 10 s after SIGTERM")
+        return value
 
     @property
     def held(self) -> int:
@@ -163,8 +165,6 @@ def _unknown(given: Mapping[str, str]) -> tuple[list[str], list[str]]:
 
 
 def _describe(place: tuple[int | str, ...], message: str, kind: str) -> tuple[str, str]:
-    if not place:
-        return f"{message.removeprefix('Value error, ')}.", ""
     variable = PREFIX + str(place[0]).upper()
     if kind == "missing":
         examples = {"database_url": "postgresql://user:password@host/headcount", "project": "my-project"}
