@@ -1,0 +1,101 @@
+"""The bare database: a claim and a settlement of whole batches, with the worker's own statements and no broker.
+
+Run by `measure`. One connection of the plain driver, one batch after the other, two commits a batch; rows are read and
+not looked at. Prints jobs per second and CPU seconds per job of this process.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg.types.array import ListBinaryDumper
+from psycopg.types.string import StrBinaryDumper
+from psycopg.types.uuid import UUIDBinaryDumper
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql import psycopg as dialect
+
+from daemon.job import Action, Settlement
+from daemon.postgres.settlements import parameters
+from daemon.postgres.statements import claim, settle, workers
+
+TTL = 3600.0
+
+
+class Bare:
+    """The statements of one worker, on one connection."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(url)
+        self._connection.adapters.register_dumper(UUID, UUIDBinaryDumper)
+        self._connection.adapters.register_dumper(str, StrBinaryDumper)
+        self._connection.adapters.register_dumper(list, ListBinaryDumper)
+        self.me = uuid4()
+        self._run(workers.BIRTH, {"me": self.me, "host": "bench", "revision": "", "slots": 1})
+        self._connection.commit()
+
+    def claim(self, orchestration: UUID, total: int, first: int, size: int) -> list[UUID]:
+        """One claim transaction; the ids of the jobs."""
+        ids = sorted(uuid4() for _ in range(size))
+        self._run(claim.FRESH, {"me": self.me, "ttl": TTL})
+        self._run(
+            claim.ORCHESTRATIONS,
+            {"ids": [orchestration], "names": ["noop"], "totals": [total], "tags": ["{}"], "traceparents": [None]},
+        )
+        self._run(
+            claim.JOBS,
+            {
+                "me": self.me,
+                "token": uuid4(),
+                "ids": ids,
+                "orchestration_ids": [orchestration] * size,
+                "indexes": list(range(first, first + size)),
+                "counts": [total] * size,
+                "names": ["noop"] * size,
+                "params": ["{}"] * size,
+                "creates": [True] * size,
+                "message_ids": [str(1_000_000 + first + number) for number in range(size)],
+            },
+        )
+        self._connection.commit()
+        return ids
+
+    def settle(self, ids: list[UUID]) -> None:
+        """One settlement transaction."""
+        done = [Settlement(one, self.me, 1, Action.COMPLETE, result="null") for one in ids]
+        self._run(settle.SETTLE, parameters(done))
+        self._connection.commit()
+
+    def _run(self, statement: TextClause, values: dict[str, object]) -> None:
+        cursor = self._connection.execute(_text(statement).encode(), values, prepare=True)
+        if cursor.description is not None:
+            cursor.fetchall()
+
+
+_TEXTS: dict[int, str] = {}
+
+
+def _text(statement: TextClause) -> str:
+    if id(statement) not in _TEXTS:
+        _TEXTS[id(statement)] = str(statement.compile(dialect=dialect.dialect()))
+    return _TEXTS[id(statement)]
+
+
+def main(url: str, jobs: int, per_orchestration: int, batch: int) -> dict[str, float]:
+    """Claim and settle so many jobs."""
+    bare = Bare(url)
+    began, cpu = time.monotonic(), time.process_time()
+    for start in range(0, jobs, per_orchestration):
+        orchestration = uuid4()
+        for first in range(0, per_orchestration, batch):
+            bare.settle(bare.claim(orchestration, per_orchestration, first, min(batch, per_orchestration - first)))
+        assert start < jobs
+    seconds = time.monotonic() - began
+    return {"per_second": jobs / seconds, "cpu": (time.process_time() - cpu) / jobs}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(**json.loads(sys.argv[1]))))
