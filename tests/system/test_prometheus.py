@@ -1,30 +1,26 @@
 """A real Prometheus scrapes the health port, and PromQL agrees with what was reported."""
 
-import contextlib
-import json
-import shutil
-import socket
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
-import yaml
 
 from daemon.job import Settled
 from daemon.telemetry.health import HealthServer
 from daemon.telemetry.metrics import Metrics
 from tests.harness.needs import needs
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, until
+from tests.harness.worker import WorkerProcess, worker_environment
+from tests.system.commands import asked, typed
+from tests.system.prometheus import Prometheus, scraping
 from tests.unit.telemetry.samples import CLAIM, COMPLETED, TRACE, TRACEPARENT, WORKER, failed
 
-RULES = Path("deploy/alerts/headcount.rules.yml")
 JOBS_PER_SECOND = 20
 
 
@@ -37,29 +33,6 @@ class Healthy:
 
     def started(self) -> bool:
         return True
-
-
-@dataclass(frozen=True)
-class Prometheus:
-    """A running server, asked over its HTTP API."""
-
-    port: int
-
-    def ask(self, path: str, **parameters: str) -> list[dict[str, object]]:
-        query = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}?{query}", timeout=5) as answer:
-            found = json.load(answer)["data"]
-        return list(found["result"] if isinstance(found, dict) else found)
-
-    def number(self, query: str) -> float | None:
-        result = self.ask("query", query=query)
-        return float(result[0]["value"][1]) if result else None  # type: ignore[index]
-
-    def is_up(self) -> bool:
-        with contextlib.suppress(OSError, urllib.error.URLError):
-            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=1).close()
-            return True
-        return False
 
 
 @pytest.fixture
@@ -79,33 +52,8 @@ def port(metrics: Metrics) -> Iterator[int]:
 
 @pytest.fixture
 def prometheus(port: int, tmp_path: Path) -> Iterator[Prometheus]:
-    program = needs("prometheus")
-    shutil.copy(RULES, tmp_path / RULES.name)
-    (tmp_path / "prometheus.yml").write_text(
-        yaml.safe_dump(
-            {
-                "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
-                "rule_files": [RULES.name],
-                "scrape_configs": [{"job_name": "jobs-worker", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}],
-            }
-        )
-    )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        server = Prometheus(free.getsockname()[1])
-    options = [
-        f"--config.file={tmp_path / 'prometheus.yml'}",
-        f"--storage.tsdb.path={tmp_path / 'series'}",
-        f"--web.listen-address=127.0.0.1:{server.port}",
-        "--enable-feature=exemplar-storage",
-        "--log.level=error",
-    ]
-    process = subprocess.Popen([program, *options], cwd=tmp_path)
-    try:
-        eventually(server.is_up, within=20)
+    with scraping(port, tmp_path) as server:
         yield server
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def run_job(metrics: Metrics, *, fails: bool = False) -> None:
@@ -136,7 +84,7 @@ def test_what_is_reported_is_what_promql_says(metrics: Metrics, prometheus: Prom
 
     ended = 'sum by (outcome) (headcount_jobs_finished_total{job_name="thumbnail",outcome=~"Completed|Errored"})'
     eventually(lambda: prometheus.number(f"sum({ended})") == 200, within=15)
-    counted = {row["metric"]["outcome"]: float(row["value"][1]) for row in prometheus.ask("query", query=ended)}  # type: ignore[index]
+    counted = {row["metric"]["outcome"]: float(row["value"][1]) for row in prometheus.rows(ended)}
     assert counted == {"Completed": 150.0, "Errored": 50.0}
     assert prometheus.number("headcount_relay_backlog") == 7
     assert prometheus.number("headcount_slots_used / headcount_slots") == 0.4
@@ -186,29 +134,54 @@ def test_a_trace_is_found_from_the_duration_of_its_job(metrics: Metrics, prometh
 
     def traces() -> set[str]:
         found = prometheus.ask("query_exemplars", query="headcount_job_duration_seconds_bucket", **window)
-        return {one["labels"]["trace_id"] for series in found for one in series["exemplars"]}  # type: ignore[attr-defined]
+        return {one["labels"]["trace_id"] for series in found for one in series["exemplars"]}
 
     eventually(lambda: traces() == {TRACE}, within=15)
 
 
 def test_the_alert_rules_load_and_a_fault_is_seen(metrics: Metrics, prometheus: Prometheus) -> None:
     metrics.worker_born(WORKER, "r7")
-    rules = prometheus_rules(prometheus)
+    rules = prometheus.rules()
     assert len(rules) > 25
     assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
 
     eventually(lambda: prometheus.number("headcount_jobs_rescued_total") == 0, within=15)
     metrics.rescued(WORKER, 3, 1)
-    firing = 'count by (alertname) (ALERTS{alertstate="firing"})'
-
-    def names() -> set[str]:
-        return {row["metric"]["alertname"] for row in prometheus.ask("query", query=firing)}  # type: ignore[index]
-
-    eventually(lambda: {"HeadcountPoisonJobs", "HeadcountWorkersLost"} <= names(), within=20)
-    assert names() == {"HeadcountPoisonJobs", "HeadcountWorkersLost"}, "nothing else is wrong with this worker"
-    assert {rule["health"] for rule in prometheus_rules(prometheus)} == {"ok"}
+    eventually(lambda: {"HeadcountPoisonJobs", "HeadcountWorkersLost"} <= prometheus.firing(), within=20)
+    assert prometheus.firing() == {"HeadcountPoisonJobs", "HeadcountWorkersLost"}, "nothing else is wrong here"
+    assert {rule["health"] for rule in prometheus.rules()} == {"ok"}
 
 
-def prometheus_rules(prometheus: Prometheus) -> list[dict[str, object]]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{prometheus.port}/api/v1/rules", timeout=5) as answer:
-        return [rule for group in json.load(answer)["data"]["groups"] for rule in group["rules"]]
+async def test_a_worker_counts_what_its_database_holds(
+    database_url: str, pubsub: str, project: str, tmp_path: Path
+) -> None:
+    """Real jobs through a real worker: what PromQL says of it is what the rows say."""
+    needs("prometheus")
+    environment = worker_environment(database_url, project, pubsub, slots=50)
+    typed("provision", environment=environment)
+    file = tmp_path / "file.txt"
+    file.write_text("three\nshort\nlines\n")
+    params = tmp_path / "params.jsonl"
+    lines = [f'{{"path": "{file if number % 5 else tmp_path / "missing"}"}}\n' for number in range(500)]
+    params.write_text("".join(lines))
+    async with WorkerProcess(environment, tmp_path) as worker:
+        with scraping(worker.port, tmp_path) as prometheus:
+            await until(lambda: prometheus.number('headcount_jobs_started_total{job_name="checksum_file"}') == 0)
+            asked("kickoff", "checksum_file", "--params", str(params), "--json", environment=environment)
+            ended = 'sum(headcount_jobs_finished_total{job_name="checksum_file",outcome=~"Completed|Errored"})'
+            await until(lambda: prometheus.number(ended) == 500, within=60)
+            by_outcome = {
+                row["metric"]["outcome"]: float(row["value"][1])
+                for row in prometheus.rows('headcount_jobs_finished_total{job_name="checksum_file"}')
+            }
+            with psycopg.connect(database_url) as connection:
+                stored = dict(connection.execute("SELECT status, count(*) FROM job GROUP BY status").fetchall())
+            assert {word: count for word, count in by_outcome.items() if count} == stored
+            assert stored == {"Completed": 400, "Errored": 100}
+            assert prometheus.number("sum(headcount_job_duration_seconds_count{job_name='checksum_file'})") == 500
+            assert prometheus.number('sum(headcount_batch_items_sum{lane="settle"})') == 500
+            assert prometheus.number("headcount_slots") == 50
+            await until(lambda: prometheus.number("headcount_slots_used") == 0)
+            await until(lambda: prometheus.number('headcount_messages_published_total{what="event"}') == 1)
+            assert prometheus.number("time() - headcount_heartbeat_timestamp_seconds") < 10  # type: ignore[operator]
+            assert prometheus.firing() == set()
