@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID, uuid5
 
@@ -29,6 +30,8 @@ RESERVED_TAG_PREFIXES = ("ce-", "goog")
 
 _PLACE = ("job_name", "job_id", "orchestration_id", "index", "count")
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_KEY_BYTES = 256 - len(TAG_PREFIX)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 
@@ -73,10 +76,11 @@ def instance_of(data: bytes, attributes: Mapping[str, str]) -> JobMessage | None
         message = decode(b"{}", told, "")
     except DecodeError:
         return None
-    try:
-        return replace(message, params=_params(data) or "{}")
-    except DecodeError:
-        return message
+    with suppress(DecodeError):
+        message = replace(message, tags=_tags(attributes))
+    with suppress(DecodeError):
+        message = replace(message, params=_params(data) or "{}")
+    return message
 
 
 def encode(message: JobMessage) -> tuple[bytes, dict[str, str]]:
@@ -108,10 +112,14 @@ def check_tags(tags: Mapping[str, str]) -> None:
     for key, value in tags.items():
         if not key or key in RESERVED_TAGS or key.startswith(RESERVED_TAG_PREFIXES):
             raise DecodeError("BadTag", f"the tag name {key[:100]!r} is empty or reserved")
-        if len(key.encode("utf-8", "replace")) > 256 or len(value.encode("utf-8", "replace")) > 1024:
-            raise DecodeError("BadTag", f"the tag {key[:100]!r} is over 256 bytes, or its value over 1,024")
         if "\x00" in key or "\x00" in value:
             raise DecodeError("BadTag", f"the tag {key[:100]!r} holds a NUL character")
+        try:
+            fits = len(key.encode()) <= _KEY_BYTES and len(value.encode()) <= 1024
+        except UnicodeEncodeError:
+            raise DecodeError("BadTag", f"the tag {key[:100]!r} holds half a surrogate pair") from None
+        if not fits:
+            raise DecodeError("BadTag", f"the tag {key[:100]!r} is over {_KEY_BYTES} bytes, or its value over 1,024")
 
 
 def check_name(name: str) -> str:
@@ -131,10 +139,9 @@ def _uuid(attributes: Mapping[str, str], key: str) -> UUID | None:
     value = attributes.get(key)
     if value is None:
         return None
-    try:
-        return UUID(value)
-    except ValueError:
-        raise DecodeError("BadUuid", f"{key} is no UUID: {value[:100]!r}") from None
+    if not _UUID.fullmatch(value):
+        raise DecodeError("BadUuid", f"{key} is no UUID: {value[:100]!r}")
+    return UUID(value)
 
 
 def _number(attributes: Mapping[str, str], key: str, default: int | None) -> int | None:
