@@ -24,7 +24,7 @@ from daemon.job import (
     Settlement,
     Unknown,
 )
-from daemon.rules.retry import Backoff, retry_delay
+from daemon.rules.retry import LONGEST_DELAY, Backoff, retry_delay
 
 UNKNOWN_JOB_BACKOFF = Backoff(initial=1, factor=2, maximum=30)
 
@@ -66,8 +66,13 @@ def _failed(claim: Claim, result: Failed, policy: Policy, rng: Callable[[], floa
     failures = claim.failures + 1
     if result.final or failures >= policy.max_attempts:
         return _settlement(claim, Action.FAIL, error=result.error, counts=True)
-    delay = retry_delay(policy.backoff, failures, rng) if result.retry_in is None else max(0.0, result.retry_in)
+    delay = retry_delay(policy.backoff, failures, rng) if result.retry_in is None else _bounded(result.retry_in)
     return _settlement(claim, Action.RETRY, error=result.error, counts=True, delay=delay, cause=Cause.RETRY)
+
+
+def _bounded(seconds: float) -> float:
+    """A delay that a date can hold; a NaN asks for none."""
+    return min(seconds, LONGEST_DELAY) if seconds > 0 else 0.0
 
 
 def _unknown(claim: Claim, result: Unknown, patience: float, rng: Callable[[], float]) -> Settlement:

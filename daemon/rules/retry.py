@@ -5,8 +5,11 @@ Called by `lifecycle.settle`, and by the engine's loops for their own pauses. Th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+
+LONGEST_DELAY = 365 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +25,10 @@ class Backoff:
     jitter: bool = True
 
     def __post_init__(self) -> None:
-        if not (0 <= self.initial <= self.maximum and self.factor >= 1):
-            raise ValueError("a Backoff needs 0 <= initial <= maximum and factor >= 1")
+        if not (0 <= self.initial <= self.maximum <= LONGEST_DELAY and 1 <= self.factor < math.inf):
+            raise ValueError(
+                "a Backoff needs 0 <= initial <= maximum <= one year, in seconds, and a finite factor >= 1"
+            )
 
 
 def retry_delay(backoff: Backoff, failures: int, rng: Callable[[], float]) -> float:
