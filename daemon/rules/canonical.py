@@ -50,18 +50,18 @@ def is_object(raw: bytes) -> bool:
 
 
 def storable_text(text: str, limit: int = _TEXT_LIMIT) -> str:
-    """Any text made fit for a Postgres text column: NULs and lone surrogates replaced, cut in the middle to `limit`."""
+    """Any text made fit for a Postgres text column: NULs and lone surrogates replaced, `limit` characters kept."""
     clean = text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
     if len(clean) <= limit:
         return clean
     half = limit // 2
-    return f"{clean[:half]}\n... {len(clean) - limit} characters left out ...\n{clean[-half:]}"
+    return f"{clean[:half]}\n... {len(clean) - 2 * half} characters left out ...\n{clean[len(clean) - half :]}"
 
 
 def brief(error: BaseException) -> str:
     """An exception's text, even when its own `str()` raises."""
     try:
         text = str(error)
-    except Exception as second:
+    except BaseException as second:  # whatever its author wrote there must not end the worker
         text = f"(its text can't be had: str() raised {type(second).__name__})"
     return storable_text(text or type(error).__name__)
