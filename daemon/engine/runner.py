@@ -54,8 +54,9 @@ class HandlerRunner:
             return await self._within_time(handler, params, context, place)
         limit = self._limits.setdefault(handler.name, anyio.Semaphore(handler.concurrency))
         with anyio.CancelScope() as waiting:
-            place.scope = waiting
+            place.scope, place.waiting = waiting, True
             async with limit:
+                place.waiting = False
                 return await self._within_time(handler, params, context, place)
         return Interrupted(place.signal.reason or StopReason.DRAINING)
 

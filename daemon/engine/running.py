@@ -26,6 +26,7 @@ class Place:
     job_id: UUID
     claim: Claim | None = None
     claimed_at: float = 0.0
+    waiting: bool = False
     settling: bool = False
     signal: StopSignal = field(default_factory=StopSignal)
     scope: anyio.CancelScope | None = None
@@ -69,9 +70,11 @@ class Running:
         return sum(place.claim is not None for place in self.places())
 
     def ask_to_stop(self, reason: StopReason) -> None:
-        """Tell every handler; none is forced."""
+        """Tell every handler; none is forced, but a job that waits for its turn does not begin. On the event loop only."""
         for place in self.places():
             place.signal.set(reason)
+            if place.waiting and place.scope is not None:
+                place.scope.cancel()
 
     def cancel_all(self, reason: StopReason) -> None:
         """Force every handler that is not being settled. On the event loop only."""

@@ -25,6 +25,7 @@ from daemon.rules.lifecycle import close
 CHUNK = 2_000
 PAGE = 1_000
 BIRTH_GRACE = 10.0
+PUBLISHED_A_SECOND = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,8 @@ class Orchestrations:
     async def make(self, new: NewOrchestration) -> Made:
         """Make an orchestration in a transaction of its own."""
         async with self._engine.begin() as connection:
-            return await make(connection, new)
+            # Whoever makes many needs longer to publish them: until then no relay shall take it for dead.
+            return await make(connection, new, BIRTH_GRACE + len(new.params) / PUBLISHED_A_SECOND)
 
     async def state(self, orchestration_id: UUID) -> OrchestrationState:
         """A snapshot of its counts. Raises OrchestrationNotFound."""
