@@ -163,9 +163,10 @@ class Lifeline:
         began = time.monotonic()
         late = max(0.0, began - self._beat_due) if self._beat_due else 0.0
         try:
-            self._pulse.beat(self._identity.id, self._running.attempts, self.draining)
-        except WorkerGone:
-            self._start_over()
+            try:
+                self._pulse.beat(self._identity.id, self._running.attempts, self.draining)
+            except WorkerGone:
+                self._start_over()
         except Exception as error:
             self._observer.beat_failed(error)
             self._beat_due = time.monotonic() + RETRY_SECONDS
@@ -176,19 +177,19 @@ class Lifeline:
 
     def _start_over(self) -> None:
         """Another worker declared us dead and freed our jobs: drop them all and live on under a new id."""
-        old, new = self._identity.id, uuid4()
-        self._observer.worker_gone(old)
+        self._observer.worker_gone(self._identity.id)
+        self._loop.call(lambda: self._running.cancel_all(StopReason.CLAIM_LOST))
         if not self.draining:
+            new = uuid4()
             self._pulse.birth(new)
             self._identity.id = new
-        self._loop.call(lambda: self._running.cancel_all(StopReason.CLAIM_LOST))
 
     def _compare(self) -> None:
         me = self._identity.id
-        before = self._running.places()
+        before = self._running.standings()
         try:
             held = self._pulse.held(me)
-            difference = compare(before, held, self._running.places())
+            difference = compare(before, held, self._running.standings())
             strays = difference.held_not_run
             if strays:
                 self._pulse.give_back(me, strays)

@@ -43,6 +43,16 @@ class Place:
             self.scope.cancel()
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A place as it stood at one moment. `attempt` is None while the claim was in flight."""
+
+    place: Place
+    job_id: UUID
+    attempt: int | None
+    settling: bool
+
+
 class Running:
     """All places of this worker."""
 
@@ -64,13 +74,21 @@ class Running:
         """A copy of all places. Any thread."""
         return list(self._places.values())
 
+    def standings(self) -> list[Standing]:
+        """How all places stand now: a copy that stays as it is. Any thread."""
+        copies = ((place, place.claim) for place in self.places())
+        return [
+            Standing(place, place.job_id, None if claim is None else claim.attempt, place.settling)
+            for place, claim in copies
+        ]
+
     @property
     def attempts(self) -> int:
         """How many attempts run."""
         return sum(place.claim is not None for place in self.places())
 
     def ask_to_stop(self, reason: StopReason) -> None:
-        """Tell every handler; none is forced, but a job that waits for its turn does not begin. On the event loop only."""
+        """Tell every handler, on the event loop. None is forced; a job that waits for its turn does not begin."""
         for place in self.places():
             place.signal.set(reason)
             if place.waiting and place.scope is not None:
@@ -97,24 +115,24 @@ class Difference:
     run_not_held: tuple[tuple[UUID, int], ...]
 
 
-def compare(before: list[Place], held: frozenset[tuple[UUID, int]], after: list[Place]) -> Difference:
-    """Compare the holdings read between the two copies. Only what both copies agree on counts as a difference."""
+def compare(before: list[Standing], held: frozenset[tuple[UUID, int]], after: list[Standing]) -> Difference:
+    """Compare the holdings read between the two copies. Only what both copies agree on counts as a difference.
+
+    A claim that came in while the holdings were read, or a settlement that began, is no difference.
+    """
     known_before, known_after = _known(before), _known(after)
     strays = tuple(sorted(pair for pair in held if not (_knows(known_before, pair) or _knows(known_after, pair))))
-    still = {id(place) for place in after}
+    still = {id(one.place) for one in after if not one.settling}
     lost = tuple(
-        (place.job_id, place.claim.attempt)
-        for place in before
-        if place.claim is not None
-        and not place.settling
-        and id(place) in still
-        and (place.job_id, place.claim.attempt) not in held
+        (one.job_id, one.attempt)
+        for one in before
+        if one.attempt is not None and id(one.place) in still and (one.job_id, one.attempt) not in held
     )
     return Difference(strays, lost)
 
 
-def _known(places: list[Place]) -> set[tuple[UUID, int | None]]:
-    return {(place.job_id, None if place.claim is None else place.claim.attempt) for place in places}
+def _known(standings: list[Standing]) -> set[tuple[UUID, int | None]]:
+    return {(one.job_id, one.attempt) for one in standings}
 
 
 def _knows(known: set[tuple[UUID, int | None]], pair: tuple[UUID, int]) -> bool:
