@@ -13,6 +13,7 @@ from daemon.observe import Observer
 Step = Callable[[], Awaitable[bool] | Awaitable[None]]
 
 LONGEST_PAUSE = 5.0
+DOUBLINGS = 16
 
 
 class Ticker:
@@ -39,7 +40,7 @@ class Ticker:
                 pause = 0.0 if again else self._interval
             except Exception as error:
                 failures += 1
-                pause = min(self._interval * 2**failures, max(LONGEST_PAUSE, self._interval))
+                pause = min(self._interval * 2 ** min(failures, DOUBLINGS), max(LONGEST_PAUSE, self._interval))
                 self._observer.loop_failed(self._name, error, pause)
             await self._rest(pause, heed_wake=failures == 0)
 
