@@ -64,4 +64,11 @@ class Intake:
             self._timer = None
         if self._closed and not self._stopped:
             self._closed = False
-            self._resuming = asyncio.get_running_loop().create_task(self._source.resume())
+            self._resuming = asyncio.get_running_loop().create_task(self._resume())
+
+    async def _resume(self) -> None:
+        """Take in again, unless the intake was closed before this began or while it went on."""
+        if not self.closed:
+            await self._source.resume()
+        if self.closed:
+            self._source.pause()
