@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from functools import partial
 from uuid import UUID
 
-from prometheus_client import Histogram
-
 from daemon.job import Action, Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement, Status
 from daemon.observe import Observer
 from daemon.telemetry.families import (
@@ -79,7 +77,7 @@ class JobRecorder(Observer):
         series = self._series.get(claim.job_name, self._other)
         series.started.inc()
         if queued > 0:
-            _observe(series.queue_delay, queued, claim)
+            series.queue_delay.observe(queued)
         if claim.cause is not None:
             self._redelivered[claim.cause].inc()
 
@@ -90,8 +88,10 @@ class JobRecorder(Observer):
             self._redelivered[cause].inc()
 
     def finished(self, claim: Claim, settlement: Settlement, seconds: float) -> None:
-        """Measure an attempt."""
-        _observe(self._series.get(claim.job_name, self._other).duration, seconds, claim)
+        """Measure an attempt; its trace, if it has one, stands beside the duration."""
+        duration = self._series.get(claim.job_name, self._other).duration
+        trace = trace_id(claim.traceparent)
+        duration.observe(seconds, None if trace is None else {"trace_id": trace})
 
     def settled(self, claim: Claim, settlement: Settlement, answer: Settled) -> None:
         """Count an outcome and its error, now that it is stored."""
@@ -281,11 +281,3 @@ class WorkerRecorder(Observer):
         """Note how it ended."""
         self._families.drain_seconds.set(seconds)
         self._families.interrupted.inc(interrupted)
-
-
-def _observe(histogram: Histogram, value: float, claim: Claim) -> None:
-    trace = trace_id(claim.traceparent)
-    if trace is None:
-        histogram.observe(value)
-    else:
-        histogram.observe(value, {"trace_id": trace})

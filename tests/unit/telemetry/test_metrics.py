@@ -172,7 +172,6 @@ def test_a_trace_shows_as_an_exemplar_beside_the_duration(metrics: Metrics) -> N
     lines = openmetrics(metrics.registry).decode().splitlines()
     shown = [line for line in lines if f'# {{trace_id="{TRACE}"}}' in line]
     assert any("job_duration_seconds_bucket" in line and f'trace_id="{TRACE}"}} 42.0' in line for line in shown)
-    assert any("queue_delay_seconds_bucket" in line for line in shown)
 
 
 @pytest.mark.parametrize(
