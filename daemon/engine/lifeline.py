@@ -42,8 +42,8 @@ class Pulse(Protocol):
         """What the database says we hold."""
         ...
 
-    def give_back(self, me: UUID, jobs: Sequence[tuple[UUID, int]]) -> None:
-        """Free jobs that we hold but do not run."""
+    def give_back(self, me: UUID, jobs: Sequence[tuple[UUID, int]]) -> frozenset[UUID]:
+        """Free jobs that we hold but do not run; those that were still held."""
         ...
 
     def farewell(self, me: UUID) -> int:
@@ -190,10 +190,10 @@ class Lifeline:
         try:
             held = self._pulse.held(me)
             difference = compare(before, held, self._running.standings())
-            strays = difference.held_not_run
+            # A job that was claimed and settled within this comparison looks like a stray; freeing it finds no row.
+            strays = difference.held_not_run and self._pulse.give_back(me, difference.held_not_run)
             if strays:
-                self._pulse.give_back(me, strays)
-                self._observer.gave_back([job_id for job_id, _ in strays])
+                self._observer.gave_back(sorted(strays))
         except Exception as error:
             self._observer.beat_failed(error)
             self._compare_due = time.monotonic() + RETRY_SECONDS

@@ -47,10 +47,11 @@ class Pulse:
         with self._engine.begin() as connection:
             return frozenset((row.id, row.attempt) for row in connection.execute(sql.HELD, {"me": me}))
 
-    def give_back(self, me: UUID, jobs: Sequence[tuple[UUID, int]]) -> None:
-        """Free jobs that are held but not run; each is an interruption."""
+    def give_back(self, me: UUID, jobs: Sequence[tuple[UUID, int]]) -> frozenset[UUID]:
+        """Free jobs that are held but not run; each is an interruption. Those that were still held."""
         with self._engine.begin() as connection:
-            settle_in_thread(connection, [give_back(Held(job_id, me, attempt)) for job_id, attempt in jobs])
+            settlements = [give_back(Held(job_id, me, attempt)) for job_id, attempt in jobs]
+            return settle_in_thread(connection, settlements).jobs
 
     def farewell(self, me: UUID) -> int:
         """The last transaction: the worker's row first, then whatever it holds is freed. How many jobs that were."""
