@@ -23,7 +23,7 @@ from daemon.errors import ClaimLost, GiveUp, ResultNotStorable, RetryLater, Stop
 from daemon.job import Claim, Failed, Interrupted, JobError, Kind, Result, Returned, StopReason
 from daemon.observe import Observer
 from daemon.registry import Handler
-from daemon.rules.canonical import brief, encode_json
+from daemon.rules.canonical import brief, encode_json, storable_text
 
 THREAD_GRACE = 5.0
 
@@ -47,7 +47,7 @@ class HandlerRunner:
             params = handler.params.validate_json(claim.params)
         except ValidationError as error:
             return Failed(JobError(Kind.INVALID_PARAMS, brief(error)), final=True)
-        except Exception as error:
+        except BaseException as error:  # a validator is the author's code: SystemExit must not end the worker
             return Failed(JobError(Kind.INVALID_PARAMS, f"validating the params raised: {brief(error)}"), final=True)
         context = JobContext(claim, self._recorder, place.signal, self._loop, self._loop_thread)
         if handler.concurrency is None:
@@ -61,11 +61,11 @@ class HandlerRunner:
         return Interrupted(place.signal.reason or StopReason.DRAINING)
 
     async def _within_time(self, handler: Handler, params: object, context: JobContext, place: Place) -> Result:
+        if place.signal.reason is not None:
+            return _stopped(handler, place)
         timer = None
         with anyio.CancelScope() as scope:
             place.scope = scope
-            if place.signal.reason is not None:
-                scope.cancel()
             if handler.timeout is not None:
                 timer = self._loop.call_later(handler.timeout, self._time_is_up, handler, place)
             try:
@@ -86,6 +86,7 @@ class HandlerRunner:
 
     async def _call(self, handler: Handler, params: object, context: JobContext, place: Place) -> Result:
         arguments = (params, context) if handler.wants_context else (params,)
+        task = asyncio.current_task()
         try:
             if handler.executor == "async":
                 value = await _awaitable(handler.function, arguments)
@@ -94,20 +95,24 @@ class HandlerRunner:
                     handler.function, *arguments, abandon_on_cancel=True, limiter=self._threads
                 )
         except BaseException as error:
-            if _is_ours(error, place):
+            if _is_ours(error, place, task):
                 raise
-            return _failure(error, handler, place)
+            return _failure(_meant(error), handler, place)
         return self._returned(value)
 
     def _returned(self, value: object) -> Result:
-        if inspect.iscoroutine(value):
-            value.close()
-            error = JobError(Kind.RESULT_NOT_STORABLE, "the handler returned a coroutine: an `await` is missing in it")
-            return Failed(error, final=True)
         try:
+            if inspect.iscoroutine(value):
+                value.close()
+                raise ResultNotStorable("the handler returned a coroutine: an `await` is missing in it")
+            if inspect.isgenerator(value):  # encoding it would run the author's code here, perhaps for ever
+                raise ResultNotStorable("the handler returned a generator: return a list of what it yields")
             return Returned("null" if value is None else encode_json(value, self._result_limit))
         except ResultNotStorable as error:
             return Failed(JobError(Kind.RESULT_NOT_STORABLE, str(error)), final=True)
+        except BaseException as error:  # a serializer is the author's code too
+            text = f"encoding the result raised {type(error).__name__}: {brief(error)}"
+            return Failed(JobError(Kind.RESULT_NOT_STORABLE, text), final=True)
 
 
 def _awaitable(function: Callable[..., object], arguments: tuple[object, ...]) -> Awaitable[object]:
@@ -116,13 +121,31 @@ def _awaitable(function: Callable[..., object], arguments: tuple[object, ...]) -
     return called
 
 
-def _is_ours(error: BaseException, place: Place) -> bool:
+def _is_ours(error: BaseException, place: Place, task: asyncio.Task[object] | None) -> bool:
     """Whether a cancellation is one that we asked for: ours must go through the scope, a handler's own is a failure."""
+    if isinstance(error, GeneratorExit):
+        return _is_closed_by_another(task)
     if not isinstance(error, asyncio.CancelledError):
-        return isinstance(error, GeneratorExit)
-    task = asyncio.current_task()
+        return False
     asked = place.scope is not None and place.scope.cancel_called
     return asked or (task is not None and task.cancelling() > 0)
+
+
+def _is_closed_by_another(task: asyncio.Task[object] | None) -> bool:
+    """Whether this coroutine is being closed (with its loop) instead of being run by its task."""
+    try:
+        return asyncio.current_task() is not task
+    except RuntimeError:
+        return True
+
+
+def _meant(error: BaseException) -> BaseException:
+    """What a task group's exceptions say, where they all say one thing: stopped in many tasks is stopped."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    if error.split(Stopped)[1] is None:
+        return Stopped()
+    return _meant(error.exceptions[0]) if len(error.exceptions) == 1 else error
 
 
 def _stopped(handler: Handler, place: Place) -> Result:
@@ -141,14 +164,22 @@ def _failure(error: BaseException, handler: Handler, place: Place) -> Result:
     if isinstance(error, GiveUp):
         return Failed(JobError(Kind.GAVE_UP, brief(error), _trace(error)), final=True)
     if isinstance(error, RetryLater):
-        return Failed(JobError(Kind.RETRY_LATER, brief(error), _trace(error)), retry_in=error.after)
+        return Failed(JobError(Kind.RETRY_LATER, brief(error), _trace(error)), retry_in=_seconds(error.after))
     return Failed(JobError(Kind.RAISED, f"{type(error).__name__}: {brief(error)}", _trace(error)))
+
+
+def _seconds(after: float | None) -> float | None:
+    try:
+        return None if after is None else float(after)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _trace(error: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(type(error), error, _without_ours(error.__traceback__)))
-    except Exception as second:
+        lines = traceback.format_exception(type(error), error, _without_ours(error.__traceback__))
+        return storable_text("".join(lines))
+    except BaseException as second:
         return f"(the traceback can't be had: {type(second).__name__})"
 
 
