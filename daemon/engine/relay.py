@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
+import anyio
+
 from daemon.errors import PublishFailed
 from daemon.job import JobMessage
 from daemon.observe import Observer
@@ -17,6 +19,7 @@ from daemon.rules.envelope import encode
 from daemon.rules.events import event_attributes, event_body
 
 BATCH = 500
+PULL_BACK_SECONDS = 0.5
 
 
 class LeasedJob(Protocol):
@@ -80,6 +83,10 @@ class Relay(Generic[Lease]):
         except PublishFailed as error:
             self._observer.publish_failed("job", len(leased), error)
             await self._due.pull_back(leased)
+            raise
+        except BaseException:  # cancelled halfway, in a drain: else these jobs would wait for the lease's far date
+            with anyio.move_on_after(PULL_BACK_SECONDS, shield=True):
+                await self._due.pull_back(leased)
             raise
         self._observer.published("job", len(leased))
         return len(leased) == BATCH
