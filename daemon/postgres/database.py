@@ -15,7 +15,8 @@ from psycopg.types.string import StrBinaryDumper
 from psycopg.types.uuid import UUIDBinaryDumper
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -57,13 +58,19 @@ def sync_engine(url: str, size: int = 1, pooler: str = "none", patience: int | N
 
 def sqlstate(error: BaseException) -> str | None:
     """Postgres's five-letter code of an error, if the server sent one."""
-    original = error.orig if isinstance(error, DBAPIError) else error
+    original = _original(error)
     return original.sqlstate if isinstance(original, psycopg.Error) else None
 
 
 def is_bad_item(error: BaseException) -> bool:
-    """Whether a batch failed because of what it holds: only then may it be split (22xxx, 23xxx, 54xxx)."""
-    return (sqlstate(error) or "").startswith(_DATA_CLASSES)
+    """Whether a batch failed because of what it holds: only then may it be split (22xxx, 23xxx, 54xxx).
+
+    So did a batch that the driver could not even encode (a lone surrogate, a list of mixed types).
+    """
+    state = sqlstate(error)
+    if state is not None:
+        return state.startswith(_DATA_CLASSES)
+    return isinstance(_original(error), (psycopg.DataError, UnicodeError, OverflowError))
 
 
 def passes(error: BaseException) -> bool:
@@ -71,10 +78,14 @@ def passes(error: BaseException) -> bool:
     state = sqlstate(error)
     if state is not None:
         return state.startswith(_PASSING_CLASSES)
-    original = error.orig if isinstance(error, DBAPIError) else error
-    return isinstance(original, (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError)) or (
-        not isinstance(original, psycopg.Error)
-    )
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    away = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError, PoolTimeout)
+    return isinstance(_original(error), away)
+
+
+def _original(error: BaseException) -> BaseException | None:
+    return error.orig if isinstance(error, StatementError) else error
 
 
 def _driver_url(url: str) -> URL:

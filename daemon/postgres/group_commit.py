@@ -123,6 +123,7 @@ class GroupCommit(Generic[Item, Answer]):
                 if not (passes(error) or isinstance(error, (WorkerNotFresh, WorkerGone))):
                     unknown += 1
                     if unknown >= TRIES_OF_THE_UNKNOWN:
+                        self._is_away(False)
                         raise
                 self._is_away(True)
                 self._observer.store_away(self.name, error, pause)
