@@ -97,5 +97,5 @@ def _columns(rejections: Sequence[Rejection]) -> dict[str, object]:
         "texts": [storable_text(one.text) for one in rejections],
         "bodies": [one.data for one in rejections],
         "attributes": [json.dumps(one.attributes) for one in rejections],
-        "published": [one.published for one in rejections],
+        "published": [float(one.published) for one in rejections],
     }

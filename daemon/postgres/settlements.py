@@ -86,7 +86,7 @@ def parameters(settlements: Iterable[Settlement]) -> dict[str, object]:
         "actions": [row.action.value for row in rows],
         "results": [row.result for row in rows],
         "errors": [None if row.error is None else error_json(row.error) for row in rows],
-        "delays": [row.delay for row in rows],
+        "delays": [float(row.delay) for row in rows],
         "counts": [int(row.counts) for row in rows],
         "losses": [int(row.loses) for row in rows],
         "causes": [None if row.cause is None else row.cause.value for row in rows],
