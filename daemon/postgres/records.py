@@ -1,23 +1,27 @@
 """What handlers say while they run: progress, notes and checkpoints, each under the fence.
 
 Called by the context of every running handler. Progress and notes are gathered and written together about twice a
-second; a job's last words are written before its settlement, because after it the fence refuses them.
+second; a job's last words are written before its settlement, because after it the fence refuses them. Whatever happens
+to words, they must never change how their job ends: an outage is waited for, and what can't be stored is dropped alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from daemon.job import Claim, Progress
 from daemon.observe import Observer
-from daemon.postgres.group_commit import GroupCommit
+from daemon.postgres.database import is_bad_item, passes
+from daemon.postgres.group_commit import FIRST_PAUSE, LONGEST_PAUSE, GroupCommit
 from daemon.postgres.statements import settle as sql
 
 Checkpoint = tuple[Claim, str]
+Words = tuple[Claim, Progress | str]
 NOTES_KEPT = 10_000
 
 
@@ -25,6 +29,7 @@ class Records:
     """The Recorder of every running handler of this worker."""
 
     def __init__(self, engine: AsyncEngine, observer: Observer) -> None:
+        self._observer = observer
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._progress: dict[tuple[UUID, int], tuple[Claim, Progress]] = {}
         self._notes: deque[tuple[Claim, str]] = deque(maxlen=NOTES_KEPT)
@@ -51,25 +56,35 @@ class Records:
 
     async def flush(self) -> None:
         """Write what is gathered. Raises what the database raises; what was not written is gathered again."""
-        if not self._progress and not self._notes:
-            return
         async with self._flushing:
-            progress, notes = list(self._take_progress().values()), self._take_notes()
+            words: list[Words] = [*self._take_progress().values(), *self._take_notes()]
+            if not words:
+                return
             try:
-                await self._write(progress, notes)
+                await self._write_or_split(words)
             except Exception:
-                for claim, one in progress:
+                for claim, one in _progress(words):
                     self._progress.setdefault((claim.job_id, claim.attempt), (claim, one))
-                self._notes.extendleft(reversed(notes))
+                self._notes.extendleft(reversed(_notes(words)))
                 raise
 
     async def last_words(self, claim: Claim) -> None:
-        """Write what this attempt has said and is not yet written, before it is settled."""
-        if (claim.job_id, claim.attempt) in self._progress or any(one.job_id == claim.job_id for one, _ in self._notes):
-            await self.flush()
-        elif self._flushing.locked():
-            async with self._flushing:
-                pass
+        """Write what this attempt has said and is not yet written, before it is settled. Never raises."""
+        pause = FIRST_PAUSE
+        while self._flushing.locked() or self._has_said(claim):
+            try:
+                await self.flush()
+            except Exception as error:
+                if not passes(error):
+                    self._observer.refused_item("record", error)
+                    return
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _has_said(self, claim: Claim) -> bool:
+        # The copy is made in one step: threads may add notes meanwhile.
+        notes = list(self._notes)
+        return (claim.job_id, claim.attempt) in self._progress or any(one.job_id == claim.job_id for one, _ in notes)
 
     def _take_progress(self) -> dict[tuple[UUID, int], tuple[Claim, Progress]]:
         taken, self._progress = self._progress, {}
@@ -77,6 +92,19 @@ class Records:
 
     def _take_notes(self) -> list[tuple[Claim, str]]:
         return [self._notes.popleft() for _ in range(len(self._notes))]
+
+    async def _write_or_split(self, words: list[Words]) -> None:
+        try:
+            await self._write(_progress(words), _notes(words))
+        except Exception as error:
+            if not is_bad_item(error):
+                raise
+            if len(words) == 1:
+                self._observer.refused_item("record", error)
+                return
+            middle = len(words) // 2
+            await self._write_or_split(words[:middle])
+            await self._write_or_split(words[middle:])
 
     async def _write(self, progress: list[tuple[Claim, Progress]], notes: list[tuple[Claim, str]]) -> None:
         async with self._engine.connect() as connection:
@@ -87,8 +115,8 @@ class Records:
                     sql.PROGRESS,
                     _fence([claim for claim, _ in progress])
                     | {
-                        "currents": [one.current for one in says],
-                        "totals": [one.total for one in says],
+                        "currents": _floats(one.current for one in says),
+                        "totals": _floats(one.total for one in says),
                         "messages": [one.message for one in says],
                     },
                 )
@@ -105,6 +133,19 @@ class Records:
             )
             stored = {(row.id, row.attempt) for row in written}
         return [(claim.job_id, claim.attempt) in stored for claim, _ in items]
+
+
+def _progress(words: Sequence[Words]) -> list[tuple[Claim, Progress]]:
+    return [(claim, said) for claim, said in words if isinstance(said, Progress)]
+
+
+def _notes(words: Sequence[Words]) -> list[tuple[Claim, str]]:
+    return [(claim, said) for claim, said in words if isinstance(said, str)]
+
+
+def _floats(numbers: Iterable[float | None]) -> list[float | None]:
+    """The driver refuses a list in which ints and floats are mixed."""
+    return [None if number is None else float(number) for number in numbers]
 
 
 def _fence(claims: list[Claim]) -> dict[str, object]:
