@@ -102,6 +102,11 @@ class Scene:
         self.url = url
         self.orchestrations = Orchestrations(engine)
 
+    async def clear(self) -> None:
+        """Remove every row."""
+        for table in ("orchestration", "worker", "rejected_message", "repair"):
+            await self.run(f"DELETE FROM {table}")
+
     async def worker(self, *, regular: bool = True) -> Worker:
         """A worker that lives; `regular` for far longer than a ttl."""
         me = uuid4()
