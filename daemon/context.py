@@ -1,11 +1,13 @@
 """What a handler knows about its job and can say while it runs: the second argument of every handler.
 
-Made by the runner for each attempt. The same methods serve `async def` and plain `def` handlers: each takes effect
-when it is called, and what it gives back may be awaited or ignored.
+Made by the runner for each attempt. The same methods serve `async def` and plain `def` handlers: `progress` and `note`
+take effect when they are called; `save` must be awaited in an `async def`, and waits by itself elsewhere.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import threading
 import time
 from asyncio import AbstractEventLoop, run_coroutine_threadsafe
@@ -15,7 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue
 
 from daemon.errors import ClaimLost, Stopped
 from daemon.job import Claim, Progress, StopReason
@@ -25,8 +27,6 @@ T = TypeVar("T")
 CHECKPOINT_LIMIT = 1024 * 1024
 NOTE_LIMIT = 4_000
 SAVE_EVERY = 5.0
-
-_JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
 
 
 class Recorder(Protocol):
@@ -92,6 +92,8 @@ class JobContext:
         self._loop = loop
         self._loop_thread = thread
         self._checkpoint = claim.checkpoint
+        left = claim.deadline_in
+        self._deadline = None if left is None else datetime.now(UTC) + timedelta(seconds=left)
 
     @property
     def job_id(self) -> UUID:
@@ -136,8 +138,7 @@ class JobContext:
     @property
     def deadline(self) -> datetime | None:
         """When the orchestration gives up on unfinished instances (UTC), if ever."""
-        seconds = self._claim.deadline_in
-        return None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
+        return self._deadline
 
     @property
     def idempotency_key(self) -> str:
@@ -168,7 +169,15 @@ class JobContext:
     @property
     def checkpoint(self) -> JsonValue:
         """What the last `save` of this job stored, in this attempt or an earlier one; None at first."""
-        return None if self._checkpoint is None else _JSON.validate_json(self._checkpoint)
+        if self._checkpoint is None:
+            return None
+        cursor: JsonValue = json.loads(self._checkpoint)
+        return cursor
+
+    @property
+    def _on_loop(self) -> bool:
+        """Whether the caller runs on the event loop, where what takes time must be awaited."""
+        return threading.get_ident() == self._loop_thread
 
     def stop_point(self) -> None:
         """End the attempt here if the worker wants it to stop: raises Stopped. The job goes on elsewhere."""
@@ -182,14 +191,18 @@ class JobContext:
     def progress(
         self, current: float | None, total: float | None = None, message: str | None = None
     ) -> Awaitable[None]:
-        """Say how far the job is. Never blocks; many calls within a second become one write."""
-        text = None if message is None else storable_text(message, NOTE_LIMIT)
-        self._recorder.progress(self._claim, Progress(current, total, text))
+        """Say how far the job is. Never blocks; many calls within a second become one write.
+
+        Any number will do (an int, a Decimal, one of an array); NaN and infinity say nothing. Raises TypeError or
+        ValueError for what is no number.
+        """
+        text = None if message is None else storable_text(str(message), NOTE_LIMIT)
+        self._recorder.progress(self._claim, Progress(_finite(current), _finite(total), text))
         return Done()
 
     def note(self, text: str) -> Awaitable[None]:
         """Add a line for the end user, kept in order for ever. Never blocks."""
-        self._recorder.note(self._claim, storable_text(text, NOTE_LIMIT))
+        self._recorder.note(self._claim, storable_text(str(text), NOTE_LIMIT))
         return Done()
 
     def save(self, cursor: object) -> Awaitable[None]:
@@ -227,7 +240,7 @@ class JobContext:
         self.stop_point()
 
     def _finish(self, saving: Coroutine[None, None, None]) -> Awaitable[None]:
-        if threading.get_ident() == self._loop_thread:
+        if self._on_loop:
             return saving
         run_coroutine_threadsafe(saving, self._loop).result()
         return Done()
@@ -256,6 +269,8 @@ class Track(Generic[T]):
         self._ctx.progress(len(self._items), len(self._items))
 
     def __iter__(self) -> Iterator[T]:
+        if self._ctx._on_loop:
+            raise TypeError("an async handler tracks with `async for`: a plain `for` could not wait for its cursor")
         for position in range(self._next, len(self._items)):
             if self._must_save(position):
                 self._ctx.save(position)
@@ -275,3 +290,9 @@ class Track(Generic[T]):
         if self._ctx.should_stop:
             self._ctx.stop_point()
         return False
+
+
+def _finite(number: float | None) -> float | None:
+    """A number that the database can hold as it is; what is none raises here, in its handler, and not for all jobs."""
+    value = None if number is None else float(number)
+    return value if value is not None and math.isfinite(value) else None
