@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Literal, TypeVar
 
 from pydantic import PydanticUserError, TypeAdapter
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 
 from daemon.context import JobContext
 from daemon.errors import DecodeError, HandlersInvalid
@@ -31,6 +31,7 @@ from daemon.rules.retry import Backoff
 Executor = Literal["async", "thread"]
 EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
 MARK = "__headcount_job__"
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NEW_REPOSITORY = "headcount new example && cd example"
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -114,7 +115,7 @@ def discover(packages: Sequence[str], folder: Path) -> Registry:
     _put_on_path(folder)
     handlers: dict[str, Handler] = {}
     for package in packages:
-        for module in _modules(package):
+        for module in _modules(package, folder):
             for function in _marked(module):
                 handler = handler_of(function)
                 known = handlers.get(handler.name)
@@ -142,6 +143,8 @@ def _check_mark(mark: Mark, function: Callable[..., object]) -> Executor:
     where = _place(function)
     is_async = inspect.iscoroutinefunction(function)
     executor = mark.executor or ("async" if is_async else "thread")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise HandlersInvalid(f"{where}: a handler returns its result; this one yields.")
     try:
         check_name(mark.name)
     except DecodeError as error:
@@ -151,7 +154,7 @@ def _check_mark(mark: Mark, function: Callable[..., object]) -> Executor:
     if is_async != (executor == "async"):
         wanted = "async def" if executor == "async" else "def"
         raise HandlersInvalid(f"{where}: the executor {executor!r} runs a function made by {wanted}.")
-    if mark.policy.max_attempts < 1 or (mark.timeout is not None and mark.timeout <= 0):
+    if mark.policy.max_attempts < 1 or not (mark.timeout is None or mark.timeout > 0):
         raise HandlersInvalid(f"{where}: max_attempts must be at least 1 and timeout above 0.")
     if mark.concurrency is not None and mark.concurrency < 1:
         raise HandlersInvalid(f"{where}: concurrency must be at least 1.")
@@ -160,9 +163,10 @@ def _check_mark(mark: Mark, function: Callable[..., object]) -> Executor:
 
 def _signature(function: Callable[..., object]) -> tuple[TypeAdapter[object], bool]:
     where = _place(function)
-    names = list(inspect.signature(function).parameters)
-    if len(names) not in (1, 2):
-        raise HandlersInvalid(f"{where}: a handler takes the params and, if it wants, the context; not {len(names)}.")
+    parameters = inspect.signature(function).parameters
+    names = list(parameters)
+    if len(names) not in (1, 2) or not all(one.kind in _POSITIONAL for one in parameters.values()):
+        raise HandlersInvalid(f"{where}: a handler takes the params and, if it wants, the context, by position.")
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except Exception as error:
@@ -172,8 +176,10 @@ def _signature(function: Callable[..., object]) -> tuple[TypeAdapter[object], bo
     if len(names) == 2 and hints.get(names[1], JobContext) is not JobContext:
         raise HandlersInvalid(f"{where}: the second parameter is the JobContext.")
     try:
-        return TypeAdapter(hints[names[0]]), len(names) == 2
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        adapter = TypeAdapter(hints[names[0]])
+        adapter.rebuild(raise_errors=True)
+        return adapter, len(names) == 2
+    except (PydanticSchemaGenerationError, PydanticUserError, PydanticUndefinedAnnotation) as error:
         reason = str(error).splitlines()[0]
         raise HandlersInvalid(f"{where}: pydantic can't validate the type of {names[0]!r}: {reason}.") from None
 
@@ -184,20 +190,25 @@ def _put_on_path(folder: Path) -> None:
         sys.path.insert(0, path)
 
 
-def _modules(package: str) -> Iterator[ModuleType]:
-    root = _import(package)
+def _modules(package: str, folder: Path) -> Iterator[ModuleType]:
+    root = _import(package, folder)
     yield root
     for found in pkgutil.walk_packages(getattr(root, "__path__", []), f"{package}."):
-        yield _import(found.name)
+        yield _import(found.name, folder)
 
 
-def _import(name: str) -> ModuleType:
+def _import(name: str, folder: Path) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name == name or name.startswith(f"{error.name}."):
-            raise HandlersInvalid(f"There is no handlers package {name!r} in {Path.cwd()}.", NEW_REPOSITORY) from None
-        raise HandlersInvalid(f"{_culprit(error, name)}: {error}.", f"pip install {error.name}") from error
+            raise HandlersInvalid(
+                f"There is no handlers package {name!r} in {folder.resolve()}.", NEW_REPOSITORY
+            ) from None
+        own = (error.name or "").partition(".")[0] == name.partition(".")[0]
+        raise HandlersInvalid(
+            f"{_culprit(error, name)}: {error}.", None if own else f"pip install {error.name}"
+        ) from error
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
