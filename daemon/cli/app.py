@@ -13,6 +13,7 @@ import typer
 from daemon.cli.care import cancel, prune, republish, retry, verify, workers
 from daemon.cli.demo import demo
 from daemon.cli.dev import dev
+from daemon.cli.doctor import doctor
 from daemon.cli.exits import HELP
 from daemon.cli.explain import explain
 from daemon.cli.handlers import handlers
@@ -60,6 +61,7 @@ app.command(rich_help_panel=ASKING)(results)
 app.command(rich_help_panel=OPERATING)(run)
 app.command(rich_help_panel=OPERATING)(migrate)
 app.command(rich_help_panel=OPERATING)(provision)
+app.command(rich_help_panel=OPERATING)(doctor)
 app.command(rich_help_panel=ASKING)(explain)
 app.command(rich_help_panel=ASKING)(cancel)
 app.command(rich_help_panel=ASKING)(retry)

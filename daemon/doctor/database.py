@@ -1,0 +1,162 @@
+"""Whether the database keeps what it is told: reachable, writable, durable, cared for, and with room for the pool.
+
+Called by `examination`. It reads with the worker's own account on one connection; nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from daemon.doctor import capacity, durability
+from daemon.doctor import statements as sql
+from daemon.doctor.finding import Finding, advice, fatal, loses_work, unchecked
+from daemon.doctor.mending import as_owner, as_superuser, database_in, export, url_with
+from daemon.postgres.database import sqlstate, sync_engine
+from daemon.postgres.migrations import VERSION_TABLE, pending, unknown
+from daemon.settings import Settings
+
+AREA = "database"
+OLDEST = 150_000
+SKEW_SECONDS = 5.0
+CORE_TABLES = ("orchestration", "job", "worker")
+TABLES = (
+    *CORE_TABLES,
+    "failed_attempt",
+    "redelivery",
+    "progress_note",
+    "durable_step",
+    "schedule",
+    "rejected_message",
+)
+PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What was found at the other end. `skew` is its clock minus ours, in seconds."""
+
+    url: str
+    version: int
+    version_text: str
+    encoding: str
+    standby: bool
+    role: str
+    database: str
+    skew: float
+    cloud_sql: bool
+
+
+def check_database(settings: Settings, instances: int) -> list[Finding]:
+    """Everything that is wrong with the database."""
+    url = settings.database_url.get_secret_value()
+    engine = sync_engine(url, pooler=settings.database_pooler, patience=5)
+    try:
+        with engine.connect() as connection:
+            return list(_questions(connection, settings, instances))
+    except DBAPIError as error:
+        return [_unreachable(url, error)]
+    finally:
+        engine.dispose()
+
+
+def _questions(connection: Connection, settings: Settings, instances: int) -> Iterator[Finding]:
+    server = _server(connection, settings.database_url.get_secret_value())
+    yield from of_server(server)
+    missing = list(_privileges(connection, server))
+    yield from missing
+    if not any(VERSION_TABLE in finding.what for finding in missing):
+        yield from _migrations(connection, server)
+    emulated = bool(os.environ.get("PUBSUB_EMULATOR_HOST"))
+    yield from durability.check(connection, server.url, server.role, server.database, emulated=emulated)
+    yield from durability.check_vacuum(connection, server.url, TABLES)
+    if settings.database_pooler == "none":  # with a pooler, that one decides
+        yield from capacity.check(connection, server.url, server.role, server.database, instances, server.cloud_sql)
+
+
+def _server(connection: Connection, url: str) -> Server:
+    began = time.time()
+    row = connection.execute(sql.FACTS).one()
+    here = (began + time.time()) / 2
+    facts = {name: value for name, value in row._mapping.items() if name != "clock"}
+    return Server(url=url, skew=row.clock - here, **facts)
+
+
+def of_server(server: Server) -> Iterator[Finding]:
+    """What its facts say. Pure."""
+    for question in _OF_SERVER:
+        yield from question(server)
+
+
+def _age(server: Server) -> Iterator[Finding]:
+    if server.version < OLDEST:
+        what = f"The database is PostgreSQL {server.version_text}; Headcount needs 15 or newer."
+        mend = "gcloud sql instances patch INSTANCE --database-version=POSTGRES_17"
+        yield fatal(AREA, what, "Statements that every claim needs do not exist there.", mend)
+
+
+def _encoding(server: Server) -> Iterator[Finding]:
+    if server.encoding != "UTF8":
+        mend = f"createdb --encoding=UTF8 --template=template0 {server.database}_utf8"
+        what = f"The database {server.database} is encoded in {server.encoding}, not UTF8."
+        yield loses_work(AREA, what, "Params and results with other letters can't be stored.", mend)
+
+
+def _writable(server: Server) -> Iterator[Finding]:
+    if server.standby:
+        what = "HEADCOUNT_DATABASE_URL points to a standby."
+        mend = export(url_with(server.url, host="PRIMARY"))
+        yield fatal(AREA, what, "It only copies another server: nothing can be claimed or stored.", mend)
+
+
+def _clock(server: Server) -> Iterator[Finding]:
+    if abs(server.skew) > SKEW_SECONDS:
+        way = "ahead of" if server.skew > 0 else "behind"
+        what = f"The database's clock is {abs(server.skew):.0f} s {way} this machine's."
+        why = "Due times are the database's; queue delays and log times here would be wrong by as much."
+        yield advice(AREA, what, why, "timedatectl set-ntp true")
+
+
+_OF_SERVER: tuple[Callable[[Server], Iterator[Finding]], ...] = (_age, _encoding, _writable, _clock)
+
+
+def _privileges(connection: Connection, server: Server) -> Iterator[Finding]:
+    for tables, wanted in (((VERSION_TABLE,), ("SELECT",)), (TABLES, PRIVILEGES)):
+        values = {"tables": list(tables), "privileges": list(wanted)}
+        for row in connection.execute(sql.MISSING_PRIVILEGES, values):
+            privileges = ", ".join(row.privileges)
+            what = f"{server.role} lacks {privileges} on the table {row.table}."
+            grant = f'GRANT {privileges} ON "{row.table}" TO "{server.role}"'
+            mend = as_owner(server.url, row.owner, grant)
+            make = fatal if row.table in (*CORE_TABLES, VERSION_TABLE) else loses_work
+            yield make(AREA, what, "Every statement that needs it fails, and its jobs stand still.", mend)
+
+
+def _migrations(connection: Connection, server: Server) -> Iterator[Finding]:
+    missing, strange = pending(connection), unknown(connection)
+    if strange is not None:
+        what = f"The database is at migration {strange}, which this release does not know."
+        why = "It belongs to a newer release; no worker of this one starts."
+        yield fatal(AREA, what, why, "pip install --upgrade headcount")
+    elif missing:
+        what = f"The database {server.database} lacks the migrations {', '.join(missing)}."
+        yield fatal(AREA, what, "Tables or columns that every job needs are missing.", "headcount migrate")
+
+
+def _unreachable(url: str, error: DBAPIError) -> Finding:
+    reason = str(error.orig).strip().splitlines()[-1]
+    what = f"The database can't be asked: {reason}."
+    match sqlstate(error):
+        case "28P01" | "28000":
+            mend = export(url_with(url, user="USER:PASSWORD"))
+        case "3D000":
+            mend = as_superuser(url, f'CREATE DATABASE "{database_in(url)}"')
+        case _:
+            mend = f"pg_isready --dbname={shlex.quote(url_with(url))}"
+    return unchecked(AREA, what, "Nothing is known about it, and no worker starts without it.", mend)
