@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from uuid import UUID, uuid4
@@ -26,6 +26,7 @@ from daemon.pubsub.publisher import Publisher
 from daemon.rules.canonical import encode_json
 from daemon.rules.envelope import MAX_COUNT, check_name, check_tags, encode, instance_id
 from daemon.settings import Settings, load
+from daemon.telemetry.tracing import producing
 
 PARAMS_LIMIT = 10 * 1024 * 1024
 PUBLISH_BATCH = 1_000
@@ -88,13 +89,15 @@ class Client:
         now; `start_at` needs a time zone. Raises RequestRefused for what could never run.
         """
         new = _checked(job_name, params, tags or {}, deadline, start_at, idempotency_key)
-        if connection is not None:
-            made = await make(connection, new, grace=0.0)
+        with producing(job_name, new.id, len(new.params)) as traceparent:
+            new = replace(new, traceparent=traceparent)
+            if connection is not None:
+                made = await make(connection, new, grace=0.0)
+                return Orchestration(self, made.id)
+            made = await self._orchestrations.make(new)
+            if made.fresh and start_at is None:
+                await self._publish(made)
             return Orchestration(self, made.id)
-        made = await self._orchestrations.make(new)
-        if made.fresh and start_at is None:
-            await self._publish(made)
-        return Orchestration(self, made.id)
 
     def orchestration(self, orchestration_id: UUID) -> Orchestration:
         """A handle on an orchestration by its id; nothing is read yet."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from uuid import UUID
 
-from daemon.errors import DecodeError
-from daemon.job import Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement
+from daemon.job import Cause, Claim, JobMessage, Refusal, Settled, Settlement
 
 
 class Observer:
@@ -117,12 +116,6 @@ class Observer:
 
     def loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
         """A background loop (relay, rescue, sweep...) failed; it goes on after `pause`."""
-
-    def attempt_failed(self, claim: Claim, kind: Kind, message: str, final: bool) -> None:
-        """An attempt did not complete."""
-
-    def decode_failed(self, error: DecodeError, message_id: str) -> None:
-        """A message breaks the contract."""
 
 
 class Observers(Observer):

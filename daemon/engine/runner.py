@@ -82,7 +82,7 @@ class HandlerRunner:
         if handler.executor == "thread":
             place.scope.deadline = anyio.current_time() + THREAD_GRACE
         else:
-            place.scope.cancel()
+            place.cancel(StopReason.TIMED_OUT)
 
     async def _call(self, handler: Handler, params: object, context: JobContext, place: Place) -> Result:
         arguments = (params, context) if handler.wants_context else (params,)

@@ -30,6 +30,7 @@ class Place:
     settling: bool = False
     signal: StopSignal = field(default_factory=StopSignal)
     scope: anyio.CancelScope | None = None
+    cancelled_at: float | None = None
 
     def claimed(self, claim: Claim) -> None:
         """The claim was given."""
@@ -39,6 +40,7 @@ class Place:
     def cancel(self, reason: StopReason) -> None:
         """Stop the handler now. On the event loop only."""
         self.signal.set(reason)
+        self.cancelled_at = self.cancelled_at or time.monotonic()
         if self.scope is not None:
             self.scope.cancel()
 
@@ -86,6 +88,18 @@ class Running:
     def attempts(self) -> int:
         """How many attempts run."""
         return sum(place.claim is not None for place in self.places())
+
+    def stuck(self, seconds: float) -> list[tuple[Claim, float]]:
+        """Attempts that go on although they were cancelled longer ago than `seconds`, and since when."""
+        now = time.monotonic()
+        return [
+            (place.claim, now - place.cancelled_at)
+            for place in self.places()
+            if place.claim is not None
+            and not place.settling
+            and place.cancelled_at is not None
+            and now - place.cancelled_at > seconds
+        ]
 
     def ask_to_stop(self, reason: StopReason) -> None:
         """Tell every handler, on the event loop. None is forced; a job that waits for its turn does not begin."""

@@ -7,6 +7,7 @@ else (`workroom`). Neither decides anything about jobs.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import threading
@@ -29,6 +30,9 @@ from daemon.settings import Settings
 from daemon.telemetry.health import HealthServer
 from daemon.telemetry.logs import Logs
 from daemon.telemetry.metrics import Metrics
+from daemon.telemetry.tracing import tracing
+
+TRACE_SECONDS = 0.3
 
 
 class Worker:
@@ -39,7 +43,9 @@ class Worker:
         self.workroom: Workroom | None = None
         self._registry = registry
         self._metrics = Metrics(registry.names, settings.revision)
-        self._observer = Observers(*(one for one in (self._metrics, Logs(), observer) if one is not None))
+        self._tracing = tracing(os.environ, settings.revision)
+        hearers = (self._metrics, Logs(), self._tracing, observer)
+        self._observer = Observers(*(one for one in hearers if one is not None))
         self._identity = Identity(uuid4())
         self._running = Running()
         self._failure: BaseException | None = None
@@ -77,6 +83,8 @@ class Worker:
             signal.signal(number, self._on_signal)
         self._thread.start()
         self.lifeline.run()
+        if self._tracing is not None:
+            self._tracing.close(TRACE_SECONDS)
         self.health.stop()
         self._pulse.close()
         if self._failure is not None:

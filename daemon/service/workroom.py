@@ -42,6 +42,7 @@ LAST_SECONDS = 1.0
 FLUSH_SECONDS = 0.4
 CLOSE_SECONDS = 0.7
 NARROW_SECONDS = 600.0
+STUCK_SECONDS = 10.0
 
 
 class Workroom:
@@ -77,7 +78,7 @@ class Workroom:
             on_away=self.intake.away,
         )
         self.consumer = self._make_consumer(registry, running)
-        self._tickers = self._make_tickers(identity)
+        self._tickers = self._make_tickers(identity, running)
         self.opened = False
         self._narrowed = False
 
@@ -160,7 +161,7 @@ class Workroom:
         self._narrowed = False
         self.subscriber.limit(self._settings.slots + self._settings.held)
 
-    def _make_tickers(self, identity: Identity) -> list[Ticker]:
+    def _make_tickers(self, identity: Identity, running: Running) -> list[Ticker]:
         settings = self._settings
         beat = settings.beat_seconds
         rescue = Rescue(
@@ -181,6 +182,7 @@ class Workroom:
             "hold": (1.0, self.consumer.return_overdue),
             "rescue": (beat / 2, rescuer.round),
             "backlog": (5.0, self._report_backlog),
+            "stuck": (STUCK_SECONDS, lambda: self._report_stuck(running)),
             "closing": (1.0, closer.close_due),
             "dead-letters": (10.0, letters.consume),
         }
@@ -192,3 +194,7 @@ class Workroom:
         backlog = await self._due.backlog()
         self._observer.backlog(backlog.due, backlog.oldest)
         self._observer.unfinished(backlog.unfinished, backlog.oldest_unfinished)
+
+    async def _report_stuck(self, running: Running) -> None:
+        for claim, seconds in running.stuck(STUCK_SECONDS):
+            self._observer.stuck(claim, seconds)

@@ -16,7 +16,6 @@ from uuid import UUID
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from daemon.errors import DecodeError
 from daemon.job import Action, Cause, Claim, JobMessage, Refusal, Settled, Settlement
 from daemon.observe import Observer
 from daemon.telemetry.limiter import Limiter
@@ -126,10 +125,6 @@ class Logs(Observer):
         self._limited("claim lost", "warning", text, job_id=str(job_id), attempt=attempt)
 
     # --- messages ------------------------------------------------------------------------------------------------
-
-    def decode_failed(self, error: DecodeError, message_id: str) -> None:
-        """Which message it was; that it is kept is said by `rejected`."""
-        self._log.debug("a message breaks the contract", reason=error.reason, problem=str(error), message_id=message_id)
 
     def rejected(self, reason: str, text: str) -> None:
         """A message was put aside."""

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 import structlog
 
-from daemon.errors import DecodeError, PublishFailed, StoreUnavailable
+from daemon.errors import PublishFailed, StoreUnavailable
 from daemon.job import Kind, Refusal, Settled
 from daemon.telemetry.limiter import Limiter
 from daemon.telemetry.logs import Logs, configure
@@ -250,7 +250,6 @@ def test_each_thing_that_matters_has_a_line_of_its_severity(lines: Lines) -> Non
     logs.worker_gone(WORKER)
     logs.draining(3, 6.0)
     logs.rejected("NoJobName", "the attribute job_name is missing")
-    logs.decode_failed(DecodeError("NoJobName", "missing"), "m1")
     logs.undecided(MESSAGE)
     logs.returned(3, "hold")
     logs.publish_failed("event", 3, PublishFailed("no"))
