@@ -1,0 +1,176 @@
+"""A crew: workers that are started again whenever they end, as a platform does, and a record of all that was done to them.
+
+Used by every scenario with more than one worker. It never looks into the database: it sees processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.harness.waiting import until
+from tests.harness.worker import WorkerProcess
+
+LOOK_SECONDS = 0.05
+STUMBLE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """Something done to a process, at a time of the monotonic clock."""
+
+    kind: str
+    pid: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A process that ended; `ready` says whether it had ever been."""
+
+    pid: int
+    code: int
+    at: float
+    ready: bool
+    log: str
+
+
+@dataclass(slots=True)
+class Member:
+    """One place of the crew and the process that fills it now."""
+
+    worker: WorkerProcess
+    ready: bool = False
+    stopped: bool = False
+
+
+class Crew:
+    """`size` workers. Between `async with` and its end each that ends is replaced by a new one."""
+
+    def __init__(self, environment: Mapping[str, str], folder: Path, size: int) -> None:
+        self._environment = environment
+        self._folder = folder
+        self.members = [Member(WorkerProcess(environment, folder)) for _ in range(size)]
+        self.blows: list[Blow] = []
+        self.departures: list[Departure] = []
+        self.replaces = True
+        self._watch: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        for member in self.members:
+            member.worker.start()
+        self._watch = asyncio.create_task(self._keep_full())
+        try:
+            await self.until_ready()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        for member in self.members:
+            if member.worker.exit_code is None:
+                member.worker.resume()
+                member.worker.kill()
+
+    async def until_ready(self, within: float = 60.0) -> None:
+        """Wait until every place is filled by a worker that is ready."""
+        await until(lambda: all(one.ready for one in self.members), within=within, what="the whole crew is ready")
+
+    @property
+    def free(self) -> list[Member]:
+        """Those that are ready and not stopped."""
+        return [one for one in self.members if one.ready and not one.stopped and one.worker.exit_code is None]
+
+    def kill(self, member: Member) -> None:
+        """SIGKILL; a new process takes the place."""
+        pid = member.worker.pid
+        member.worker.kill()
+        self.blows.append(Blow("kill", pid, time.monotonic()))
+
+    def stop(self, member: Member) -> None:
+        """SIGSTOP until `go_on`."""
+        member.stopped = True
+        member.worker.pause()
+        self.blows.append(Blow("stop", member.worker.pid, time.monotonic()))
+
+    def go_on(self, member: Member) -> None:
+        """SIGCONT."""
+        member.worker.resume()
+        member.stopped = False
+
+    def dismiss(self, member: Member) -> float:
+        """SIGTERM, as a rollout does. When that was."""
+        at = time.monotonic()
+        member.worker.terminate()
+        self.blows.append(Blow("term", member.worker.pid, at))
+        return at
+
+    async def go_home(self, within: float = 15.0) -> list[tuple[int, float]]:
+        """SIGTERM for all once they are ready, and nobody is replaced any more: (exit code, seconds) of each."""
+        await self.until_ready()
+        self.replaces = False
+        began = time.monotonic()
+        left = {member.worker.pid for member in self.members if member.worker.exit_code is None}
+        for member in self.members:
+            if member.worker.pid in left:
+                self.dismiss(member)
+        await until(lambda: len(self._departed(left)) == len(left), within=within, what="the whole crew has gone home")
+        return [(one.code, one.at - began) for one in self._departed(left)]
+
+    def departure(self, pid: int) -> Departure | None:
+        """How a process ended; None while it runs."""
+        return next((one for one in self.departures if one.pid == pid), None)
+
+    def accidents(self) -> list[Departure]:
+        """Processes that had been ready and ended with neither a kill nor an orderly exit."""
+        killed = {blow.pid for blow in self.blows if blow.kind == "kill"}
+        return [one for one in self.departures if one.ready and one.pid not in killed and one.code != 0]
+
+    def logs(self) -> Iterator[str]:
+        """What every process has written, the dead ones first."""
+        yield from (one.log for one in self.departures)
+        yield from (member.worker.log for member in self.members)
+
+    def _departed(self, pids: set[int]) -> list[Departure]:
+        return [one for one in self.departures if one.pid in pids]
+
+    async def _keep_full(self) -> None:
+        waits: dict[int, float] = {}
+        while True:
+            for member in self.members:
+                pid = member.worker.pid
+                if member.worker.exit_code is not None:
+                    if self.departure(pid) is None:
+                        self._see_off(member)
+                        pause = 0.0 if member.ready else STUMBLE_SECONDS
+                        waits[pid] = time.monotonic() + pause
+                    if self.replaces and time.monotonic() >= waits[pid]:
+                        self._replace(member)
+                elif not member.ready and not member.stopped:
+                    status = await asyncio.to_thread(member.worker.status_of, "/readyz")
+                    member.ready = status == 200
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _see_off(self, member: Member) -> None:
+        code = member.worker.exit_code
+        assert code is not None
+        gone = Departure(member.worker.pid, code, time.monotonic(), member.ready, member.worker.log)
+        self.departures.append(gone)
+
+    def _replace(self, member: Member) -> None:
+        member.worker = WorkerProcess(self._environment, self._folder)
+        member.ready = member.stopped = False
+        member.worker.start()

@@ -1,0 +1,1 @@
+"""The handlers of the chaos runs; each keeps the diary."""

@@ -1,0 +1,67 @@
+"""Handlers that misbehave: they fail, hang, block the loop, swallow their cancellation or take the process with them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from pydantic import BaseModel
+
+from daemon import Backoff, JobContext, job
+from tests.chaos import diary
+
+
+class Mood(BaseModel):
+    seconds: float = 0.0
+    fails: bool = False
+
+
+@job("stumble", max_attempts=2, retry=Backoff(initial=0.1, factor=1, maximum=0.1, jitter=False))
+async def stumble(params: Mood, ctx: JobContext) -> str:
+    """Raise each time if told so."""
+    with diary.attempt(ctx):
+        if params.fails:
+            raise ValueError(f"instance {ctx.index} was told to fail")
+    return "stood"
+
+
+@job("poison")
+async def poison(params: Mood, ctx: JobContext) -> None:
+    """End the whole process, as running out of memory does."""
+    diary.write("begin", ctx)
+    os._exit(137)
+
+
+@job("swallow")
+async def swallow(params: Mood, ctx: JobContext) -> str:
+    """Refuse to be cancelled."""
+    with diary.attempt(ctx):
+        end = time.monotonic() + params.seconds
+        while time.monotonic() < end:
+            try:
+                await asyncio.sleep(end - time.monotonic())
+            except asyncio.CancelledError:
+                diary.write("swallowed", ctx, ctx.stop_reason)
+    return "outlived it"
+
+
+@job("block")
+async def block(params: Mood, ctx: JobContext) -> None:
+    """Block the event loop."""
+    with diary.attempt(ctx):
+        time.sleep(params.seconds)  # noqa: ASYNC251 - this is the fault
+
+
+@job("deaf")
+def deaf(params: Mood, ctx: JobContext) -> None:
+    """Sit in a thread and never look whether a stop is asked for."""
+    with diary.attempt(ctx):
+        time.sleep(params.seconds)
+
+
+@job("hurried", timeout=1.0, max_attempts=1)
+async def hurried(params: Mood, ctx: JobContext) -> None:
+    """Take longer than its timeout."""
+    with diary.attempt(ctx):
+        await asyncio.sleep(params.seconds)

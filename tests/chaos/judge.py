@@ -1,0 +1,128 @@
+"""The judge: from the diary, the blows, the events and the rows, was anything lost, doubled or left behind?
+
+Called by the scenarios at their end. It only reads, and it trusts nobody's word: two attempts of one job at a time are
+found in what the handlers themselves wrote.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from tests.chaos.crew import Blow, Departure
+from tests.chaos.diary import Entry
+from tests.chaos.report import Report
+from tests.chaos.stage import Stage
+from tests.chaos.witness import Witness
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """One attempt of one job in one process."""
+
+    job_id: str
+    attempt: int
+    pid: int
+    begin: float
+    end: float
+
+    def __str__(self) -> str:
+        return f"attempt {self.attempt} of {self.job_id} in {self.pid} from {self.begin:.3f} to {self.end:.3f}"
+
+
+def intervals(entries: Iterable[Entry], silenced: Mapping[int, Sequence[float]]) -> list[Interval]:
+    """When each attempt was live: until its end line, or until its process was killed, stopped or had ended."""
+    begins: dict[tuple[str, int, int], float] = {}
+    ends: dict[tuple[str, int, int], float] = {}
+    for entry in entries:
+        key = (entry.job_id, entry.attempt, entry.pid)
+        if entry.kind == "begin":
+            begins[key] = entry.at
+        elif entry.kind == "end":
+            ends[key] = entry.at
+    found = []
+    for (job_id, attempt, pid), begin in begins.items():
+        cut = min((at for at in silenced.get(pid, ()) if at >= begin), default=float("inf"))
+        end = min(ends.get((job_id, attempt, pid), float("inf")), cut)
+        found.append(Interval(job_id, attempt, pid, begin, end))
+    return found
+
+
+def silences(blows: Iterable[Blow], departures: Iterable[Departure]) -> dict[int, list[float]]:
+    """When each process fell silent."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for blow in blows:
+        if blow.kind in ("kill", "stop"):
+            found[blow.pid].append(blow.at)
+    for one in departures:
+        found[one.pid].append(one.at)
+    return found
+
+
+def overlaps(live: Iterable[Interval]) -> list[str]:
+    """Pairs of attempts of one job that were live at the same time."""
+    by_job: dict[str, list[Interval]] = defaultdict(list)
+    for one in live:
+        by_job[one.job_id].append(one)
+    found = []
+    for attempts in by_job.values():
+        attempts.sort(key=lambda one: one.begin)
+        for earlier, later in zip(attempts, attempts[1:], strict=False):
+            if later.begin < earlier.end:
+                found.append(f"{earlier} and {later}")
+    return found
+
+
+def judge_events(report: Report, witness: Witness, orchestrations: Sequence[UUID]) -> None:
+    """Each orchestration has exactly one event id."""
+    ids = witness.event_ids()
+    silent = [one for one in orchestrations if not ids.get(str(one))]
+    several = [one for one, heard in ids.items() if len(heard) > 1]
+    strange = set(ids) - {str(one) for one in orchestrations}
+    report.note("events received, duplicates included", witness.received)
+    report.none_of("orchestrations without an event", silent)
+    report.none_of("orchestrations with two event ids", several)
+    report.none_of("events of unknown orchestrations", strange)
+
+
+def judge_rows(report: Report, stage: Stage, jobs: int, orchestrations: int) -> None:
+    """Everything is finished, and nothing had to be repaired."""
+    report.is_exactly("jobs in the database", stage.number("SELECT count(*) FROM job"), jobs)
+    unfinished = "SELECT count(*) FROM orchestration WHERE completed_at IS NULL"
+    report.is_exactly("unfinished orchestrations", stage.number(unfinished), 0)
+    complete = "SELECT count(*) FROM orchestration WHERE completed_at IS NOT NULL"
+    report.is_exactly("complete orchestrations", stage.number(complete), orchestrations)
+    report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
+    report.note("given back by heartbeats after a lost answer", stage.given_back())
+    for kind, count in stage.rows("SELECT kind, count(*) FROM failed_attempt GROUP BY kind ORDER BY kind"):
+        report.note(f"attempts that ended as {kind}", count)
+    for cause, count in stage.rows("SELECT cause, count(*) FROM redelivery GROUP BY cause ORDER BY cause"):
+        report.note(f"redeliveries: {cause}", count)
+
+
+def judge_runs(
+    report: Report,
+    entries: Sequence[Entry],
+    blows: Sequence[Blow],
+    departures: Sequence[Departure],
+    *,
+    jobs: int,
+    slots: int,
+) -> None:
+    """Nothing ran twice at once, and nothing ran more often than the blows explain."""
+    live = intervals(entries, silences(blows, departures))
+    kills = sum(blow.kind == "kill" for blow in blows)
+    stops = sum(blow.kind == "stop" for blow in blows)
+    report.note("workers killed", kills)
+    report.note("workers stopped", stops)
+    report.none_of("two live attempts of one job", overlaps(live))
+    report.at_most("runs", len(live), jobs + (kills + stops) * slots)
+    report.is_exactly("jobs that ran", len({one.job_id for one in live}), jobs)
+
+
+async def judge_invariants(report: Report, stage: Stage, worker_ttl: float) -> None:
+    """The same checks as `headcount verify`."""
+    found = await stage.violations(worker_ttl)
+    report.none_of("broken invariants", (f"{one.check} {one.id} {one.text}" for one in found))

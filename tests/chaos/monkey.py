@@ -1,0 +1,96 @@
+"""The monkey: does the planned harm, each at its time, and goes on killing until it is called off.
+
+Used by the storm. It records every blow in the crew's own list; whether the harm was survived is not its business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+
+from tests.chaos.crew import Crew
+from tests.chaos.stage import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Mischief:
+    """When what happens: seconds after the begin; None never. A stop and an absence last for so many seconds."""
+
+    kill_every: float = 5.0
+    restart_at: float | None = None
+    crash_at: float | None = None
+    database_away: float = 2.0
+    absence_at: float | None = None
+    absence: float = 5.0
+    stop_at: float | None = None
+    stop: float = 40.0
+
+
+class Monkey:
+    """Runs one plan against a crew and its servers. `await run()` ends only by cancellation."""
+
+    def __init__(self, stage: Stage, crew: Crew, plan: Mischief, seed: int) -> None:
+        self._stage = stage
+        self._crew = crew
+        self._plan = plan
+        self._random = random.Random(seed)
+        self.away: list[tuple[str, float, float]] = []
+        self.finished = asyncio.Event()
+
+    async def run(self) -> None:
+        """All of the plan, then killing for ever."""
+        async with asyncio.TaskGroup() as hands:
+            hands.create_task(self._kill())
+            planned = [
+                hands.create_task(self._restart()),
+                hands.create_task(self._crash()),
+                hands.create_task(self._absence()),
+                hands.create_task(self._stop()),
+            ]
+            await asyncio.wait(planned)
+            self.finished.set()
+
+    async def _kill(self) -> None:
+        while True:
+            await asyncio.sleep(self._plan.kill_every)
+            if self._crew.free:
+                self._crew.kill(self._random.choice(self._crew.free))
+
+    async def _restart(self) -> None:
+        if self._plan.restart_at is not None:
+            await asyncio.sleep(self._plan.restart_at)
+            began = time.monotonic()
+            await asyncio.to_thread(self._stage.postgres._halt)
+            await asyncio.sleep(self._plan.database_away)
+            await asyncio.to_thread(self._stage.postgres.start)
+            self.away.append(("database restarted", began, time.monotonic()))
+
+    async def _crash(self) -> None:
+        if self._plan.crash_at is not None:
+            await asyncio.sleep(self._plan.crash_at)
+            began = time.monotonic()
+            await asyncio.to_thread(self._stage.postgres.crash)
+            await asyncio.sleep(self._plan.database_away)
+            await asyncio.to_thread(self._stage.postgres.start)
+            self.away.append(("database crashed", began, time.monotonic()))
+
+    async def _absence(self) -> None:
+        if self._plan.absence_at is not None:
+            await asyncio.sleep(self._plan.absence_at)
+            began = time.monotonic()
+            self._stage.control.go_away()
+            await asyncio.sleep(self._plan.absence)
+            self._stage.control.come_back()
+            self.away.append(("Pub/Sub away", began, time.monotonic()))
+
+    async def _stop(self) -> None:
+        if self._plan.stop_at is not None:
+            await asyncio.sleep(self._plan.stop_at)
+            while not self._crew.free:
+                await asyncio.sleep(0.1)
+            member = self._random.choice(self._crew.free)
+            self._crew.stop(member)
+            await asyncio.sleep(self._plan.stop)
+            self._crew.go_on(member)

@@ -1,0 +1,1 @@
+"""The scenarios: each breaks one kind of thing, measures, and gives a report back."""

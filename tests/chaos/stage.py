@@ -1,0 +1,164 @@
+"""The stage of a chaos run: a Postgres to crash, a Pub/Sub to torment, a project with its topics, a diary.
+
+Used by every scenario, between `with` and its end. It knows where things are and how they are started, and nothing
+of what the scenarios do to them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID, uuid4
+
+import psycopg
+
+from daemon.client import Client
+from daemon.local.postgres import EmbeddedPostgres
+from daemon.local.pubsub.control import Control
+from daemon.local.pubsub_process import PubSubProcess
+from daemon.postgres.database import async_engine
+from daemon.postgres.migrations import upgrade
+from daemon.postgres.sweep import Violation, verify
+from daemon.pubsub.resources import provision, wanted
+from daemon.settings import Settings, load
+from tests.chaos import diary
+from tests.chaos.proxy import Proxy
+from tests.harness.worker import worker_environment
+
+# fsync is off as in every embedded server, which a killed process does not notice; a lost commit it would.
+POSTGRES: dict[str, str | int] = {"max_connections": 100, "synchronous_commit": "on", "max_wal_size": "2GB"}
+EMULATOR = "PUBSUB_EMULATOR_HOST"
+
+
+class Stage:
+    """Both servers and what workers need to find them.
+
+    hostile: the seed of a Pub/Sub that duplicates, reorders and redelivers. proxied: the workers reach Postgres only
+    through `proxy`. pubsub_at: a Pub/Sub that somebody else runs (then there is no control of it).
+    """
+
+    def __init__(
+        self,
+        *,
+        hostile: int | None = None,
+        proxied: bool = False,
+        pubsub_at: str | None = None,
+        postgres: dict[str, str | int] | None = None,
+    ) -> None:
+        self.project = f"chaos-{uuid4().hex[:12]}"
+        self._hostile = hostile
+        self._proxied = proxied
+        self._pubsub_at = pubsub_at
+        self._postgres_settings = {**POSTGRES, **(postgres or {})}
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            self.folder = Path(tempfile.mkdtemp(prefix="headcount-chaos-"))
+            opened.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self.folder.chmod(0o711)
+            self.diary = self.folder / "diary"
+            self.diary.touch()
+            self.postgres = opened.enter_context(
+                EmbeddedPostgres(self.folder / "postgres", settings=self._postgres_settings, tcp_port=0)
+            )
+            upgrade(self.postgres.url())
+            if self._proxied:
+                assert self.postgres.tcp_port is not None
+                self.proxy = opened.enter_context(Proxy(self.postgres.tcp_port))
+            if self._pubsub_at is None:
+                options = () if self._hostile is None else ("--hostile", str(self._hostile))
+                self.pubsub = PubSubProcess(log=self.folder / "pubsub.log", options=options)
+                opened.enter_context(self.pubsub)
+                self.control = opened.enter_context(Control(self.pubsub.address))
+            before = os.environ.get(EMULATOR)
+            os.environ[EMULATOR] = self.pubsub_address
+            opened.callback(_restore, before)
+            self._open = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @property
+    def pubsub_address(self) -> str:
+        return self._pubsub_at or self.pubsub.address
+
+    @property
+    def database_url(self) -> str:
+        """How the judge and the producers reach Postgres: never through the proxy."""
+        return self.postgres.url(tcp_port=self.postgres.tcp_port)
+
+    @property
+    def workers_database_url(self) -> str:
+        return self.postgres.url(tcp_port=self.proxy.port) if self._proxied else self.database_url
+
+    def settings(self) -> Settings:
+        """The settings of a producer."""
+        return load({"HEADCOUNT_DATABASE_URL": self.database_url, "HEADCOUNT_PROJECT": self.project})
+
+    def client(self) -> Client:
+        return Client(self.settings())
+
+    def environment(self, **settings: object) -> dict[str, str]:
+        """The environment of a worker with the handlers of the chaos runs."""
+        plain = worker_environment(
+            self.workers_database_url,
+            self.project,
+            self.pubsub_address,
+            **{"handlers": "tests.chaos.handlers", "slots": 20, **settings},
+        )
+        return {**plain, diary.VARIABLE: str(self.diary)}
+
+    async def provision(self) -> None:
+        """Make the topics and subscriptions."""
+        await provision(wanted(self.settings()))
+
+    def entries(self) -> list[diary.Entry]:
+        """What the handlers have written."""
+        return diary.read(self.diary)
+
+    def rows(self, question: str, *values: object) -> list[tuple[Any, ...]]:
+        """The answer of the database to a question."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            return connection.execute(question.encode(), values or None).fetchall()
+
+    def number(self, question: str, *values: object) -> int:
+        """The one number that answers a question."""
+        return int(self.rows(question, *values)[0][0])
+
+    def repairs(self) -> int:
+        """How often a sweeper had to repair something: any is a bug."""
+        return self.number("SELECT count(*) FROM repair")
+
+    def given_back(self) -> int:
+        """Attempts that a living worker held without running them, and gave back."""
+        return self.number("SELECT count(*) FROM failed_attempt WHERE message LIKE '%gave it back'")
+
+    async def violations(self, worker_ttl: float) -> list[Violation]:
+        """Every broken invariant of the database."""
+        engine = async_engine(self.database_url, 1)
+        try:
+            return await verify(engine, worker_ttl)
+        finally:
+            await engine.dispose()
+
+    def attempts(self, job_ids: Sequence[UUID]) -> list[diary.Entry]:
+        """The begins of some jobs."""
+        wanted_ids = {str(one) for one in job_ids}
+        return [entry for entry in self.entries() if entry.kind == "begin" and entry.job_id in wanted_ids]
+
+
+def _restore(before: str | None) -> None:
+    if before is None:
+        os.environ.pop(EMULATOR, None)
+    else:
+        os.environ[EMULATOR] = before

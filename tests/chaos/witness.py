@@ -1,0 +1,77 @@
+"""A witness: an ordinary subscriber of the events, on a subscription of its own, that remembers what it heard and when.
+
+Used by the judge and by everything that measures when an event arrived. It survives a Pub/Sub that goes away; after
+one that forgot everything it has to be seated again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from concurrent.futures import CancelledError
+from types import TracebackType
+from typing import Self
+from uuid import UUID, uuid4
+
+from google.api_core.exceptions import GoogleAPICallError
+from google.cloud.pubsub_v1 import SubscriberClient
+from google.cloud.pubsub_v1.subscriber.message import Message
+
+
+class Witness:
+    """Hears a topic between `with` and its end."""
+
+    def __init__(self, project: str, topic: str = "job-events") -> None:
+        self._topic = f"projects/{project}/topics/{topic}"
+        self._subscription = f"projects/{project}/subscriptions/witness-{uuid4().hex[:8]}"
+        self._client = SubscriberClient()
+        self._lock = threading.Lock()
+        self._ids: dict[str, set[str]] = defaultdict(set)
+        self._first: dict[str, float] = {}
+        self._outcomes: dict[str, str] = {}
+        self.received = 0
+
+    def __enter__(self) -> Self:
+        self.sit_down()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pulling.cancel()
+        try:
+            self._pulling.result(timeout=10)
+        except (GoogleAPICallError, CancelledError, TimeoutError):
+            pass
+        self._client.close()
+
+    def sit_down(self) -> None:
+        """Make the subscription and listen."""
+        self._client.create_subscription(name=self._subscription, topic=self._topic)
+        self._pulling = self._client.subscribe(self._subscription, callback=self._hear)
+
+    def event_ids(self) -> dict[str, set[str]]:
+        """The event ids heard for each orchestration."""
+        with self._lock:
+            return {orchestration: set(ids) for orchestration, ids in self._ids.items()}
+
+    def heard(self, orchestration_id: UUID) -> float | None:
+        """When its event first came, by the monotonic clock; None before."""
+        with self._lock:
+            return self._first.get(str(orchestration_id))
+
+    def outcome(self, orchestration_id: UUID) -> str | None:
+        """What its event says."""
+        with self._lock:
+            return self._outcomes.get(str(orchestration_id))
+
+    def _hear(self, message: Message) -> None:
+        now = time.monotonic()
+        orchestration = message.attributes["orchestration_id"]
+        with self._lock:
+            self.received += 1
+            self._ids[orchestration].add(message.attributes["ce-id"])
+            self._first.setdefault(orchestration, now)
+            self._outcomes[orchestration] = message.attributes["outcome"]
+        message.ack()
