@@ -174,7 +174,7 @@ BROKEN = {
     "import": ("import json\n\nimport nothing_like_this\n", 3, "pip install nothing_like_this"),
     "raises": ("x = 1\nraise ValueError('not today')\n", 2, ""),
     "annotation": ("from daemon import job\n\n\n@job('broken')\ndef broken(params):\n    pass\n", 4, ""),
-    "name": ("from daemon import job\n\n\n@job('a b')\ndef broken(params: dict):\n    pass\n", 4, ""),
+    "name": ("from daemon import job\n\n\n@job('')\ndef broken(params: dict):\n    pass\n", 4, ""),
 }
 
 
@@ -212,7 +212,7 @@ def lines(*values: object) -> str:
     return "".join(json.dumps(value) + "\n" for value in values)
 
 
-async def test_from_kickoff_to_results_with_codes_that_say_whether_all_went_well(
+def test_from_kickoff_to_results_with_codes_that_say_whether_all_went_well(
     pool: dict[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "params.jsonl"
@@ -239,7 +239,7 @@ async def test_from_kickoff_to_results_with_codes_that_say_whether_all_went_well
     assert "Partial" in typed("status", orchestration_id, environment=pool, code=1).stdout
 
 
-async def test_waiting_for_one_instance_prints_what_came_of_it(pool: dict[str, str]) -> None:
+def test_waiting_for_one_instance_prints_what_came_of_it(pool: dict[str, str]) -> None:
     fine = typed("kickoff", "checksum_file", "--param", "path=Makefile", "--wait", environment=pool)
     assert "1 instance: 1 Completed" in fine.stdout
     failed = typed("kickoff", "checksum_file", "--param", "path=nothing", "--wait", environment=pool, code=1)
@@ -249,23 +249,23 @@ async def test_waiting_for_one_instance_prints_what_came_of_it(pool: dict[str, s
     assert told["failures"][0]["params"] == {"path": "nothing"}
 
 
-async def test_params_are_read_from_standard_input(pool: dict[str, str]) -> None:
+def test_params_are_read_from_standard_input(pool: dict[str, str]) -> None:
     given = lines(*({"path": "Makefile"} for _ in range(300)))
     told = asked("kickoff", "checksum_file", "--params", "-", "--wait", "--json", environment=pool, given=given)
     assert (told["total"], told["completed"]) == (300, 300)
 
 
-def test_the_same_key_gives_the_first_orchestration_back(provisioned: dict[str, str]) -> None:
+def test_the_same_key_gives_the_first_orchestration_back(environment: dict[str, str]) -> None:
     words = ("kickoff", "checksum_file", "--param", "path=x", "--key", "order-1", "--json")
-    first = asked(*words, environment=provisioned)
-    assert asked(*words, environment=provisioned)["id"] == first["id"]
-    said = typed("kickoff", "other_job", "--key", "order-1", environment=provisioned, code=2).stderr
+    first = asked(*words, environment=environment)
+    assert asked(*words, environment=environment)["id"] == first["id"]
+    said = typed("kickoff", "other_job", "--key", "order-1", environment=environment, code=2).stderr
     assert first["id"] in said
 
 
-def test_a_deadline_and_a_later_start_are_stored(provisioned: dict[str, str]) -> None:
+def test_a_deadline_and_a_later_start_are_stored(environment: dict[str, str]) -> None:
     words = ("kickoff", "checksum_file", "--deadline", "10m", "--start-at", "+5m", "--json")
-    state = asked(*words, environment=provisioned)
+    state = asked(*words, environment=environment)
     assert state["deadline"] is not None
     assert state["completed_at"] is None
 
@@ -277,10 +277,10 @@ def test_a_deadline_and_a_later_start_are_stored(provisioned: dict[str, str]) ->
         ("{}\n\n[1]\n", "line 3 of standard input is no JSON object"),
     ],
 )
-def test_a_bad_line_is_named_and_nothing_is_kicked_off(provisioned: dict[str, str], given: str, reason: str) -> None:
-    said = typed("kickoff", "checksum_file", "--params", "-", environment=provisioned, given=given, code=2).stderr
+def test_a_bad_line_is_named_and_nothing_is_kicked_off(environment: dict[str, str], given: str, reason: str) -> None:
+    said = typed("kickoff", "checksum_file", "--params", "-", environment=environment, given=given, code=2).stderr
     assert reason in said
-    assert orchestrations(provisioned) == 0
+    assert orchestrations(environment) == 0
 
 
 def orchestrations(environment: dict[str, str]) -> int:
@@ -297,7 +297,7 @@ WRONG: list[list[str]] = [
     ["kickoff", "checksum_file", "--params", "-", "--param", "a=b"],
     ["kickoff", "checksum_file", "--tag", "no-value"],
     ["kickoff", "checksum_file", "--deadline", "soon"],
-    ["kickoff", "not a name"],
+    ["kickoff", "not\na name"],
     ["status", "not-an-id"],
     ["no-such-command"],
     ["demo", "/no/such/folder"],
@@ -306,8 +306,9 @@ WRONG: list[list[str]] = [
 
 
 @pytest.mark.parametrize("words", WRONG, ids=" ".join)
-def test_what_can_not_be_understood_ends_with_2(provisioned: dict[str, str], words: list[str]) -> None:
-    typed(*words, environment=provisioned, code=2)
+def test_what_can_not_be_understood_ends_with_2(words: list[str]) -> None:
+    nowhere = worker_environment("postgresql://127.0.0.1:1/nothing", "nothing", "127.0.0.1:1")
+    assert "database" not in typed(*words, environment=nowhere, code=2).stderr
 
 
 def test_an_id_that_nothing_has_ends_with_3(environment: dict[str, str]) -> None:
@@ -320,11 +321,11 @@ def test_an_id_that_nothing_has_ends_with_3(environment: dict[str, str]) -> None
 @pytest.mark.parametrize(
     "words", [["kickoff", "checksum_file", "--wait"], ["status", "--watch"], ["results"]], ids=" ".join
 )
-def test_ctrl_c_while_waiting_ends_with_130(provisioned: dict[str, str], tmp_path: Path, words: list[str]) -> None:
-    unfinished = asked("kickoff", "checksum_file", "--json", environment=provisioned)["id"]
+def test_ctrl_c_while_waiting_ends_with_130(environment: dict[str, str], tmp_path: Path, words: list[str]) -> None:
+    unfinished = asked("kickoff", "checksum_file", "--json", environment=environment)["id"]
     if words[0] != "kickoff":
         words = [words[0], unfinished, *words[1:]]
-    session = Session(words, {**provisioned, "PYTHONFAULTHANDLER": "1"}, REPOSITORY, tmp_path / "said.log")
+    session = Session(words, {**environment, "PYTHONFAULTHANDLER": "1"}, REPOSITORY, tmp_path / "said.log")
     try:
         eventually(lambda: _is_connected(session.child.pid), within=20, what="connected")
         session.interrupt(code=130)
@@ -338,7 +339,7 @@ def _is_connected(pid: int) -> bool:
     )
 
 
-async def test_a_reader_that_goes_away_is_no_traceback(pool: dict[str, str]) -> None:
+def test_a_reader_that_goes_away_is_no_traceback(pool: dict[str, str]) -> None:
     given = lines(*({"path": "Makefile"} for _ in range(500)))
     told = asked("kickoff", "checksum_file", "--params", "-", "--wait", "--json", environment=pool, given=given)
     script = f"headcount results {told['id']} --json | head -n 1"
