@@ -6,6 +6,7 @@ in every worker; leases and locks in the database keep the relays apart.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -84,7 +85,7 @@ class Relay(Generic[Lease]):
             self._observer.publish_failed("job", len(leased), error)
             await self._due.pull_back(leased)
             raise
-        except BaseException:  # cancelled halfway, in a drain: else these jobs would wait for the lease's far date
+        except (Exception, CancelledError):  # in a drain: else these jobs would wait for the lease's far date
             with anyio.move_on_after(PULL_BACK_SECONDS, shield=True):
                 await self._due.pull_back(leased)
             raise
