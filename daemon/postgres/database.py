@@ -6,6 +6,8 @@ their text form); half-open links are noticed by TCP within half a minute.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Protocol
 from uuid import UUID
 
@@ -18,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 
 _LINK = {
     "connect_timeout": 5,
@@ -37,11 +39,41 @@ class _Adapted(Protocol):
     adapters: psycopg.adapt.AdaptersMap
 
 
-def async_engine(url: str, size: int, pooler: str = "none") -> AsyncEngine:
+class MeasuredPool(AsyncAdaptedQueuePool):
+    """A pool that tells how long each taker waited for a connection, in seconds, making one included."""
+
+    waited: Callable[[float], None] = staticmethod(lambda _seconds: None)
+
+    def connect(self) -> PoolProxiedConnection:
+        """A connection, once there is a free one."""
+        began = time.monotonic()
+        try:
+            return super().connect()
+        finally:
+            self.waited(time.monotonic() - began)
+
+    def recreate(self) -> MeasuredPool:
+        """What SQLAlchemy makes after a dispose; it goes on telling."""
+        made = super().recreate()
+        assert isinstance(made, MeasuredPool)
+        made.waited = self.waited
+        return made
+
+
+def async_engine(
+    url: str, size: int, pooler: str = "none", waited: Callable[[float], None] | None = None
+) -> AsyncEngine:
     """At most `size` connections for one event loop; none is opened before it is needed."""
     engine = create_async_engine(
-        _driver_url(url), pool_size=size, max_overflow=0, pool_timeout=30, connect_args=_connect_args(pooler)
+        _driver_url(url),
+        poolclass=MeasuredPool,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=30,
+        connect_args=_connect_args(pooler),
     )
+    if waited is not None and isinstance(engine.pool, MeasuredPool):
+        engine.pool.waited = waited
     event.listen(engine.sync_engine, "connect", _on_connect)
     return engine
 

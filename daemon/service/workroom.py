@@ -61,7 +61,8 @@ class Workroom:
         self._observer = observer
         self._failed = failed
         self._wanted = asyncio.Event()
-        self._engine = async_engine(settings.database_url.get_secret_value(), CONNECTIONS, settings.database_pooler)
+        url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
+        self._engine = async_engine(url, CONNECTIONS, pooler, observer.pool_waited)
         self._publisher = Publisher()
         self._puller = Puller()
         self.subscriber = self._make_subscriber()
