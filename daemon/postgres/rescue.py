@@ -7,6 +7,7 @@ statement then sees every claim that the dead worker had in flight.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
@@ -21,7 +22,7 @@ from daemon.rules.lifecycle import lose
 
 @dataclass(frozen=True, slots=True)
 class Rescued:
-    """What was taken back from one dead worker."""
+    """What was taken back from one dead worker. `completes`: an orchestration completed in this round."""
 
     worker_id: UUID
     freed: int
@@ -56,16 +57,19 @@ class Rescue:
             )
             draining = {row.id: row.draining for row in buried}
             gone = {**draining, **{row.worker_id: False for row in lost if row.missing}}
-            return [await self._take_back(connection, worker, gone[worker]) for worker in sorted(gone)]
+            return await self._take_back(connection, gone) if gone else []
 
-    async def _take_back(self, connection: AsyncConnection, worker: UUID, draining: bool) -> Rescued:
-        freed = errored = 0
+    async def _take_back(self, connection: AsyncConnection, gone: dict[UUID, bool]) -> list[Rescued]:
+        """Free what all of the dead hold. Together, because one settlement locks jobs and orchestrations in order."""
+        freed, errored = Counter[UUID](), Counter[UUID]()
         completes = False
-        while rows := (await connection.execute(sql.LEFT_BEHIND, {"ids": [worker]})).all():
-            held = [Held(row.id, row.worker_id, row.attempt, row.losses, draining) for row in rows]
+        while rows := (await connection.execute(sql.LEFT_BEHIND, {"ids": sorted(gone)})).all():
+            holders = {row.id: row.worker_id for row in rows}
+            held = [Held(row.id, row.worker_id, row.attempt, row.losses, gone[row.worker_id]) for row in rows]
             settlements = [lose(one, self._max_losses) for one in held]
             written = await settle(connection, settlements)
-            errored += sum(one.action is Action.FAIL for one in settlements if one.job_id in written.jobs)
-            freed += sum(one.action is not Action.FAIL for one in settlements if one.job_id in written.jobs)
+            for one in settlements:
+                if one.job_id in written.jobs:
+                    (errored if one.action is Action.FAIL else freed)[holders[one.job_id]] += 1
             completes = completes or written.completes
-        return Rescued(worker, freed, errored, completes)
+        return [Rescued(worker, freed[worker], errored[worker], completes) for worker in sorted(gone)]

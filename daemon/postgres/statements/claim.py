@@ -1,7 +1,8 @@
 """Claiming: the statements of one claim transaction, in the order in which they run.
 
 FRESH holds the own worker row, so that a rescue either sees the claim or waits for it. ORCHESTRATIONS comes before
-JOBS as a statement of its own, because a row made in the same statement is not visible to it. JOBS takes free jobs
+JOBS as a statement of its own, because a row made in the same statement is not visible to it; it looks first, because
+ON CONFLICT alone would wait for every settlement that is just counting in the same orchestration. JOBS takes free jobs
 only and never looks at the liveness of another worker: a sub-select on `worker` would use a snapshot that can be older
 than the row it judges. REASONS is a new statement for the same reason: only what it positively reads is acked.
 """
@@ -21,6 +22,7 @@ INSERT INTO orchestration (id, job_name, total, tags, traceparent)
 SELECT i.id, i.job_name, i.total, CAST(i.tags AS jsonb), i.traceparent
 FROM unnest(CAST(:ids AS uuid[]), CAST(:names AS text[]), CAST(:totals AS int[]), CAST(:tags AS text[]),
             CAST(:traceparents AS text[])) AS i (id, job_name, total, tags, traceparent)
+WHERE NOT EXISTS (SELECT FROM orchestration o WHERE o.id = i.id)
 ORDER BY i.id
 ON CONFLICT (id) DO NOTHING
 """)

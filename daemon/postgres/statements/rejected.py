@@ -11,6 +11,7 @@ SELECT i.message_id, i.reason, i.text, i.body, CAST(i.attributes AS json), to_ti
 FROM unnest(CAST(:message_ids AS text[]), CAST(:reasons AS text[]), CAST(:texts AS text[]), CAST(:bodies AS bytea[]),
             CAST(:attributes AS text[]), CAST(:published AS float8[]))
      AS i (message_id, reason, text, body, attributes, published)
+ORDER BY i.message_id
 ON CONFLICT (message_id) DO NOTHING
 """)
 

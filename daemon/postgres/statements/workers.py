@@ -63,7 +63,7 @@ LEFT_BEHIND = text("""
 SELECT id, worker_id, attempt, losses FROM job
 WHERE worker_id = ANY(CAST(:ids AS uuid[])) AND status = 'InProgress'
 ORDER BY id
-LIMIT 2000
+LIMIT 20000
 """)
 
 FAREWELL = text("DELETE FROM worker WHERE id = :me")
