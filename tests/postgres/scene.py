@@ -135,7 +135,7 @@ class Scene:
             return (await connection.execute(text(f"SELECT {expression}"), values)).scalar()
 
     async def job(self, job_id: UUID) -> RowMapping:
-        columns = "*, publish_at <= now() AS due, extract(epoch FROM publish_at - now()) AS due_in"
+        columns = "*, publish_at <= now() AS due, CAST(extract(epoch FROM publish_at - now()) AS float8) AS due_in"
         return (await self.run(f"SELECT {columns} FROM job WHERE id = :id", id=job_id))[0]
 
     async def orchestration(self, orchestration_id: UUID) -> RowMapping:

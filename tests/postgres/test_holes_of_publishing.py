@@ -1,0 +1,268 @@
+"""The holes of publishing (H5, H8, H10b): the lease, the dates that late writers must not touch, and the events."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from daemon.errors import PublishFailed
+from daemon.job import Claim, Failed
+from daemon.orchestration import CompletedOrchestration, Outcome
+from daemon.postgres.due import Due, Leased
+from daemon.rules.lifecycle import Policy
+from daemon.rules.retry import Backoff
+from tests.postgres.scene import BOOM, Scene, Worker, message_for, messages_for, pointer_to
+
+HOUR = 3600.0
+LATER = Policy(5, Backoff(initial=60, maximum=60, jitter=False))
+MARK = "UPDATE job SET publish_at = NULL WHERE id = :id AND status = 'InProgress'"
+
+
+async def _due_job(scene: Scene) -> UUID:
+    """A job that is due now."""
+    made = await scene.kick_off()
+    await scene.run("UPDATE job SET publish_at = now()")
+    return made.born[0][0].job_id
+
+
+async def _retried(scene: Scene, worker: Worker, job_id: UUID) -> None:
+    """Claim a job and fail it, so that it has a new date a minute ahead."""
+    row = await scene.job(job_id)
+    claim = await worker.claim(pointer_to(message_for(row["orchestration_id"])))
+    await worker.settle(claim, Failed(BOOM), LATER)
+
+
+async def test_a_lease_dates_the_job_ahead_before_anything_is_published(scene: Scene) -> None:
+    job_id, due = await _due_job(scene), Due(scene.engine, HOUR)
+    leased = await due.lease(10)
+    assert [one.message.job_id for one in leased] == [job_id]
+    row = await scene.job(job_id)
+    assert (row["publish_at"], row["publishes"]) == (leased[0].publish_at, 1)
+    assert row["due_in"] == pytest.approx(HOUR, abs=5)
+    assert await due.lease(10) == []
+
+
+async def test_a_leased_message_says_all_that_a_worker_needs(scene: Scene) -> None:
+    made = await scene.kick_off(3, traceparent="00-1-2-01")
+    await scene.run("UPDATE job SET publish_at = now() - index * interval '1 second'")
+    leased = await Due(scene.engine, HOUR).lease(10)
+    expected = {message.job_id: message for message, _ in made.born}
+    assert {one.message.job_id: one.message for one in leased} == expected
+
+
+async def test_a_job_older_than_the_lease_waits_for_its_age_so_that_duplicates_are_logarithmic(scene: Scene) -> None:
+    job_id = await _due_job(scene)
+    await scene.run("UPDATE job SET created_at = now() - interval '8 hours'")
+    await Due(scene.engine, HOUR).lease(10)
+    assert (await scene.job(job_id))["due_in"] == pytest.approx(8 * HOUR, abs=5)
+
+
+async def test_two_relays_never_lease_one_job(scene: Scene) -> None:
+    await scene.kick_off(40)
+    await scene.run("UPDATE job SET publish_at = now()")
+    due = Due(scene.engine, HOUR)
+    leases = await asyncio.gather(*[due.lease(10) for _ in range(8)])
+    ids = [one.message.job_id for leased in leases for one in leased]
+    assert len(ids) == len(set(ids))
+    assert len(ids) + len(await due.lease(100)) == 40
+
+
+async def test_a_relay_does_not_wait_for_a_row_that_somebody_holds(scene: Scene) -> None:
+    job_id = await _due_job(scene)
+    async with scene.rival() as rival:
+        await rival.run("SELECT 1 FROM job WHERE id = :id FOR NO KEY UPDATE", id=job_id)
+        async with asyncio.timeout(5):
+            assert await Due(scene.engine, HOUR).lease(10) == []
+
+
+async def test_a_late_mark_would_erase_the_retry_and_postgres_refuses_it(scene: Scene) -> None:
+    worker, job_id = await scene.worker(), await _due_job(scene)
+    await _retried(scene, worker, job_id)
+    with pytest.raises(IntegrityError, match="job_has_a_future"):
+        await scene.run(MARK, id=job_id)
+
+
+@pytest.mark.parametrize(
+    "without",
+    ["publish_at = NULL", "publish_at = NULL, claim_token = NULL", "status = 'InProgress', publish_at = NULL"],
+)
+async def test_postgres_refuses_an_unfinished_job_without_a_future(scene: Scene, without: str) -> None:
+    await _due_job(scene)
+    with pytest.raises(IntegrityError, match="job_has_a_future"):
+        await scene.run(f"UPDATE job SET {without}")
+
+
+@pytest.mark.parametrize(
+    ("change", "constraint"),
+    [
+        ("worker_id = gen_random_uuid()", "job_is_over"),
+        ("publish_at = now()", "job_is_over"),
+        ("finish_number = NULL", "job_has_a_place"),
+        ("status = 'Lost'", "job_status"),
+    ],
+)
+async def test_postgres_refuses_a_finished_job_that_goes_on(scene: Scene, change: str, constraint: str) -> None:
+    worker = await scene.worker()
+    await worker.settle(await worker.claim(message_for(uuid4())))
+    with pytest.raises(IntegrityError, match=constraint):
+        await scene.run(f"UPDATE job SET {change}")
+
+
+async def test_postgres_refuses_a_message_published_before_its_job_may_start(scene: Scene) -> None:
+    await _due_job(scene)
+    with pytest.raises(IntegrityError, match="job_dates"):
+        await scene.run("UPDATE job SET not_before = publish_at + interval '1 second'")
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["completed = 2", "errored = -1", "completed_at = now(), outcome = 'Completed'", "event_published_at = now()"],
+)
+async def test_postgres_refuses_counters_that_contradict_each_other(scene: Scene, change: str) -> None:
+    await scene.kick_off()
+    with pytest.raises(IntegrityError, match="orchestration_"):
+        await scene.run(f"UPDATE orchestration SET {change}")
+
+
+async def test_a_failed_publish_makes_the_job_due_at_once(scene: Scene) -> None:
+    job_id, due = await _due_job(scene), Due(scene.engine, HOUR)
+    await due.pull_back(await due.lease(10))
+    assert (await scene.job(job_id))["due"]
+
+
+async def test_a_late_pull_back_moves_no_newer_date(scene: Scene) -> None:
+    worker, job_id, due = await scene.worker(), await _due_job(scene), Due(scene.engine, HOUR)
+    leased = await due.lease(10)
+    await _retried(scene, worker, job_id)
+    date = (await scene.job(job_id))["publish_at"]
+    await due.pull_back(leased)
+    assert (await scene.job(job_id))["publish_at"] == date
+    await due.pull_back([replace(leased[0], publish_at=date)])  # the right date of an older attempt
+    assert (await scene.job(job_id))["publish_at"] == date
+
+
+async def test_a_pull_back_never_dates_a_scheduled_job_before_its_start(scene: Scene) -> None:
+    start = await scene.value("now() + interval '1 hour'")
+    made = await scene.kick_off(start_at=start)
+    message, date = made.born[0]
+    await Due(scene.engine, HOUR).pull_back([Leased(message, date, 0)])
+    assert (await scene.job(message.job_id))["publish_at"] == start
+
+
+async def test_a_pull_back_and_a_push_leave_a_running_and_a_finished_job_alone(scene: Scene) -> None:
+    worker, due = await scene.worker(), Due(scene.engine, HOUR)
+    made = await scene.kick_off(2)
+    claims = [await worker.claim(message) for message, _ in made.born]
+    await worker.settle(claims[0])
+    await due.pull_back([Leased(message, date, 0) for message, date in made.born])
+    await due.push([(message.job_id, date) for message, date in made.born])
+    rows = [await scene.job(claim.job_id) for claim in claims]
+    assert [(row["status"], row["publish_at"]) for row in rows] == [("Completed", None), ("InProgress", None)]
+    assert rows[1]["worker_id"] == worker.id
+
+
+async def test_the_fast_path_dates_what_it_published_far_ahead(scene: Scene) -> None:
+    made = await scene.kick_off(2)
+    before = [await scene.job(message.job_id) for message, _ in made.born]
+    assert all(5 < row["due_in"] <= 10 for row in before)
+    await Due(scene.engine, HOUR).push([(message.job_id, date) for message, date in made.born])
+    after = [await scene.job(message.job_id) for message, _ in made.born]
+    assert [row["publishes"] for row in after] == [1, 1]
+    assert all(row["due_in"] == pytest.approx(HOUR, abs=5) for row in after)
+
+
+async def test_a_late_push_moves_neither_a_retry_nor_a_lease(scene: Scene) -> None:
+    worker, due = await scene.worker(), Due(scene.engine, HOUR)
+    made = await scene.kick_off(2)
+    (first, _), (second, _) = made.born
+    await _retried(scene, worker, first.job_id)
+    await scene.run("UPDATE job SET publish_at = now() WHERE id = :id", id=second.job_id)
+    await due.lease(10)
+    dates = [(await scene.job(message.job_id))["publish_at"] for message in (first, second)]
+    await due.push([(message.job_id, date) for message, date in made.born])
+    assert [(await scene.job(message.job_id))["publish_at"] for message in (first, second)] == dates
+
+
+async def test_a_push_that_waited_for_a_claim_dates_nothing(scene: Scene) -> None:
+    worker, due = await scene.worker(), Due(scene.engine, HOUR)
+    made = await scene.kick_off()
+    message, date = made.born[0]
+    async with scene.rival() as rival:
+        await rival.run("UPDATE job SET worker_id = :me, attempt = 1, publish_at = NULL", me=worker.id)
+        pushing = asyncio.create_task(due.push([(message.job_id, date)]))
+        await scene.until_blocked()
+        await rival.commit()
+    await pushing
+    assert (await scene.job(message.job_id))["publish_at"] is None
+
+
+async def test_no_lock_on_a_job_is_held_while_its_message_is_published(scene: Scene) -> None:
+    """H8: the message arrives at a worker while its publisher has not come back from the network."""
+    worker, due = await scene.worker(), Due(scene.engine, HOUR)
+    await _due_job(scene)
+    leased = await due.lease(10)
+    async with asyncio.timeout(5):
+        assert isinstance(await worker.answer(leased[0].message), Claim)
+
+
+async def test_publishing_under_the_lock_would_stall_the_claim(scene: Scene) -> None:
+    worker, job_id = await scene.worker(), await _due_job(scene)
+    row = await scene.job(job_id)
+    async with scene.rival() as publisher:
+        await publisher.run("SELECT 1 FROM job FOR UPDATE SKIP LOCKED")
+        claiming = asyncio.create_task(worker.answer(pointer_to(message_for(row["orchestration_id"]))))
+        await scene.until_blocked()
+    assert isinstance(await claiming, Claim)
+
+
+async def _completed(scene: Scene) -> UUID:
+    worker, messages = await scene.worker(), messages_for(uuid4(), 2)
+    for message in messages:
+        claim = await worker.claim(message)
+        await worker.settle(claim, Failed(BOOM, final=True) if message.index else None)
+    return messages[0].orchestration_id
+
+
+async def test_an_event_is_published_once_and_then_marked(scene: Scene) -> None:
+    orchestration, due = await _completed(scene), Due(scene.engine, HOUR)
+    published: list[CompletedOrchestration] = []
+
+    async def publish(events: list[CompletedOrchestration]) -> None:
+        assert (await scene.orchestration(orchestration))["event_published_at"] is None
+        published.extend(events)
+
+    assert await due.publish_events(10, publish) == 1
+    assert await due.publish_events(10, publish) == 0
+    assert [(one.id, one.generation, one.outcome) for one in published] == [(orchestration, 1, Outcome.PARTIAL)]
+    assert (published[0].total, published[0].completed, published[0].errored) == (2, 1, 1)
+    assert (await scene.orchestration(orchestration))["event_published_at"] is not None
+
+
+async def test_an_event_that_was_not_taken_stays_due(scene: Scene) -> None:
+    orchestration, due = await _completed(scene), Due(scene.engine, HOUR)
+
+    async def refuse(events: list[CompletedOrchestration]) -> None:
+        raise PublishFailed("away")
+
+    with pytest.raises(PublishFailed):
+        await due.publish_events(10, refuse)
+    assert (await scene.orchestration(orchestration))["event_published_at"] is None
+
+
+async def test_an_event_that_is_being_published_is_not_published_by_another_relay(scene: Scene) -> None:
+    await _completed(scene)
+    due, publishing, go_on = Due(scene.engine, HOUR), asyncio.Event(), asyncio.Event()
+
+    async def slowly(events: list[CompletedOrchestration]) -> None:
+        publishing.set()
+        await go_on.wait()
+
+    first = asyncio.create_task(due.publish_events(10, slowly))
+    await publishing.wait()
+    assert await due.publish_events(10, slowly) == 0
+    go_on.set()
+    assert await first == 1
