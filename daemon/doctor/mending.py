@@ -34,6 +34,6 @@ def url_with(url: str, *, user: str | None = None, host: str | None = None) -> s
     """The URL without its password; with another user or host where one is given."""
     parts = urlsplit(url)
     place = parts.netloc.rpartition("@")[2] if host is None else host
-    name = quote(parts.username or "") if user is None else user
+    name = quote(unquote(parts.username or "")) if user is None else user
     query = "&".join(one for one in parts.query.split("&") if one and not one.startswith("password="))
     return parts._replace(netloc=f"{name}@{place}" if name else place, query=query).geturl()

@@ -1,0 +1,113 @@
+# The terms are those that `headcount doctor` checks; the reasons stand in its findings.
+
+locals {
+  agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+}
+
+resource "google_pubsub_topic" "jobs" {
+  project    = var.project
+  name       = "jobs"
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_pubsub_topic" "events" {
+  project    = var.project
+  name       = "job-events"
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_pubsub_topic" "dead" {
+  project    = var.project
+  name       = "jobs-dead"
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_pubsub_subscription" "jobs" {
+  project                    = var.project
+  name                       = "jobs-worker"
+  topic                      = google_pubsub_topic.jobs.id
+  filter                     = var.jobs_filter
+  ack_deadline_seconds       = 60
+  message_retention_duration = "604800s"
+
+  # A pool at zero instances for 31 days would lose it otherwise.
+  expiration_policy {
+    ttl = ""
+  }
+
+  # A message that a stopping worker gives back must come again soon.
+  retry_policy {
+    minimum_backoff = "1s"
+    maximum_backoff = "600s"
+  }
+
+  # Rollouts spend deliveries too; real failures are counted in the database.
+  dead_letter_policy {
+    dead_letter_topic     = google_pubsub_topic.dead.id
+    max_delivery_attempts = 100
+  }
+}
+
+resource "google_pubsub_subscription" "dead" {
+  project                    = var.project
+  name                       = "jobs-dead-worker"
+  topic                      = google_pubsub_topic.dead.id
+  ack_deadline_seconds       = 60
+  message_retention_duration = "604800s"
+
+  expiration_policy {
+    ttl = ""
+  }
+}
+
+# Pub/Sub's own account forwards dead letters: it publishes them there and acks them here.
+resource "google_pubsub_topic_iam_member" "agent_publishes_dead_letters" {
+  project = var.project
+  topic   = google_pubsub_topic.dead.name
+  role    = "roles/pubsub.publisher"
+  member  = local.agent
+}
+
+resource "google_pubsub_subscription_iam_member" "agent_acks_dead_letters" {
+  project      = var.project
+  subscription = google_pubsub_subscription.jobs.name
+  role         = "roles/pubsub.subscriber"
+  member       = local.agent
+}
+
+# The worker publishes jobs (retries, schedules, chains) and events, pulls both subscriptions, and looks at their terms.
+resource "google_pubsub_topic_iam_member" "worker_publishes" {
+  for_each = {
+    jobs   = google_pubsub_topic.jobs.name
+    events = google_pubsub_topic.events.name
+  }
+
+  project = var.project
+  topic   = each.value
+  role    = "roles/pubsub.publisher"
+  member  = google_service_account.worker.member
+}
+
+resource "google_pubsub_subscription_iam_member" "worker_pulls" {
+  for_each = {
+    jobs = google_pubsub_subscription.jobs.name
+    dead = google_pubsub_subscription.dead.name
+  }
+
+  project      = var.project
+  subscription = each.value
+  role         = "roles/pubsub.subscriber"
+  member       = google_service_account.worker.member
+}
+
+resource "google_pubsub_subscription_iam_member" "worker_looks" {
+  for_each = {
+    jobs = google_pubsub_subscription.jobs.name
+    dead = google_pubsub_subscription.dead.name
+  }
+
+  project      = var.project
+  subscription = each.value
+  role         = "roles/pubsub.viewer"
+  member       = google_service_account.worker.member
+}
