@@ -1,0 +1,75 @@
+"""The pipeline's store on rows in memory: claim, settle, reject, each committed between two pauses.
+
+Used by the crash test, which stops it at every pause; held to tests/contract/store like the real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+from daemon.delivery import Delivery
+from daemon.job import Claim, ClaimAnswer, Held, JobError, JobMessage, Kind, Settled, Settlement, Status
+from daemon.rules.lifecycle import close
+from daemon.rules.refusal import Mine, Sight, judge
+from tests.fakes.bus import at_once
+from tests.fakes.rows import Row
+from tests.fakes.tables import Tables
+
+
+class MemoryStore:
+    """One worker's view of the tables; `me` changes when the worker is born again."""
+
+    def __init__(self, tables: Tables, me: UUID, pause: Callable[[str], Awaitable[None]] = at_once) -> None:
+        self.tables, self.me, self._pause = tables, me, pause
+
+    async def claim(self, message: JobMessage) -> ClaimAnswer:
+        await self._pause("claim asked")
+        answer = self._claim(message)
+        await self._pause("claim committed")
+        return answer
+
+    async def settle(self, claim: Claim, settlement: Settlement) -> Settled:
+        await self._pause("settlement asked")
+        stored = self.tables.settle(settlement) or settlement in self.tables.jobs[claim.job_id].history
+        await self._pause("settlement committed")
+        return Settled.STORED if stored else Settled.STALE
+
+    async def reject(self, delivery: Delivery, reason: str, text: str, instance: JobMessage | None) -> None:
+        await self._pause("rejection asked")
+        self.tables.rejected[delivery.message_id] = reason
+        if instance is not None and self.tables.born(instance):
+            self.tables.settle(close(Held(instance.job_id, None, 0), JobError(Kind.REJECTED, text)))
+        await self._pause("rejection committed")
+
+    def _claim(self, message: JobMessage) -> ClaimAnswer:
+        if message.creates:
+            self.tables.born(message)
+        row = self.tables.jobs.get(message.job_id)
+        sight = self._sight(message, row)
+        if row is None or sight.elsewhere or sight.early or row.worker or row.status is not Status.IN_PROGRESS:
+            answer = judge(message, sight, self.me, uuid4())
+            assert not isinstance(answer, Mine), "every claim has a token of its own here"
+            return answer
+        row.attempt, row.worker, row.publish_at, row.not_before = row.attempt + 1, self.me, None, None
+        row.message_id = message.message_id
+        known, group = row.message, self.tables.groups[row.message.orchestration_id]
+        place = (known.job_id, known.orchestration_id, self.me, known.index, group.total, known.job_name)
+        spent = (row.attempt, row.failures, row.losses)
+        return Claim(*place, known.params or "{}", *spent, group.first.tags, None, self.tables.now, None, None, None)
+
+    def _sight(self, message: JobMessage, row: Row | None) -> Sight:
+        if row is not None:
+            elsewhere = message.creates and row.message.orchestration_id != message.orchestration_id
+            early = row.not_before is not None and row.not_before > self.tables.now
+            return Sight(True, row.status, row.worker, None, row.message_id, early, elsewhere)
+        group, other = self.tables.groups.get(message.orchestration_id), self.tables.taken(message)
+        if group is None:
+            return Sight(False)
+        total, name = group.total, group.first.job_name
+        sight = Sight(False, registered=True, registered_total=total, registered_name=name)
+        if other is None:
+            return sight
+        taken = {"taken_by": other.message.job_id, "taken_status": other.status, "taken_attempt": other.attempt}
+        return replace(sight, **taken)
