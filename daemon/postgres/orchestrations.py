@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -175,8 +175,9 @@ class Orchestrations:
         Claims must have stopped making jobs of it before (cancelled_at, or a passed deadline). Making the missing
         instances first waits for every claim that is making one, so that the settling sees them all.
         """
-        while await self._bear_missing(orchestration_id):
-            pass
+        tried: set[int] = set()
+        while missing := await self._bear_missing(orchestration_id, tried):
+            tried |= missing
         ended = 0
         while True:
             async with self._engine.begin() as connection:
@@ -187,13 +188,17 @@ class Orchestrations:
                 written = await settle(connection, [close(one, error) for one in held])
                 ended += len(written.jobs)
 
-    async def _bear_missing(self, orchestration_id: UUID) -> int:
+    async def _bear_missing(self, orchestration_id: UUID, tried: set[int]) -> set[int]:
+        """Make instances that have no row; which ones were missing. One that is still missing after a try has its
+        id taken by a producer who gave it to another instance, so it gets a new one."""
         async with self._engine.begin() as connection:
             rows = (await connection.execute(sql.MISSING, {"id": orchestration_id})).mappings().all()
             if not rows:
-                return 0
+                return set()
+            missing = {row["index"]: row["job_name"] for row in rows}
             places = sorted(
-                (instance_id(orchestration_id, row["index"]), row["index"], row["job_name"]) for row in rows
+                (uuid4() if index in tried else instance_id(orchestration_id, index), index, name)
+                for index, name in missing.items()
             )
             await connection.execute(
                 sql.BORN_TO_END,
@@ -205,7 +210,7 @@ class Orchestrations:
                     "params": ["{}"] * len(places),
                 },
             )
-            return len(rows)
+            return set(missing)
 
     async def retry_failed(self, orchestration_id: UUID) -> int:
         """Run the Errored instances of a complete orchestration again, as a new generation. How many.
