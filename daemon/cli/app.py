@@ -35,6 +35,25 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        from daemon.cli.screen import show
+
+        show(f"headcount {version('headcount')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
 def new(
     folder: Annotated[Path, typer.Argument(help="A new folder, named like the project.", show_default=False)],
 ) -> None:

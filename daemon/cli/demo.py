@@ -39,7 +39,10 @@ def demo(
     workers: Annotated[int, typer.Option(min=1, max=16, help="How many workers.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """See it work: checksums of every file of DIR by real workers, and a manifest of them, on this machine only."""
+    """See it work: checksums of every file of DIR by real workers, and a manifest of them, on this machine only.
+
+    The servers' data is kept in ~/.cache/headcount (or HEADCOUNT_HOME), so that the next demo starts faster.
+    """
     from daemon.cli.local_start import end_like_ctrl_c
     from daemon.local.stack import home
 

@@ -7,11 +7,13 @@ waits. It looks at rows, never at notifications.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from daemon.cli.screen import margin, shortened
+from daemon.cli.screen import margin, say, shortened
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 FIRST_LOOK = 0.05
 LONGEST_LOOK = 0.5
 LINES = 6
+PATIENCE = 5.0
 
 Naming = Callable[[int], str]
 Concern = Callable[[], None]
@@ -36,7 +39,7 @@ async def follow(
     become pointless.
     """
     picture = Picture(naming or (lambda index: f"#{index}"))
-    pause = FIRST_LOOK
+    pause, hint_at = FIRST_LOOK, time.monotonic() + PATIENCE
     with picture.progress:
         while True:
             state = await client.state(orchestration_id)
@@ -44,6 +47,11 @@ async def follow(
             picture.draw(state, [] if finished else await client.running(orchestration_id, LINES))
             if finished:
                 return state
+            if state.running or state.finished:
+                hint_at = math.inf
+            elif time.monotonic() > hint_at:
+                hint_at = math.inf
+                say(f"nothing has started yet; to see why: headcount explain {orchestration_id}", style="yellow")
             if concern is not None:
                 concern()
             await asyncio.sleep(pause)

@@ -28,6 +28,11 @@ def prepare(environment: Mapping[str, str]) -> list[str]:
 
 
 def end_like_ctrl_c() -> None:
-    """Let SIGTERM and a closed terminal stop everything in order, as Ctrl-C does."""
+    """Let SIGTERM and a closed terminal stop everything in order, as Ctrl-C does.
+
+    Ctrl-C itself is switched on too: a shell that starts a command in the background switches it off for it.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` means it
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))

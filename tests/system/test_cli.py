@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -333,6 +334,15 @@ def test_ctrl_c_while_waiting_ends_with_130(environment: dict[str, str], tmp_pat
         session.end()
 
 
+def test_waiting_for_what_nobody_runs_says_how_to_find_out_why(environment: dict[str, str], tmp_path: Path) -> None:
+    session = Session(["kickoff", "checksum_file", "--wait"], environment, REPOSITORY, tmp_path / "said.log")
+    try:
+        session.until_said("nothing has started yet; to see why: headcount explain ")
+        session.interrupt(code=130)
+    finally:
+        session.end()
+
+
 def _is_connected(pid: int) -> bool:
     return any("psycopg" in one.path for one in psutil.Process(pid).memory_maps()) and bool(
         psutil.Process(pid).net_connections("all")
@@ -370,6 +380,10 @@ def _slowness() -> float:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     sum(range(2_000_000))
     return max(1.0, (resource.getrusage(resource.RUSAGE_SELF).ru_utime - before) / 0.05)
+
+
+def test_the_version_is_that_of_the_package(environment: dict[str, str]) -> None:
+    assert typed("--version", environment=environment).stdout == f"headcount {version('headcount')}\n"
 
 
 def test_a_shell_completes_commands(environment: dict[str, str]) -> None:
