@@ -141,6 +141,8 @@ class Lifeline:
 
     def _rest(self) -> None:
         due = min(self._beat_due, self._compare_due, time.monotonic() + COMPARE_SECONDS)
+        if self._stopping_at is not None:
+            due = min(due, self._stopping_at + FAREWELL_AT)
         try:
             self._wakes.get(timeout=max(0.0, due - time.monotonic()))
         except Empty:
