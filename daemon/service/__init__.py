@@ -7,9 +7,11 @@ else (`workroom`). Neither decides anything about jobs.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -33,6 +35,7 @@ from daemon.telemetry.metrics import Metrics
 from daemon.telemetry.tracing import tracing
 
 TRACE_SECONDS = 0.3
+COLLECT_AFTER = (20_000, 20, 20)  # new objects; a hundred jobs in flight are some thousands
 
 
 class Worker:
@@ -81,14 +84,19 @@ class Worker:
         self._observer.worker_born(self._identity.id, self.settings.revision)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        _spare_the_collector()
         self._thread.start()
         self.lifeline.run()
         if self._tracing is not None:
             self._tracing.close(TRACE_SECONDS)
+        if self.is_alive():  # a handler holds the loop for good
+            _end_at_once()
         self.health.stop()
         self._pulse.close()
         if self._failure is not None:
             raise self._failure
+        if any(one is not threading.current_thread() and not one.daemon for one in threading.enumerate()):
+            _end_at_once()  # a handler's thread went on: the interpreter would wait for it
         return 0
 
     def call(self, function: Callable[[], None]) -> None:
@@ -143,3 +151,16 @@ class Worker:
             held=reading(lambda room: room.consumer.held),
             drain_budget=self.settings.drain_seconds,
         )
+
+
+def _end_at_once() -> None:
+    """Every job has been settled or given back, so nothing is left to wait for."""
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _spare_the_collector() -> None:
+    """What was imported stays for good: it is no longer searched for garbage, which took a fifth of a job's CPU."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
