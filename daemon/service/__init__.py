@@ -7,6 +7,7 @@ else (`workroom`). Neither decides anything about jobs.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -34,6 +35,7 @@ from daemon.telemetry.metrics import Metrics
 from daemon.telemetry.tracing import tracing
 
 TRACE_SECONDS = 0.3
+COLLECT_AFTER = (20_000, 20, 20)  # new objects; a hundred jobs in flight are some thousands
 
 
 class Worker:
@@ -82,6 +84,7 @@ class Worker:
         self._observer.worker_born(self._identity.id, self.settings.revision)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        _spare_the_collector()
         self._thread.start()
         self.lifeline.run()
         if self._tracing is not None:
@@ -154,3 +157,10 @@ def _end_at_once() -> None:
     """Every job has been settled or given back, so nothing is left to wait for."""
     sys.stdout.flush()
     os._exit(0)
+
+
+def _spare_the_collector() -> None:
+    """What was imported stays for good: it is no longer searched for garbage, which took a fifth of a job's CPU."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
