@@ -1,4 +1,4 @@
-"""A crew: workers that are started again whenever they end, as a platform does, and a record of all that was done to them.
+"""A crew: workers that are started again whenever they end, as a platform does, and a record of what was done to them.
 
 Used by every scenario with more than one worker. It never looks into the database: it sees processes.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from uuid import UUID
 
 from tests.chaos.crew import Blow, Departure
@@ -69,7 +70,7 @@ def overlaps(live: Iterable[Interval]) -> list[str]:
     found = []
     for attempts in by_job.values():
         attempts.sort(key=lambda one: one.begin)
-        for earlier, later in zip(attempts, attempts[1:], strict=False):
+        for earlier, later in pairwise(attempts):
             if later.begin < earlier.end:
                 found.append(f"{earlier} and {later}")
     return found

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from tests.chaos.crew import Crew
 from tests.chaos.stage import Stage
+from tests.harness.waiting import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,7 @@ class Monkey:
     async def _stop(self) -> None:
         if self._plan.stop_at is not None:
             await asyncio.sleep(self._plan.stop_at)
-            while not self._crew.free:
-                await asyncio.sleep(0.1)
-            member = self._random.choice(self._crew.free)
+            member = self._random.choice(await until(lambda: self._crew.free, within=60, what="somebody is free"))
             self._crew.stop(member)
             await asyncio.sleep(self._plan.stop)
             self._crew.go_on(member)

@@ -6,6 +6,7 @@ one that forgot everything it has to be seated again.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import defaultdict
@@ -40,10 +41,8 @@ class Witness:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pulling.cancel()
-        try:
+        with contextlib.suppress(GoogleAPICallError, CancelledError, TimeoutError):
             self._pulling.result(timeout=10)
-        except (GoogleAPICallError, CancelledError, TimeoutError):
-            pass
         self._client.close()
 
     def sit_down(self) -> None:

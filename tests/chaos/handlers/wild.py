@@ -1,4 +1,4 @@
-"""Handlers that misbehave: they fail, hang, block the loop, swallow their cancellation or take the process with them."""
+"""Handlers that misbehave: they fail, hang, block the loop, swallow a cancellation or take the process with them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,170 @@
+"""How long until an interrupted job runs again: after kill -9, after SIGTERM, and in a rolling replacement.
+
+Run by `python -m tests.chaos` with the default timings too, and in short by the system tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from uuid import UUID
+
+from daemon.rules.envelope import instance_id
+from tests.chaos.crew import Crew, Member
+from tests.chaos.judge import intervals as attempts_of
+from tests.chaos.judge import judge_invariants, overlaps, silences
+from tests.chaos.load import Load
+from tests.chaos.report import Report, quantile
+from tests.chaos.stage import Stage
+from tests.harness.waiting import until
+
+EXIT_LIMIT = 9.0
+AGAIN_LIMIT = 2.0
+GAP_LIMIT = 2.0
+LONG_NAP = 600.0
+
+
+def jobs_of(orchestration: UUID, count: int) -> list[UUID]:
+    """The ids of its instances."""
+    return [instance_id(orchestration, index) for index in range(count)]
+
+
+async def all_begun(stage: Stage, job_ids: Sequence[UUID], within: float = 30.0) -> None:
+    """Wait until each of the jobs has begun."""
+    await until(
+        lambda: len({one.job_id for one in stage.attempts(job_ids)}) == len(job_ids),
+        within=within,
+        what=f"{len(job_ids)} jobs have begun",
+    )
+
+
+async def all_regular(stage: Stage, workers: int, worker_ttl: float) -> None:
+    """Wait until so many workers may judge others: after a start that takes one worker_ttl."""
+    question = "SELECT count(*) FROM worker WHERE regular_since <= now() - make_interval(secs => %s)"
+    await until(
+        lambda: stage.number(question, worker_ttl) >= workers, within=worker_ttl * 2 + 30, what="all are regular"
+    )
+
+
+def busiest(stage: Stage, crew: Crew, job_ids: Sequence[UUID]) -> Member:
+    """The member that runs most of the jobs."""
+    counts = Counter(one.pid for one in stage.attempts(job_ids))
+    return max(crew.free, key=lambda member: counts[member.worker.pid])
+
+
+async def waits_after(stage: Stage, pid: int, at: float, job_ids: Sequence[UUID], within: float) -> list[float]:
+    """How long after `at` each job that ran in `pid` began anew in another process."""
+    lost = {one.job_id: one.attempt for one in stage.attempts(job_ids) if one.pid == pid}
+
+    def again() -> dict[str, float]:
+        later = [one for one in stage.attempts(job_ids) if one.attempt > lost.get(one.job_id, one.attempt)]
+        return {one.job_id: one.at for one in reversed(later)}
+
+    await until(lambda: len(again()) == len(lost), within=within, what=f"{len(lost)} jobs run again")
+    return [begun - at for begun in again().values()]
+
+
+async def after_kill(worker_ttl: float, *, jobs: int = 40, rounds: int = 1) -> Report:
+    """Kill -9 of the busier of two workers: everything it ran begins again within worker_ttl + 5 s."""
+    report = Report(f"kill -9 with worker_ttl {worker_ttl:g} s")
+    waits: list[float] = []
+    with Stage() as stage:
+        await stage.provision()
+        environment = stage.environment(slots=jobs * 2, worker_ttl_seconds=worker_ttl)
+        async with stage.client() as client, Crew(environment, stage.folder, 2) as crew:
+            for _ in range(rounds):
+                await crew.until_ready()
+                await all_regular(stage, 2, worker_ttl)
+                made = await client.kick_off("nap", [{"seconds": LONG_NAP}] * jobs)
+                ids = jobs_of(made.id, jobs)
+                await all_begun(stage, ids)
+                victim = busiest(stage, crew, ids)
+                crew.kill(victim)
+                blow = crew.blows[-1]
+                waits += await waits_after(stage, blow.pid, blow.at, ids, worker_ttl + 30)
+                await made.cancel()
+            report.none_of(
+                "two live attempts of one job",
+                overlaps(attempts_of(stage.entries(), silences(crew.blows, crew.departures))),
+            )
+        await judge_invariants(report, stage, worker_ttl)
+        report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
+    report.note("jobs that were running", len(waits))
+    report.note("run again after, p50, s", quantile(waits, 0.5))
+    report.at_most("run again after, p99, s", quantile(waits, 0.99), worker_ttl + 5)
+    return report
+
+
+async def after_sigterm(*, blocked: bool = False) -> Report:
+    """SIGTERM of a worker with handlers of every manner: a quick exit, and everything goes on elsewhere."""
+    report = Report(f"SIGTERM {'with a blocked event loop' if blocked else 'with handlers of every manner'}")
+    manners = ("nap", "block") if blocked else ("nap", "doze", "swallow", "deaf")
+    with Stage() as stage:
+        await stage.provision()
+        environment = stage.environment(slots=40, prefetch=0)
+        async with stage.client() as client, Crew(environment, stage.folder, 1) as crew:
+            victim = crew.members[0]
+            made = [await client.kick_off(name, [{"seconds": 90.0}] * (1 if blocked else 5)) for name in manners]
+            ids = [job for one in made for job in jobs_of(one.id, 1 if blocked else 5)]
+            await all_begun(stage, ids)
+            async with Crew(environment, stage.folder, 1) as others:
+                pid, at = victim.worker.pid, crew.dismiss(victim)
+                crew.replaces = False
+                await until(lambda: crew.departure(pid), within=20, what="the worker has gone")
+                gone = crew.departure(pid)
+                assert gone is not None
+                waits = await waits_after(stage, pid, gone.at, ids, 60)
+                report.at_most("exit after, s", gone.at - at, EXIT_LIMIT)
+                report.is_exactly("exit code", gone.code, 0)
+                report.note("jobs that were running", len(waits))
+                report.note("run again after the exit, p50, s", quantile(waits, 0.5))
+                report.at_most("run again after the exit, longest, s", max(waits), AGAIN_LIMIT)
+                charged = "SELECT coalesce(sum(failures + losses), 0) FROM job"
+                report.is_exactly("failures and losses charged", stage.number(charged), 0)
+                for one in made:
+                    await one.cancel()
+                others.kill(others.members[0])
+                others.replaces = False
+        report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
+    return report
+
+
+async def rolling(*, workers: int = 4, slots: int = 20) -> Report:
+    """Every worker is replaced, one after the other, under load."""
+    report = Report(f"rolling replacement of {workers} workers under load")
+    with Stage() as stage:
+        await stage.provision()
+        async with Crew(stage.environment(slots=slots), stage.folder, workers) as crew:
+            load = Load(stage, 6 * workers * 4, 40, seconds=6.0 * workers, nap=0.3, seed=11)
+            loading = asyncio.create_task(load.run())
+            await until(lambda: len(stage.entries()) > 50, within=30, what="the load has begun")
+            exits = []
+            first = time.monotonic()
+            for member in crew.members:
+                pid, at = member.worker.pid, crew.dismiss(member)
+                await until(lambda pid=pid: crew.departure(pid), within=20, what="it has gone")  # type: ignore[misc]
+                gone = crew.departure(pid)
+                assert gone is not None
+                exits.append(gone.at - at)
+                report.is_exactly(f"exit code of {pid}", gone.code, 0)
+                await crew.until_ready()
+            last = time.monotonic()
+            await loading
+            count = "SELECT count(*) FROM orchestration WHERE completed_at IS NOT NULL"
+            await until(lambda: stage.number(count) == len(load.made), within=120, what="all is complete")
+            live = attempts_of(stage.entries(), silences(crew.blows, crew.departures))
+            report.none_of("two live attempts of one job", overlaps(live))
+        ends = sorted(one.at for one in stage.entries() if one.kind == "end" and one.text == "returned")
+        within = [at for at in ends if first <= at <= last]
+        gaps = [later - earlier for earlier, later in pairwise(within)]
+        report.note("replacement took, s", last - first)
+        report.note("jobs finished meanwhile", len(within))
+        report.at_most("longest time without a finished job, s", max(gaps), GAP_LIMIT)
+        report.at_most("slowest exit, s", max(exits), EXIT_LIMIT)
+        charged = "SELECT coalesce(sum(failures + losses), 0) FROM job"
+        report.is_exactly("failures and losses charged", stage.number(charged), 0)
+        report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
+    return report
