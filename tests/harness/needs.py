@@ -20,11 +20,13 @@ PROGRAMS = {
     "pgbouncer": (("pgbouncer", "/usr/sbin/pgbouncer"), "apt install pgbouncer"),
     "terraform": (("terraform", "tofu"), "see the installation guide of Terraform or OpenTofu"),
     "docker": (("docker", "podman"), "apt install podman"),
+    "gcloud": (("gcloud",), "see the installation guide of the Google Cloud CLI"),
     "gcloud emulator": (("gcloud",), "gcloud components install pubsub-emulator"),
 }
 NOT_IN_CI = {
     "terraform": "no package of the distribution or of PyPI brings it",
     "docker": "images cannot be pulled there",
+    "gcloud": "no package of the distribution or of PyPI brings it",
     "gcloud emulator": "no package of the distribution or of PyPI brings it",
 }
 EXCUSED = "cannot be installed in continuous integration"

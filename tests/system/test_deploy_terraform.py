@@ -1,0 +1,196 @@
+"""deploy/terraform: formatted, complete, with arguments that the provider takes, and with rights for nothing more."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from daemon.pubsub.terms import DAY, MAX_ATTEMPTS, MAX_RETRY, MIN_RETRY
+from daemon.settings import Settings
+from tests.harness.needs import needs
+from tests.system import terraform_files as module
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEPLOY = REPOSITORY / "deploy"
+ARGUMENTS: dict[str, dict[str, str]] = json.loads((Path(__file__).parent / "terraform_arguments.json").read_text())[
+    "resources"
+]
+ENVIRONMENT = {**os.environ, "TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
+
+# Each right of each account. What is not here must not be granted.
+RIGHTS = {
+    "worker": {
+        "roles/cloudsql.client",
+        "roles/cloudsql.instanceUser",
+        "roles/logging.logWriter",
+        "roles/monitoring.metricWriter",
+        "roles/pubsub.publisher",
+        "roles/pubsub.subscriber",
+        "roles/pubsub.viewer",
+        "roles/secretmanager.secretAccessor",
+    },
+    "migration": {"roles/cloudsql.client", "roles/secretmanager.secretAccessor"},
+    "agent": {"roles/pubsub.publisher", "roles/pubsub.subscriber"},
+    "autoscaler": {
+        "roles/iam.serviceAccountUser",
+        "roles/monitoring.viewer",
+        "roles/parametermanager.parameterViewer",
+        "roles/run.developer",
+    },
+}
+
+
+def resources(kind: str) -> dict[str, dict[str, Any]]:
+    return {name.split(".")[1]: body for name, body in module.blocks("resource") if name.split(".")[0] == kind}
+
+
+def granted() -> Iterator[tuple[str, str, str]]:
+    """(resource, account, role) of every grant."""
+    for name, body in module.blocks("resource"):
+        if "_iam_" in name:
+            member = re.search(r"google_service_account\.(\w+)|local\.(agent)", str(body["member"]))
+            assert member, f"{name} grants something to {body['member']}"
+            roles = re.findall(r"roles/[\w.]+", f"{body['role']} {body.get('for_each', '')}")
+            assert roles, f"{name} has no role that can be read"
+            for role in roles:
+                yield name, member.group(1) or member.group(2), role
+
+
+def test_the_module_is_formatted_as_terraform_formats_it() -> None:
+    command = [needs("terraform"), "fmt", "-check", "-diff", module.MODULE]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_reference_has_a_definition_and_every_variable_is_used() -> None:
+    used = module.references()
+    defined = {f"var.{name}" for name, _ in module.blocks("variable")}
+    defined |= {f"local.{name}" for name in module.locals_defined()}
+    defined |= {name for name, _ in module.blocks("resource")} | {f"data.{name}" for name, _ in module.blocks("data")}
+    assert used - defined == set()
+    unused = {name for name in defined if name.startswith(("var.", "local."))} - used
+    assert unused == set()
+
+
+def test_every_argument_is_one_that_the_provider_takes() -> None:
+    strange = []
+    for name, body in module.blocks("resource"):
+        kind = name.split(".")[0]
+        if kind.startswith("random_"):
+            continue
+        for path, attribute in module.attributes(body):
+            if attribute not in ARGUMENTS[kind].get(".".join(path), "").split():
+                strange.append(f"{name}: {'.'.join((*path, attribute))}")
+    assert strange == []
+
+
+def test_every_variable_says_what_it_is_for_and_has_a_type() -> None:
+    for name, body in module.blocks("variable"):
+        assert body.get("description"), name
+        assert body.get("type"), name
+
+
+def test_no_account_has_a_right_that_is_not_on_its_list() -> None:
+    found: dict[str, set[str]] = {}
+    for _, account, role in granted():
+        found.setdefault(account, set()).add(role)
+    assert found == RIGHTS
+
+
+def test_no_grant_replaces_those_of_others_or_reaches_the_public() -> None:
+    kinds = {name.split(".")[0] for name, _ in module.blocks("resource") if "_iam_" in name}
+    assert all(kind.endswith("_iam_member") for kind in kinds), kinds
+    whole = "".join(path.read_text() for path in DEPLOY.rglob("*") if path.is_file())
+    for forbidden in ("allUsers", "allAuthenticatedUsers", "roles/owner", "roles/editor", "roles/viewer"):
+        assert forbidden not in whole
+
+
+def test_only_rights_that_have_no_smaller_place_are_granted_on_the_project() -> None:
+    on_project = {role for name, _, role in granted() if name.startswith("google_project_iam_member.")}
+    assert not {role for role in on_project if role.startswith(("roles/pubsub", "roles/secretmanager", "roles/run"))}
+
+
+def test_the_subscription_has_the_terms_that_the_doctor_wants() -> None:
+    jobs = resources("google_pubsub_subscription")["jobs"]
+    assert jobs["ack_deadline_seconds"] == 60
+    assert module.text_of(jobs["message_retention_duration"]) == f"{7 * DAY}s"
+    assert module.text_of(jobs["expiration_policy"][0]["ttl"]) == ""
+    assert module.text_of(jobs["retry_policy"][0]["minimum_backoff"]) == f"{MIN_RETRY}s"
+    assert module.text_of(jobs["retry_policy"][0]["maximum_backoff"]) == f"{MAX_RETRY}s"
+    assert jobs["dead_letter_policy"][0]["max_delivery_attempts"] == MAX_ATTEMPTS
+
+
+def test_topics_and_subscriptions_are_called_what_the_settings_expect() -> None:
+    fields = Settings.model_fields
+    topics = {module.text_of(body["name"]) for body in resources("google_pubsub_topic").values()}
+    assert topics == {fields[name].default for name in ("jobs_topic", "events_topic", "dead_letter_topic")}
+    subscriptions = {module.text_of(body["name"]) for body in resources("google_pubsub_subscription").values()}
+    assert subscriptions == {fields["jobs_subscription"].default, fields["dead_letter_subscription"].default}
+
+
+def test_the_instance_count_is_left_to_whoever_scales() -> None:
+    pool = resources("google_cloud_run_v2_worker_pool")["worker"]
+    assert "scaling" in str(pool["lifecycle"][0]["ignore_changes"])
+
+
+def test_the_module_and_the_plain_file_describe_the_same_pool() -> None:
+    pool = resources("google_cloud_run_v2_worker_pool")["worker"]
+    plain = yaml.safe_load((DEPLOY / "worker-pool.yaml").read_text())["spec"]["template"]["spec"]["containers"]
+    containers = {module.text_of(one["name"]): one for one in pool["template"][0]["containers"]}
+    assert list(containers) == [one["name"] for one in plain]
+    for one in plain:
+        probe = containers[one["name"]]["startup_probe"][0]
+        assert module.text_of(probe["http_get"][0]["path"]) == one["startupProbe"]["httpGet"]["path"]
+        assert probe["http_get"][0]["port"] == one["startupProbe"]["httpGet"]["port"]
+        assert probe["failure_threshold"] * probe["period_seconds"] <= 240  # Cloud Run's limit
+    flags = set(re.findall(r"--[\w-]+(?:=[\w.]+)?", str(containers["database"]["args"])))
+    assert set(plain[1]["args"][:-1]) == flags - {"--private-ip"}
+
+
+@pytest.fixture(scope="module")
+def alerts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What terraform itself makes of the alert rules; it needs no provider for that."""
+    terraform = needs("terraform")
+    root = tmp_path_factory.mktemp("alerts")
+    (root / "terraform").mkdir()
+    shutil.copytree(DEPLOY / "alerts", root / "alerts")
+    shutil.copy(module.MODULE / "alert_rules.tf", root / "terraform")
+    (root / "terraform" / "out.tf").write_text('output "alerts" {\n  value = local.alerts\n}\n')
+    for command in (["init", "-input=false"], ["apply", "-input=false", "-auto-approve"]):
+        subprocess.run([terraform, *command], cwd=root / "terraform", env=ENVIRONMENT, check=True, capture_output=True)
+    said = subprocess.run(
+        [terraform, "output", "-json", "alerts"],
+        cwd=root / "terraform",
+        env=ENVIRONMENT,
+        check=True,
+        capture_output=True,
+    )
+    made: dict[str, dict[str, Any]] = json.loads(said.stdout)
+    return made
+
+
+def test_every_alert_becomes_a_policy_with_nothing_left_to_record(alerts: dict[str, dict[str, Any]]) -> None:
+    groups = yaml.safe_load((DEPLOY / "alerts" / "headcount.rules.yml").read_text())["groups"]
+    rules = {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+    assert set(alerts) == set(rules)
+    for name, alert in alerts.items():
+        assert "headcount:" not in alert["query"], name
+        assert alert["severity"] in ("page", "ticket")
+        number, unit = re.fullmatch(r"(\d+)([smh])", rules[name].get("for", "0s")).groups()  # type: ignore[union-attr]
+        assert alert["duration"] == int(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+
+
+def test_every_policy_s_query_is_promql(alerts: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    rules = [{"alert": name, "expr": alert["query"]} for name, alert in alerts.items()]
+    path = tmp_path / "rules.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "policies", "rules": rules}]}))
+    command = [needs("promtool"), "check", "rules", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
