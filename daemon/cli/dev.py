@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from daemon.settings import Settings
 
 FOLDER = Path(".headcount")
-# Pub/Sub is in memory: what it lost at the last end is published again after half a minute instead of an hour.
-REPUBLISH_SECONDS = 30
 LOOK_MILLISECONDS = 500
 
 
@@ -37,11 +35,12 @@ def dev() -> None:
     end_like_ctrl_c()
     try:
         with LocalStack(FOLDER.absolute(), known_ports=True) as stack:
-            environment = {**stack.environment(), "HEADCOUNT_REPUBLISH_AFTER_SECONDS": str(REPUBLISH_SECONDS)}
+            environment = stack.environment()
             applied = prepare(environment)
             port = port_near(9090)
             _write(environment)
             _announce(environment, stack.postgres_origin, applied, port)
+            _publish_again()
             own = {"HEADCOUNT_HTTP_HOST": "127.0.0.1", "HEADCOUNT_HTTP_PORT": str(port)}
             _work({**environment, **own, "HEADCOUNT_LOG_FORMAT": "console"}, watched)
     except KeyboardInterrupt:
@@ -72,6 +71,15 @@ def _work(environment: Mapping[str, str], watched: list[Path]) -> None:
                     f"the worker has ended with exit code {worker.exit_code}; it starts again when you save", "bold red"
                 )
                 told = True
+
+
+def _publish_again() -> None:
+    """Pub/Sub is in memory: it has lost the messages of jobs that waited when it ended."""
+    from daemon.cli.connection import with_reads
+
+    waiting = with_reads(lambda reads: reads.republish(None))
+    if waiting:
+        say(f"{waiting} of the last run's jobs still wait; they are published again")
 
 
 def _restart(worker: LocalWorker, names: list[str]) -> None:

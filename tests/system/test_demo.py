@@ -19,6 +19,9 @@ from daemon.cli.new import create
 from tests.harness.waiting import eventually
 from tests.system.commands import Session, asked, typed
 
+REGISTERED = "the worker is registered"
+BROKEN = "\n\nraise RuntimeError('broken on purpose')\n"
+KICK_OFF = ("kickoff", "count_words", "--param", "text=one two two", "--json")
 ODD = "odd [red] \n name ü.txt"
 
 
@@ -207,37 +210,49 @@ def sourced(folder: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in told.split("\0") if line and line.startswith(("HEADCOUNT_", "PUBSUB_")))
 
 
-def test_dev_runs_my_handlers_starts_the_worker_again_when_i_save_and_keeps_the_data(
+def test_dev_runs_my_handlers_and_starts_the_worker_again_when_i_save(
     project_folder: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     handler = project_folder / "handlers" / "count_words.py"
+    working = handler.read_text()
     session = Session(["dev"], environment, project_folder, tmp_path / "said.log")
     try:
-        session.until_said("the worker is registered")
+        session.until_said(REGISTERED)
         mine = {**environment, **sourced(project_folder)}
-        kick_off = ("kickoff", "count_words", "--param", "text=one two two", "--wait", "--json")
-        kept = asked(*kick_off, environment=mine)
-        assert kept["outcome"] == "Completed"
-
-        handler.write_text(handler.read_text() + "\n\nraise RuntimeError('broken on purpose')\n")
+        assert asked(*KICK_OFF, "--wait", environment=mine)["outcome"] == "Completed"
+        handler.write_text(working + BROKEN)
         session.until_said("broken on purpose")
         session.until_said("it starts again when you save")
-        text = handler.read_text().replace("\n\nraise RuntimeError('broken on purpose')\n", "")
-        handler.write_text(text)
-        session.until_said("count_words.py changed", within=20)
-        assert asked(*kick_off, environment=mine)["outcome"] == "Completed"
+        handler.write_text(working)
+        assert asked(*KICK_OFF, "--wait", environment=mine)["outcome"] == "Completed"
         session.interrupt(code=0)
-
-        again = Session(["dev"], environment, project_folder, tmp_path / "again.log")
-        try:
-            again.until_said("the worker is registered")
-            mine = {**environment, **sourced(project_folder)}
-            assert asked("status", kept["id"], "--json", environment=mine)["outcome"] == "Completed"
-            again.interrupt(code=0, number=signal.SIGTERM)
-        finally:
-            again.end()
     finally:
         session.end()
+
+
+def test_dev_keeps_its_data_and_goes_on_with_the_jobs_that_waited(
+    project_folder: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    handler = project_folder / "handlers" / "count_words.py"
+    working = handler.read_text()
+    handler.write_text(working + BROKEN)
+    before = Session(["dev"], environment, project_folder, tmp_path / "before.log")
+    try:
+        before.until_said("it starts again when you save")
+        waiting = asked(*KICK_OFF, environment={**environment, **sourced(project_folder)})["id"]
+        before.interrupt(code=0, number=signal.SIGTERM)
+    finally:
+        before.end()
+
+    handler.write_text(working)
+    after = Session(["dev"], environment, project_folder, tmp_path / "after.log")
+    try:
+        after.until_said("1 of the last run's jobs still wait")
+        mine = {**environment, **sourced(project_folder)}
+        assert asked("status", waiting, "--watch", "--json", environment=mine)["outcome"] == "Completed"
+        after.interrupt(code=0)
+    finally:
+        after.end()
 
 
 def test_dev_without_handlers_says_how_to_get_some(home: Path, environment: dict[str, str]) -> None:
