@@ -213,15 +213,19 @@ class World:
                 self.compare(worker) if worker.alive else self.rescue(worker)
             self.arrive()
             if self._quiet():
-                for flight in self.flights:
-                    flight.lose()
+                self._end()
                 return
             living = next((worker for worker in self.workers if worker.alive), None) or self.worker()
             while self.queue:
                 self.deliver(living)
             self.relay()
             self.tables.now += LONG
+        self._end()
         raise AssertionError(f"stuck: {self.tables.jobs} {self.tables.groups} {self.queue}")
+
+    def _end(self) -> None:
+        for flight in self.flights:
+            flight.lose()
 
     def _forget(self, worker: Worker) -> None:
         for job_id in [job_id for job_id, by in self.live.items() if by == worker.store.me]:

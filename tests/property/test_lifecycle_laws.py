@@ -1,0 +1,113 @@
+"""Laws of settlements: every result has one, it names the attempt it ends, and a budget is never overspent."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.job import (
+    Action,
+    Cause,
+    Claim,
+    Failed,
+    Held,
+    Interrupted,
+    Kind,
+    Result,
+    Returned,
+    Settlement,
+    Unknown,
+)
+from daemon.rules.lifecycle import Policy, admit, close, give_back, lose, settle
+from daemon.rules.retry import LONGEST_DELAY
+from tests.property.strategies import CHANCES, CLAIMS, ERRORS, POLICIES, RESULTS, UUIDS
+
+HOLDERS = st.builds(Held, UUIDS, st.none() | UUIDS, st.integers(0, 99), st.integers(0, 9), st.booleans())
+PATIENCE = 300.0
+
+
+def _is_whole(settlement: Settlement) -> None:
+    assert (settlement.action is Action.COMPLETE) == (settlement.result is not None)
+    assert (settlement.action is Action.COMPLETE) == (settlement.error is None)
+    assert math.isfinite(settlement.delay)
+    assert 0 <= settlement.delay <= LONGEST_DELAY
+    assert settlement.delay == 0 or settlement.action is Action.RETRY
+    again = settlement.action in (Action.RETRY, Action.INTERRUPT)
+    assert (settlement.cause is not None) == again, "a job that comes again says why; one that ended has no cause"
+
+
+@given(CLAIMS, RESULTS, POLICIES, CHANCES)
+def test_every_result_has_a_settlement_of_its_own_attempt(
+    claim: Claim, result: Result, policy: Policy, chance: float
+) -> None:
+    one = settle(claim, result, policy, PATIENCE, lambda: chance)
+    assert (one.job_id, one.worker_id, one.attempt) == (claim.job_id, claim.worker_id, claim.attempt)
+    assert not one.loses
+    _is_whole(one)
+
+
+@given(CLAIMS, RESULTS, POLICIES, CHANCES)
+def test_only_failures_spend_the_budget_and_never_more_than_it_holds(
+    claim: Claim, result: Result, policy: Policy, chance: float
+) -> None:
+    one = settle(claim, result, policy, PATIENCE, lambda: chance)
+    if isinstance(result, (Returned, Interrupted)):
+        assert not one.counts
+    if one.action is Action.RETRY and one.counts:
+        assert claim.failures + 1 < policy.max_attempts
+    if isinstance(result, Failed):
+        last = result.final or claim.failures + 1 >= policy.max_attempts
+        assert (one.action is Action.FAIL) == last
+
+
+@given(CLAIMS, st.lists(st.text(max_size=5), max_size=3), POLICIES, CHANCES)
+def test_an_unknown_job_is_tried_again_until_patience_ends(
+    claim: Claim, known: list[str], policy: Policy, chance: float
+) -> None:
+    one = settle(claim, Unknown(tuple(known)), policy, PATIENCE, lambda: chance)
+    assert one.error is not None
+    assert one.error.kind is Kind.UNKNOWN_JOB
+    assert (one.action is Action.FAIL) == (claim.age >= PATIENCE)
+    assert all(name in one.error.message for name in known)
+
+
+@given(CLAIMS)
+def test_only_a_passed_deadline_keeps_a_claim_from_running(claim: Claim) -> None:
+    refusal = admit(claim)
+    passed = claim.deadline_in is not None and claim.deadline_in <= 0
+    assert (refusal is not None) == passed
+    if refusal is not None:
+        assert isinstance(refusal, Failed)
+        assert refusal.final
+
+
+@given(HOLDERS, st.integers(1, 5))
+def test_a_lost_worker_counts_and_a_draining_one_does_not(held: Held, max_losses: int) -> None:
+    one = lose(held, max_losses)
+    assert (one.job_id, one.worker_id, one.attempt) == (held.job_id, held.worker_id, held.attempt)
+    assert not one.counts, "a lost worker is no failure of the handler"
+    assert one.loses == (not held.draining)
+    assert (one.action is Action.FAIL) == (not held.draining and held.losses + 1 >= max_losses)
+    assert one.cause is (
+        Cause.INTERRUPTED if held.draining else None if one.action is Action.FAIL else Cause.WORKER_LOST
+    )
+    _is_whole(one)
+
+
+@given(HOLDERS)
+def test_giving_back_costs_nothing(held: Held) -> None:
+    one = give_back(held)
+    assert one.action is Action.INTERRUPT
+    assert not one.counts
+    assert not one.loses
+    _is_whole(one)
+
+
+@given(HOLDERS, ERRORS)
+def test_closing_from_outside_ends_the_attempt_it_saw(held: Held, error: object) -> None:
+    one = close(held, error)  # type: ignore[arg-type]
+    assert one.action is Action.FAIL
+    assert (one.worker_id, one.attempt) == (held.worker_id, held.attempt)
+    _is_whole(one)
