@@ -168,6 +168,7 @@ CREATE INDEX job_due ON job (publish_at) WHERE publish_at IS NOT NULL;
 CREATE UNIQUE INDEX job_finished ON job (orchestration_id, finish_number) WHERE finish_number IS NOT NULL;
 CREATE INDEX orchestration_event_due ON orchestration (completed_at)
     WHERE completed_at IS NOT NULL AND event_published_at IS NULL;
+CREATE INDEX orchestration_completed ON orchestration (completed_at) WHERE completed_at IS NOT NULL;
 CREATE INDEX orchestration_deadline ON orchestration (deadline) WHERE deadline IS NOT NULL AND completed_at IS NULL;
 CREATE INDEX orchestration_unfinished ON orchestration (created_at) WHERE completed_at IS NULL;
 CREATE INDEX orchestration_parent ON orchestration (parent) WHERE parent IS NOT NULL;
