@@ -92,7 +92,7 @@ class HandlerRunner:
                 value = await _awaitable(handler.function, arguments)
             else:
                 value = await anyio.to_thread.run_sync(
-                    handler.function, *arguments, abandon_on_cancel=True, limiter=self._threads
+                    _plain, handler.function, arguments, abandon_on_cancel=True, limiter=self._threads
                 )
         except BaseException as error:
             if _is_ours(error, place, task):
@@ -119,6 +119,13 @@ def _awaitable(function: Callable[..., object], arguments: tuple[object, ...]) -
     called = function(*arguments)
     assert isinstance(called, Awaitable), "discovery lets only `async def` be run on the event loop"
     return called
+
+
+def _plain(function: Callable[..., object], arguments: tuple[object, ...]) -> object:
+    try:
+        return function(*arguments)
+    except GeneratorExit as error:  # on its way out of a thread it would close the coroutines that wait for it
+        raise RuntimeError("the handler raised GeneratorExit") from error
 
 
 def _is_ours(error: BaseException, place: Place, task: asyncio.Task[object] | None) -> bool:
