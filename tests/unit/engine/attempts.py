@@ -1,0 +1,92 @@
+"""Running one handler as the worker does, and the recorder that its context speaks to.
+
+Used by the tests of the runner and of the context. `attempt` asserts that the task stays healthy, whatever the handler
+does to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+
+from daemon.engine.runner import HandlerRunner
+from daemon.engine.running import Place
+from daemon.job import Claim, Failed, JobError, Kind, Progress, Result
+from daemon.registry import Handler
+from tests.fakes.delivery import CLAIM, a_handler
+from tests.fakes.observer import Listening
+
+
+class Recorded:
+    """A recorder that keeps everything; `saves` says what a checkpoint is answered."""
+
+    def __init__(self, *, saves: bool = True) -> None:
+        self.progressed: list[Progress] = []
+        self.notes: list[str] = []
+        self.saved: list[str] = []
+        self._saves = saves
+
+    def progress(self, claim: Claim, progress: Progress) -> None:
+        self.progressed.append(progress)
+
+    def note(self, claim: Claim, text: str) -> None:
+        self.notes.append(text)
+
+    async def save(self, claim: Claim, checkpoint: str) -> bool:
+        await asyncio.sleep(0)
+        if self._saves:
+            self.saved.append(checkpoint)
+        return self._saves
+
+
+def a_runner(recorder: Recorded | None = None, *, result_limit: int = 100_000, threads: int = 4) -> HandlerRunner:
+    """A runner on the running loop."""
+    return HandlerRunner(recorder or Recorded(), Listening(), result_limit, threads)
+
+
+async def attempt(
+    function: Callable[..., object],
+    *,
+    claim: Claim = CLAIM,
+    place: Place | None = None,
+    recorder: Recorded | None = None,
+    runner: HandlerRunner | None = None,
+    **terms: object,
+) -> Result:
+    """What one attempt of a function gives; `terms` are those of `@job`."""
+    handler: Handler = a_handler(function, **terms)
+    place = place or Place(claim.job_id)
+    place.claimed(claim)
+    running = runner or a_runner(recorder)
+
+    async def deliver() -> Result:
+        result = await running.run(claim, handler, place)
+        async with asyncio.timeout(5):  # the settlement that follows must be able to wait
+            await asyncio.sleep(0)
+            await anyio.sleep(0.001)
+        return result
+
+    task = asyncio.create_task(deliver())
+    done, _ = await asyncio.wait({task}, timeout=10)
+    assert done, "the attempt did not end"
+    return task.result()
+
+
+@asynccontextmanager
+async def attempting(
+    function: Callable[..., object], place: Place, **terms: object
+) -> AsyncIterator[asyncio.Task[Result]]:
+    """An attempt under way; it must have ended when the body has."""
+    task = asyncio.create_task(attempt(function, place=place, **terms))  # type: ignore[arg-type]
+    yield task
+    await asyncio.wait_for(task, 10)
+
+
+def failure(result: Result, kind: Kind) -> JobError:
+    """The error of a result that must be a failure of this kind."""
+    assert isinstance(result, Failed), result
+    assert result.error.kind is kind, result.error
+    return result.error
