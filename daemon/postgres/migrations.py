@@ -30,6 +30,7 @@ def upgrade(url: str) -> list[str]:
         with engine.connect() as connection:
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
             before = _applied(connection)
+            _check_known(before)
             connection.commit()
             config = _config()
             config.attributes["connection"] = connection
@@ -46,12 +47,11 @@ def check_database(engine: Engine) -> None:
     """Raises DatabaseNotReady when the database can't be reached or its schema is not this release's."""
     try:
         with engine.connect() as connection:
-            missing, strange = pending(connection), unknown(connection)
+            _check_known(_applied(connection))
+            missing = pending(connection)
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0]
         raise DatabaseNotReady(f"The database can't be reached: {reason}.") from None
-    if strange is not None:
-        raise DatabaseNotReady(f"The database is at migration {strange}, which this release does not know.")
     if missing:
         raise DatabaseNotReady(f"The database lacks the migrations {', '.join(missing)}.", "headcount migrate")
 
@@ -65,6 +65,11 @@ def unknown(connection: Connection) -> str | None:
     """The database's migration if this release does not know it (the database is newer), else None."""
     applied = _applied(connection)
     return applied if applied is not None and applied not in _revisions() else None
+
+
+def _check_known(applied: str | None) -> None:
+    if applied is not None and applied not in _revisions():
+        raise DatabaseNotReady(f"The database is at migration {applied}, which this release does not know.")
 
 
 def _applied(connection: Connection) -> str | None:
