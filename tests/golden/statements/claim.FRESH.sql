@@ -1,0 +1,3 @@
+SELECT 1 FROM worker
+WHERE id = %(me)s AND seen_at > statement_timestamp() - make_interval(secs => %(ttl)s / 2)
+FOR KEY SHARE

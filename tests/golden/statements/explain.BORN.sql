@@ -1,0 +1,1 @@
+SELECT count(*) AS born FROM job WHERE orchestration_id = %(id)s

@@ -1,0 +1,31 @@
+WITH fleet AS (
+    SELECT count(*) AS fresh FROM worker WHERE seen_at > statement_timestamp() - make_interval(secs => %(ttl)s)
+), judged AS (
+    SELECT j.id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause, j.publishes, j.worker_id,
+           j.progress_current, j.progress_total, j.progress_message, w.host,
+           CAST(extract(epoch FROM statement_timestamp() - w.seen_at) AS float8) AS heartbeat_age,
+           CAST(extract(epoch FROM statement_timestamp() - j.started_at) AS float8) AS started_ago,
+           CAST(extract(epoch FROM statement_timestamp() - j.progress_at) AS float8) AS progress_ago,
+           CAST(extract(epoch FROM statement_timestamp() - j.published_at) AS float8) AS published_ago,
+           CAST(extract(epoch FROM j.publish_at - statement_timestamp()) AS float8) AS publish_in,
+           f.kind AS last_kind, f.message AS last_message,
+           CASE WHEN j.worker_id IS NOT NULL AND w.seen_at > statement_timestamp() - make_interval(secs => %(ttl)s)
+                THEN 'RUNNING'
+                WHEN j.worker_id IS NOT NULL THEN 'HELD_BY_DEAD_WORKER'
+                WHEN j.not_before > statement_timestamp() AND j.attempt > 0 THEN 'WAITING_RETRY'
+                WHEN j.not_before > statement_timestamp() THEN 'WAITING_START'
+                WHEN fleet.fresh = 0 THEN 'QUEUED_NO_WORKER'
+                WHEN j.publish_at <= statement_timestamp() THEN 'PUBLICATION_DUE'
+                ELSE 'MESSAGE_OUTSTANDING' END AS verdict
+    FROM job j
+    CROSS JOIN fleet
+    LEFT JOIN worker w ON w.id = j.worker_id
+    LEFT JOIN LATERAL (SELECT kind, message FROM failed_attempt f WHERE f.job_id = j.id
+                       ORDER BY f.attempt DESC LIMIT 1) f ON true
+    WHERE j.status = 'InProgress'
+      AND (j.orchestration_id = %(orchestration_id)s OR j.id = %(job_id)s)
+)
+SELECT * FROM (SELECT *, count(*) OVER (PARTITION BY verdict) AS alike,
+                      row_number() OVER (PARTITION BY verdict ORDER BY index) AS number FROM judged) numbered
+WHERE number <= %(examples)s
+ORDER BY verdict, index

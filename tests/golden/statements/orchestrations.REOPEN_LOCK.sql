@@ -1,0 +1,2 @@
+SELECT generation, completed_at IS NOT NULL AS complete, event_published_at IS NOT NULL AS published, errored
+FROM orchestration WHERE id = %(id)s FOR NO KEY UPDATE

@@ -1,0 +1,81 @@
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(
+        CAST(%(ids)s AS uuid[]), CAST(%(workers)s AS uuid[]), CAST(%(attempts)s AS int[]), CAST(%(actions)s AS text[]),
+        CAST(%(results)s AS text[]), CAST(%(errors)s AS text[]), CAST(%(delays)s AS float8[]), CAST(%(counts)s AS int[]),
+        CAST(%(losses)s AS int[]), CAST(%(causes)s AS text[])
+    ) AS i (id, worker_id, attempt, action, result, error, delay, counts, loses, cause)
+), held AS MATERIALIZED (
+    SELECT i.*, h.orchestration_id, h.started_at
+    FROM input i
+    CROSS JOIN LATERAL (
+        SELECT j.orchestration_id, j.started_at FROM job j
+        WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id
+          AND j.status = 'InProgress'
+        FOR NO KEY UPDATE
+    ) h
+), ended AS MATERIALIZED (
+    SELECT h.*, row_number() OVER (PARTITION BY h.orchestration_id ORDER BY h.id) AS place,
+           dense_rank() OVER (ORDER BY h.orchestration_id) AS rank
+    FROM held h
+    WHERE h.action IN ('complete', 'fail')
+), delta AS MATERIALIZED (
+    SELECT orchestration_id, count(*) AS heads,
+           count(*) FILTER (WHERE action = 'complete') AS completed, count(*) FILTER (WHERE action = 'fail') AS errored
+    FROM ended GROUP BY orchestration_id
+), locked AS MATERIALIZED (
+    SELECT d.*
+    FROM delta d JOIN orchestration o ON o.id = d.orchestration_id
+    ORDER BY o.id
+    FOR NO KEY UPDATE OF o
+), counted AS (
+    UPDATE orchestration o
+    SET completed = o.completed + d.completed,
+        errored = o.errored + d.errored,
+        finishes = o.finishes + d.heads,
+        completed_at = CASE WHEN o.completed + o.errored + d.heads = o.total THEN statement_timestamp() END,
+        outcome = CASE WHEN o.completed + o.errored + d.heads < o.total THEN NULL
+                       WHEN o.errored + d.errored = 0 THEN 'Completed'
+                       WHEN o.completed + d.completed = 0 THEN 'Errored'
+                       ELSE 'Partial' END
+    FROM locked d
+    WHERE o.id = d.orchestration_id
+    RETURNING o.id, o.finishes - d.heads AS before, o.completed_at IS NOT NULL AS done
+), places AS MATERIALIZED (
+    SELECT array_agg(before ORDER BY id) AS before, array_agg(done ORDER BY id) AS done FROM counted
+), outcome AS (
+    SELECT e.id, e.worker_id, e.attempt, e.action, e.result, e.error, e.delay, e.counts, e.loses, e.cause,
+           statement_timestamp() AS finished_at, p.before[e.rank] + e.place AS finish_number, p.done[e.rank] AS done
+    FROM ended e CROSS JOIN places p
+    UNION ALL
+    SELECT h.id, h.worker_id, h.attempt, h.action, h.result, h.error, h.delay, h.counts, h.loses, h.cause,
+           NULL, NULL, false
+    FROM held h
+    WHERE h.action NOT IN ('complete', 'fail')
+), settled AS (
+    UPDATE job j
+    SET status = CASE i.action WHEN 'complete' THEN 'Completed' WHEN 'fail' THEN 'Errored' ELSE 'InProgress' END,
+        worker_id = NULL,
+        claim_token = NULL,
+        failures = j.failures + i.counts,
+        losses = j.losses + i.loses,
+        cause = coalesce(i.cause, j.cause),
+        result = CAST(i.result AS json),
+        error = CAST(i.error AS jsonb),
+        finish_number = i.finish_number,
+        finished_at = i.finished_at,
+        not_before = CASE WHEN i.action = 'retry' AND i.delay > 0
+                          THEN statement_timestamp() + make_interval(secs => i.delay) END,
+        publish_at = CASE i.action WHEN 'retry' THEN statement_timestamp() + make_interval(secs => i.delay)
+                                   WHEN 'interrupt' THEN statement_timestamp() END
+    FROM outcome i
+    WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id
+      AND j.status = 'InProgress'
+    RETURNING j.id, i.done
+), history AS (
+    INSERT INTO failed_attempt (job_id, attempt, worker_id, started_at, ended_at, kind, message, traceback)
+    SELECT h.id, h.attempt, h.worker_id, h.started_at, statement_timestamp(), h.error_object ->> 'kind',
+           h.error_object ->> 'message', h.error_object ->> 'traceback'
+    FROM (SELECT *, CAST(error AS jsonb) AS error_object FROM held
+          WHERE error IS NOT NULL AND worker_id IS NOT NULL) h
+)
+SELECT id, done FROM settled

@@ -1,0 +1,1 @@
+SELECT total FROM orchestration WHERE id = %(id)s FOR NO KEY UPDATE

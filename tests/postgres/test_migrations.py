@@ -1,0 +1,122 @@
+"""Migrations: from nothing, again, at the same time, back; and what is said about a schema of another release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic import command
+from sqlalchemy import Engine, text
+
+from daemon.errors import DatabaseNotReady
+from daemon.postgres import migrations
+from daemon.postgres.database import sync_engine
+from daemon.postgres.migrations import check_database, pending, unknown, upgrade
+from tests.harness.worker import free_port
+
+NEWEST = migrations._revisions()[-1]
+
+
+@pytest.fixture
+def empty(empty_database_url: str) -> Iterator[Engine]:
+    engine = sync_engine(empty_database_url)
+    yield engine
+    engine.dispose()
+
+
+def _url(engine: Engine) -> str:
+    return engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _tables(engine: Engine) -> set[str]:
+    with engine.connect() as connection:
+        names = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+        return set(connection.execute(text(names)).scalars())
+
+
+def _pretend(engine: Engine, revision: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE headcount_schema SET version_num = :revision"), {"revision": revision})
+
+
+def test_a_database_without_tables_gets_them_all_and_is_ready(empty: Engine) -> None:
+    assert upgrade(_url(empty)) == migrations._revisions()
+    assert {"orchestration", "job", "worker", "failed_attempt", "headcount_schema"} <= _tables(empty)
+    check_database(empty)
+
+
+def test_migrating_again_changes_nothing(empty: Engine) -> None:
+    upgrade(_url(empty))
+    before = _tables(empty)
+    assert upgrade(_url(empty)) == []
+    assert _tables(empty) == before
+
+
+def test_of_several_that_migrate_at_the_same_time_one_does_the_work(empty: Engine) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        applied = list(threads.map(upgrade, [_url(empty)] * 4))
+    assert sorted(map(len, applied)) == [0, 0, 0, len(migrations._revisions())]
+    check_database(empty)
+
+
+def test_the_way_back_leaves_nothing_and_the_way_forward_works_again(empty: Engine) -> None:
+    upgrade(_url(empty))
+    with empty.connect() as connection:
+        config = migrations._config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+        connection.commit()
+    assert _tables(empty) == {"headcount_schema"}
+    assert upgrade(_url(empty)) == migrations._revisions()
+
+
+def test_a_database_without_tables_is_not_ready_and_the_command_that_mends_it_is_named(empty: Engine) -> None:
+    with pytest.raises(DatabaseNotReady, match=f"lacks the migrations .*{NEWEST}") as refused:
+        check_database(empty)
+    assert refused.value.mend == "headcount migrate"
+    with empty.connect() as connection:
+        assert pending(connection) == migrations._revisions()
+        assert unknown(connection) is None
+
+
+def test_a_schema_of_a_newer_release_is_refused_by_name(empty: Engine) -> None:
+    upgrade(_url(empty))
+    _pretend(empty, "9999")
+    with pytest.raises(DatabaseNotReady, match="at migration 9999, which this release does not know"):
+        check_database(empty)
+    with empty.connect() as connection:
+        assert (unknown(connection), pending(connection)) == ("9999", [])
+
+
+def test_migrating_a_schema_of_a_newer_release_is_refused_in_the_same_words(empty: Engine) -> None:
+    upgrade(_url(empty))
+    _pretend(empty, "9999")
+    with pytest.raises(DatabaseNotReady, match="at migration 9999, which this release does not know"):
+        upgrade(_url(empty))
+
+
+def test_a_database_that_is_not_there_is_refused_in_one_sentence() -> None:
+    engine = sync_engine(f"postgresql://nobody@127.0.0.1:{free_port()}/none")
+    with pytest.raises(DatabaseNotReady, match=r"The database can't be reached: .*refused") as refused:
+        check_database(engine)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(DatabaseNotReady, match="could not be migrated"):
+        upgrade(f"postgresql://nobody@127.0.0.1:{free_port()}/none")
+    engine.dispose()
+
+
+def test_a_migration_that_failed_leaves_nothing_half_done(empty: Engine) -> None:
+    with empty.begin() as connection:
+        connection.execute(text("CREATE TABLE worker (id int)"))
+    with pytest.raises(DatabaseNotReady, match="already exists"):
+        upgrade(_url(empty))
+    assert "orchestration" not in _tables(empty)
+
+
+def test_the_lock_is_given_up_after_a_migration(empty: Engine) -> None:
+    upgrade(_url(empty))
+    with empty.connect() as connection:
+        locks = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+        mine = f"{locks} WHERE d.datname = current_database() AND locktype = 'advisory'"
+        assert connection.execute(text(mine)).scalar() == 0
