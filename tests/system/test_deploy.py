@@ -240,7 +240,7 @@ def test_docker_composes_it() -> None:
         pytest.skip(
             "needs docker compose (apt install docker-compose-v2); cannot be installed in continuous integration"
         )
-    command = [docker, "compose", "--file", DEPLOY / "compose.yaml", "config", "--quiet"]
+    command: list[str | Path] = [docker, "compose", "--file", DEPLOY / "compose.yaml", "config", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -64,7 +64,7 @@ def granted() -> Iterator[tuple[str, str, str]]:
 
 
 def test_the_module_is_formatted_as_terraform_formats_it() -> None:
-    command = [needs("terraform"), "fmt", "-check", "-diff", module.MODULE]
+    command: list[str | Path] = [needs("terraform"), "fmt", "-check", "-diff", module.MODULE]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -191,6 +191,6 @@ def test_every_policy_s_query_is_promql(alerts: dict[str, dict[str, Any]], tmp_p
     rules = [{"alert": name, "expr": alert["query"]} for name, alert in alerts.items()]
     path = tmp_path / "rules.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "policies", "rules": rules}]}))
-    command = [needs("promtool"), "check", "rules", path]
+    command: list[str | Path] = [needs("promtool"), "check", "rules", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
