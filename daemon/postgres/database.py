@@ -31,6 +31,9 @@ _LINK = {
     "tcp_user_timeout": 20_000,
     "application_name": "headcount",
 }
+# Every statement finds its rows by a key. A plan that was made and kept while the tables were small would read them
+# whole when they have grown, for up to a minute until Postgres counts them again.
+_BY_KEY = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 _DATA_CLASSES = ("22", "23", "54")
 _PASSING_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
 
@@ -70,7 +73,7 @@ def async_engine(
         pool_size=size,
         max_overflow=0,
         pool_timeout=30,
-        connect_args=_connect_args(pooler),
+        connect_args=_connect_args(url, pooler),
     )
     if waited is not None and isinstance(engine.pool, MeasuredPool):
         engine.pool.waited = waited
@@ -80,7 +83,7 @@ def async_engine(
 
 def sync_engine(url: str, size: int = 1, pooler: str = "none", patience: int | None = None) -> Engine:
     """The same for a thread without an event loop; with `patience`, no link is waited for longer than those seconds."""
-    arguments = _connect_args(pooler)
+    arguments = _connect_args(url, pooler)
     if patience is not None:
         arguments |= {"connect_timeout": patience, "tcp_user_timeout": patience * 1000, "keepalives_idle": patience}
     engine = create_engine(_driver_url(url), pool_size=size, max_overflow=0, pool_timeout=30, connect_args=arguments)
@@ -124,8 +127,15 @@ def _driver_url(url: str) -> URL:
     return make_url(url).set(drivername="postgresql+psycopg")
 
 
-def _connect_args(pooler: str) -> dict[str, object]:
-    return {**_LINK, "prepare_threshold": None} if pooler == "transaction" else dict(_LINK)
+def _connect_args(url: str, pooler: str) -> dict[str, object]:
+    if pooler == "transaction":  # a pooler takes no options, and plans are then made afresh each time
+        return {**_LINK, "prepare_threshold": None}
+    return {**_LINK, "options": f"{_given_options(url)} {_BY_KEY}".strip()}
+
+
+def _given_options(url: str) -> str:
+    given = make_url(url).query.get("options", "")
+    return given if isinstance(given, str) else " ".join(given)
 
 
 def _on_connect(connection: _Adapted, _record: ConnectionPoolEntry) -> None:

@@ -23,13 +23,14 @@ from daemon.postgres.settlements import parameters
 from daemon.postgres.statements import claim, settle, workers
 
 TTL = 3600.0
+OPTIONS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 
 
 class Bare:
     """The statements of one worker, on one connection."""
 
     def __init__(self, url: str) -> None:
-        self._connection = psycopg.connect(url)
+        self._connection = psycopg.connect(url, options=OPTIONS)
         self._connection.adapters.register_dumper(UUID, UUIDBinaryDumper)
         self._connection.adapters.register_dumper(str, StrBinaryDumper)
         self._connection.adapters.register_dumper(list, ListBinaryDumper)
