@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import anyio
+import anyio.lowlevel
 
 from daemon.engine.runner import HandlerRunner
 from daemon.engine.running import Place
@@ -66,7 +66,10 @@ async def attempt(
         result = await running.run(claim, handler, place)
         async with asyncio.timeout(5):  # the settlement that follows must be able to wait
             await asyncio.sleep(0)
-            await anyio.sleep(0.001)
+            await anyio.lowlevel.checkpoint()
+            settled = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_later(0.001, settled.set_result, None)
+            await settled
         return result
 
     task = asyncio.create_task(deliver())
