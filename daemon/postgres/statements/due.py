@@ -3,7 +3,9 @@
 LEASE pushes `publish_at` ahead and commits before anything is published, so that no lock is held across the network
 and a crash leaves a date behind; only a claim or a final state clears it. SKIP LOCKED never waits, so the order of its
 locks can't deadlock. Each repetition waits at least the job's age, which bounds duplicates of a deep backlog
-to a logarithm. PULL_BACK and PUSH compare the date they saw, so that they never move another one's.
+to a logarithm. PULL_BACK and PUSH compare the date they saw, so that they never move another one's;
+by IS NOT DISTINCT FROM, which no index serves: a whole kick-off shares one date, and a plan made before the first
+ANALYZE looked each job up by it (60 s instead of 2 for 100,000 jobs).
 """
 
 from sqlalchemy import text
@@ -32,7 +34,8 @@ WITH input AS MATERIALIZED (
                   AS i (id, seen, attempt)
 ), free AS MATERIALIZED (
     SELECT j.id FROM input i JOIN job j ON j.id = i.id
-    WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.publish_at = i.seen AND j.attempt = i.attempt
+    WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.attempt = i.attempt
+      AND j.publish_at IS NOT DISTINCT FROM i.seen
     ORDER BY j.id
     FOR NO KEY UPDATE OF j
 )
@@ -45,7 +48,8 @@ WITH input AS MATERIALIZED (
     SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[])) AS i (id, seen)
 ), free AS MATERIALIZED (
     SELECT j.id FROM input i JOIN job j ON j.id = i.id
-    WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.publish_at = i.seen AND j.attempt = 0
+    WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.attempt = 0
+      AND j.publish_at IS NOT DISTINCT FROM i.seen
     ORDER BY j.id
     FOR NO KEY UPDATE OF j
 )
