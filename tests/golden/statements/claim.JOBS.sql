@@ -9,14 +9,16 @@ WITH input AS (
     SELECT i.id, o.id, i.index, i.job_name, CAST(coalesce(i.params, '{}') AS json), 1, %(me)s, %(token)s,
            statement_timestamp(), statement_timestamp(), i.message_id
     FROM input i
-    LEFT JOIN job t ON t.id = i.id
-    JOIN orchestration o ON o.id = coalesce(t.orchestration_id, i.orchestration_id)
+    LEFT JOIN LATERAL (SELECT id, orchestration_id FROM job WHERE id = i.id LIMIT 1) t ON true
+    CROSS JOIN LATERAL (SELECT * FROM orchestration
+                        WHERE id = coalesce(t.orchestration_id, i.orchestration_id) LIMIT 1) o
+    LEFT JOIN LATERAL (SELECT id FROM job WHERE orchestration_id = o.id AND index = i.index LIMIT 1) x ON true
     WHERE o.cancelled_at IS NULL
       AND (o.deadline IS NULL OR o.deadline > statement_timestamp())
       AND CASE WHEN t.id IS NOT NULL THEN NOT i.creates OR t.orchestration_id = i.orchestration_id
                ELSE i.creates AND i.index < o.total AND i.job_name = o.job_name
                     AND (i.count IS NULL OR i.count = o.total)
-                    AND NOT EXISTS (SELECT FROM job x WHERE x.orchestration_id = o.id AND x.index = i.index)
+                    AND x.id IS NULL
           END
     ORDER BY i.id
     ON CONFLICT (id) DO UPDATE
@@ -33,4 +35,4 @@ SELECT c.id, c.orchestration_id, c.index, c.job_name, c.attempt, c.failures, c.l
        CAST(extract(epoch FROM statement_timestamp() - c.created_at) AS float8) AS age,
        o.total, nullif(o.tags, '{}') AS tags, o.traceparent,
        CAST(extract(epoch FROM o.deadline - statement_timestamp()) AS float8) AS deadline_in
-FROM claimed c JOIN orchestration o ON o.id = c.orchestration_id
+FROM claimed c CROSS JOIN LATERAL (SELECT * FROM orchestration WHERE id = c.orchestration_id LIMIT 1) o

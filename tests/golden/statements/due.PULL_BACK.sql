@@ -3,7 +3,8 @@ WITH input AS MATERIALIZED (
                   AS i (id, seen, attempt)
 ), free AS MATERIALIZED (
     SELECT j.id FROM input i JOIN job j ON j.id = i.id
-    WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.publish_at = i.seen AND j.attempt = i.attempt
+    WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.attempt = i.attempt
+      AND j.publish_at IS NOT DISTINCT FROM i.seen
     ORDER BY j.id
     FOR NO KEY UPDATE OF j
 )

@@ -4,6 +4,7 @@ WITH input AS MATERIALIZED (
         CAST(%(results)s AS text[]), CAST(%(errors)s AS text[]), CAST(%(delays)s AS float8[]), CAST(%(counts)s AS int[]),
         CAST(%(losses)s AS int[]), CAST(%(causes)s AS text[])
     ) AS i (id, worker_id, attempt, action, result, error, delay, counts, loses, cause)
+    ORDER BY id
 ), held AS MATERIALIZED (
     SELECT i.*, h.orchestration_id, h.started_at
     FROM input i
@@ -42,7 +43,7 @@ WITH input AS MATERIALIZED (
     RETURNING o.id, o.finishes - d.heads AS before, o.completed_at IS NOT NULL AS done
 ), places AS MATERIALIZED (
     SELECT array_agg(before ORDER BY id) AS before, array_agg(done ORDER BY id) AS done FROM counted
-), outcome AS (
+), outcome AS MATERIALIZED (
     SELECT e.id, e.worker_id, e.attempt, e.action, e.result, e.error, e.delay, e.counts, e.loses, e.cause,
            statement_timestamp() AS finished_at, p.before[e.rank] + e.place AS finish_number, p.done[e.rank] AS done
     FROM ended e CROSS JOIN places p

@@ -1,0 +1,177 @@
+"""The protocol in a hundred lines of plain Python: what every operation must answer and leave behind.
+
+Used as the oracle of the tests beside it. It knows no SQL, no transaction and no clock: an operation happens at once,
+and time passes only when it is told to. Where the store and this disagree, one of them is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from daemon.job import Action, JobError, Kind, Refusal, Settled, Settlement, Status
+
+
+@dataclass
+class Whole:
+    """An orchestration."""
+
+    id: UUID
+    total: int
+    registered: bool = False
+    generation: int = 1
+    completed: int = 0
+    errored: int = 0
+    finishes: int = 0
+    event_published: bool = False
+
+    @property
+    def complete(self) -> bool:
+        return self.completed + self.errored == self.total
+
+
+@dataclass
+class One:
+    """A job. `ended` says how each attempt that did not complete ended: by whose hand, and as what."""
+
+    id: UUID
+    whole: Whole
+    index: int
+    status: Status | None = None
+    attempt: int = 0
+    failures: int = 0
+    losses: int = 0
+    worker: UUID | None = None
+    early: bool = False
+    place: int | None = None
+    reopened: int = 0
+    ended: dict[int, tuple[UUID | None, Kind]] = field(default_factory=dict)
+
+    @property
+    def unfinished(self) -> bool:
+        return self.status is Status.IN_PROGRESS
+
+    @property
+    def free(self) -> bool:
+        return self.unfinished and self.worker is None
+
+
+class Oracle:
+    """All jobs, and the answers that are due."""
+
+    def __init__(self, jobs: Iterable[One], max_losses: int) -> None:
+        self.jobs = {job.id: job for job in jobs}
+        self._max_losses = max_losses
+
+    def of(self, whole: Whole) -> list[One]:
+        return sorted((job for job in self.jobs.values() if job.whole is whole), key=lambda job: job.id)
+
+    def held_by(self, worker: UUID) -> list[One]:
+        return sorted((job for job in self.jobs.values() if job.worker == worker), key=lambda job: job.id)
+
+    def kick_off(self, whole: Whole) -> None:
+        whole.registered = True
+        for job in self.of(whole):
+            job.status = Status.IN_PROGRESS
+
+    def claim(self, job: One, worker: UUID, creates: bool) -> int | Refusal | None:
+        """The attempt, why not, or None: a message that points at nothing."""
+        if job.status is None:
+            if not creates:
+                return None
+            job.status, job.whole.registered = Status.IN_PROGRESS, True
+        elif not job.unfinished:
+            return Refusal.FINISHED
+        elif job.worker is not None:
+            return Refusal.HELD
+        elif job.early:
+            return Refusal.NOT_DUE
+        job.attempt, job.worker, job.early = job.attempt + 1, worker, False
+        return job.attempt
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
+        """Answers in the order of the settlements. Those of one job happen in that order, the others by id."""
+        answers: dict[int, Settled] = {}
+        turns: list[tuple[int, UUID, int]] = []
+        for number, one in enumerate(settlements):
+            turn = sum(1 for _, job, _ in turns if job == one.job_id)
+            turns.append((turn, one.job_id, number))
+        for _, _, number in sorted(turns):
+            answers[number] = self._settle_one(settlements[number])
+        return [answers[number] for number in range(len(settlements))]
+
+    def _settle_one(self, one: Settlement) -> Settled:
+        job = self.jobs[one.job_id]
+        if job.unfinished and (job.attempt, job.worker) == (one.attempt, one.worker_id):
+            self._apply(job, one)
+            return Settled.STORED
+        if one.action is Action.COMPLETE:
+            stored = job.status is Status.COMPLETED and job.attempt == one.attempt
+        else:
+            assert one.error is not None
+            stored = job.ended.get(one.attempt) == (one.worker_id, one.error.kind)
+        return Settled.STORED if stored else Settled.STALE
+
+    def _apply(self, job: One, one: Settlement) -> None:
+        if one.error is not None and job.worker is not None:
+            assert job.attempt not in job.ended, "an attempt ends once"
+            job.ended[job.attempt] = (job.worker, one.error.kind)
+        job.worker, job.failures, job.losses = None, job.failures + one.counts, job.losses + one.loses
+        job.early = one.action is Action.RETRY and one.delay > 0
+        if one.action in (Action.COMPLETE, Action.FAIL):
+            self._finish(job, Status.COMPLETED if one.action is Action.COMPLETE else Status.ERRORED)
+
+    def _finish(self, job: One, status: Status) -> None:
+        whole = job.whole
+        whole.finishes += 1
+        job.status, job.place = status, whole.finishes
+        whole.completed += status is Status.COMPLETED
+        whole.errored += status is Status.ERRORED
+
+    def _take(self, job: One, kind: Kind, *, loses: bool, final: bool) -> None:
+        action = Action.FAIL if final else Action.INTERRUPT
+        self._apply(job, Settlement(job.id, job.worker, job.attempt, action, error=JobError(kind, ""), loses=loses))
+
+    def die(self, worker: UUID, draining: bool) -> None:
+        """Its jobs are taken back: a loss each, unless it was draining."""
+        for job in self.held_by(worker):
+            final = not draining and job.losses + 1 >= self._max_losses
+            self._take(job, Kind.INTERRUPTED if draining else Kind.WORKER_LOST, loses=not draining, final=final)
+
+    def leave(self, worker: UUID) -> int:
+        """Its last transaction gives everything back; how many."""
+        held = self.held_by(worker)
+        for job in held:
+            self._take(job, Kind.INTERRUPTED, loses=False, final=False)
+        return len(held)
+
+    def end_unfinished(self, whole: Whole, kind: Kind) -> int:
+        """Cancel and deadline: what is unborn is born for it. How many ended."""
+        open_ones = [job for job in self.of(whole) if job.status is None or job.unfinished]
+        for job in open_ones:
+            job.status = Status.IN_PROGRESS
+            self._take(job, kind, loses=False, final=True)
+        return len(open_ones)
+
+    def retry_failed(self, whole: Whole) -> int | None:
+        """How many run again; None when it is refused."""
+        if not whole.complete or not whole.event_published:
+            return None
+        failed = [job for job in self.of(whole) if job.status is Status.ERRORED]
+        for job in failed:
+            job.status, job.attempt, job.reopened = Status.IN_PROGRESS, job.attempt + 1, job.reopened + 1
+            job.failures = job.losses = 0
+            job.place = None
+        if failed:
+            whole.errored, whole.generation, whole.event_published = 0, whole.generation + 1, False
+        return len(failed)
+
+    def due(self) -> set[UUID]:
+        """What a relay publishes now."""
+        return {job.id for job in self.jobs.values() if job.free and not job.early}
+
+    def time_passes(self) -> None:
+        """Every pause before a retry is over."""
+        for job in self.jobs.values():
+            job.early = False

@@ -1,0 +1,300 @@
+"""The real store against the oracle: any operations in any order, and after each one every row is what it must be.
+
+Two orchestrations of two jobs, three workers, and the faults of the protocol: duplicates, lost answers, stale attempts,
+dead and draining workers, late relays, cancels and operators' retries. LONG=1 looks for much longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from daemon.errors import RequestRefused
+from daemon.job import (
+    Claim,
+    Failed,
+    Held,
+    Interrupted,
+    JobMessage,
+    Kind,
+    Refused,
+    Result,
+    Returned,
+    Settlement,
+    StopReason,
+)
+from daemon.orchestration import CompletedOrchestration
+from daemon.postgres.database import async_engine, sync_engine
+from daemon.postgres.due import Due, Leased
+from daemon.postgres.orchestrations import NewOrchestration
+from daemon.postgres.pulse import Pulse
+from daemon.rules.envelope import instance_id
+from daemon.rules.lifecycle import Policy, give_back
+from daemon.rules.retry import Backoff
+from tests.model.oracle import One, Oracle, Whole
+from tests.postgres.scene import BOOM, GAP, POLICY, Scene, decided, message_for, pointer_to
+
+T = TypeVar("T")
+MAX_LOSSES = 2
+TOTAL = 2
+LATER = Policy(3, Backoff(initial=600, maximum=600, jitter=False))
+RESULTS: dict[str, tuple[Result, Policy]] = {
+    "completes": (Returned('"ok"'), POLICY),
+    "fails": (Failed(BOOM), POLICY),
+    "fails and waits": (Failed(BOOM), LATER),
+    "gives up": (Failed(BOOM, final=True), POLICY),
+    "is interrupted": (Interrupted(StopReason.DRAINING), POLICY),
+}
+workers = st.integers(0, 2)
+wholes = st.integers(0, 1)
+indexes = st.integers(0, TOTAL - 1)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Does the same to the store and to the oracle."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, scene: Scene, pulse: Pulse) -> None:
+        super().__init__()
+        self.loop, self.scene, self.pulse = loop, scene, pulse
+        self.claims: list[Claim] = []
+        self.settled: list[Settlement] = []
+        self.leases: list[Leased] = []
+        self.events: list[tuple[UUID, int]] = []
+
+    def do(self, work: Awaitable[T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    @initialize()
+    def begin(self) -> None:
+        self.do(self.scene.clear())
+        self.workers = [self.do(self.scene.worker()) for _ in range(3)]
+        self.judge = self.do(self.scene.worker())
+        self.wholes = [Whole(uuid4(), TOTAL) for _ in range(2)]
+        jobs = [One(instance_id(whole.id, index), whole, index) for whole in self.wholes for index in range(TOTAL)]
+        self.oracle = Oracle(jobs, MAX_LOSSES)
+
+    @rule(which=wholes)
+    def kick_off(self, which: int) -> None:
+        whole = self.wholes[which]
+        if not whole.registered:
+            self.do(self.scene.orchestrations.make(NewOrchestration(whole.id, "count", ['{"n": 1}'] * TOTAL, {})))
+            self.oracle.kick_off(whole)
+
+    @rule(
+        who=workers,
+        asked=st.lists(st.tuples(wholes, indexes, st.booleans()), min_size=1, max_size=4),
+        lost=st.booleans(),
+    )
+    def messages_arrive(self, who: int, asked: list[tuple[int, int, bool]], lost: bool) -> None:
+        """Any messages, duplicates too, in one batch; `lost`: the answer to COMMIT is, and the batch is repeated."""
+        worker = self.workers[who]
+        messages = [self._message(*one) for one in asked]
+        worker.claims._repeated = (messages, uuid4())
+        again = worker.claims._repeated
+        answers = self.do(worker.claims.write(messages))
+        if lost:
+            worker.claims._repeated = again
+            repeated = self.do(worker.claims.write(messages))
+            assert [_said(answer) for answer in repeated] == [_said(answer) for answer in answers]
+        first: dict[UUID, Any] = {}
+        for message, answer in zip(messages, answers, strict=True):
+            if message.job_id not in first:
+                expected = self.oracle.claim(self.oracle.jobs[message.job_id], worker.id, message.creates)
+                first[message.job_id] = expected
+            elif isinstance(expected := first[message.job_id], int):
+                expected = "held"
+            assert _said(answer) == expected
+            self.claims += [answer] if isinstance(answer, Claim) else []
+
+    def _message(self, which: int, index: int, creates: bool) -> JobMessage:
+        message = message_for(self.wholes[which].id, index, TOTAL)
+        return message if creates else pointer_to(message)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), count=st.integers(1, 3))
+    def attempts_end(self, data: st.DataObject, count: int) -> None:
+        """Attempts of any age end together in one batch, stale ones too."""
+        batch: list[Settlement] = []
+        for _ in range(count):
+            claim = data.draw(st.sampled_from(self.claims[-6:]), label="claim")
+            batch.append(decided(claim, *RESULTS[data.draw(st.sampled_from(sorted(RESULTS)), label="result")]))
+        self._settle(batch)
+
+    @precondition(lambda self: self.settled)
+    @rule(data=st.data())
+    def a_settlement_is_repeated(self, data: st.DataObject) -> None:
+        self._settle([data.draw(st.sampled_from(self.settled), label="settlement")])
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def a_worker_gives_back(self, data: st.DataObject) -> None:
+        """What the comparison at a heartbeat does, possibly too late."""
+        claim = data.draw(st.sampled_from(self.claims), label="claim")
+        self._settle([give_back(Held(claim.job_id, claim.worker_id, claim.attempt))])
+
+    def _settle(self, batch: list[Settlement]) -> None:
+        answers = [answer for answer, _ in self.do(self.judge.settlements.write(batch))]
+        assert answers == self.oracle.settle(batch)
+        self.settled += batch
+
+    @rule(who=workers, draining=st.booleans())
+    def a_worker_dies(self, who: int, draining: bool) -> None:
+        worker = self.workers[who]
+        if draining:
+            self.pulse.beat(worker.id, 0, True)
+        self.do(self.scene.silence(worker))
+        self.do(self.judge.rescue(MAX_LOSSES))
+        assert self.do(self.judge.rescue(MAX_LOSSES)) == []
+        self.oracle.die(worker.id, draining)
+        self.workers[who] = self.do(self.scene.worker())
+
+    @rule(who=workers)
+    def a_worker_leaves(self, who: int) -> None:
+        assert self.pulse.farewell(self.workers[who].id) == self.oracle.leave(self.workers[who].id)
+        self.workers[who] = self.do(self.scene.worker())
+
+    @rule(fails=st.booleans())
+    def the_relay_publishes(self, fails: bool) -> None:
+        everything = "publish_at IS NOT NULL AND (not_before IS NULL OR not_before <= now())"
+        self.do(self.scene.run(f"UPDATE job SET publish_at = now() WHERE {everything}"))
+        due = Due(self.scene.engine, 3600)
+        leased = self.do(due.lease(100))
+        assert {one.message.job_id for one in leased} == self.oracle.due()
+        self.leases = [*self.leases, *leased][-8:]
+        if fails:
+            self.do(due.pull_back(leased))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), push=st.booleans())
+    def a_relay_is_late(self, data: st.DataObject, push: bool) -> None:
+        late = data.draw(st.sampled_from(self.leases), label="lease")
+        due = Due(self.scene.engine, 3600)
+        self.do(due.push([(late.message.job_id, late.publish_at)]) if push else due.pull_back([late]))
+
+    @rule()
+    def time_passes(self) -> None:
+        self.do(self.scene.run("UPDATE job SET not_before = now(), publish_at = now() WHERE not_before > now()"))
+        self.oracle.time_passes()
+
+    @rule(which=wholes)
+    def somebody_cancels(self, which: int) -> None:
+        whole = self.wholes[which]
+        if whole.registered:
+            expected = 0 if whole.complete else self.oracle.end_unfinished(whole, Kind.CANCELLED)
+            assert self.do(self.scene.orchestrations.cancel(whole.id)) == expected
+
+    @rule(which=wholes)
+    def an_operator_retries(self, which: int) -> None:
+        whole = self.wholes[which]
+        if whole.registered:
+            try:
+                reopened = self.do(self.scene.orchestrations.retry_failed(whole.id))
+            except RequestRefused:
+                reopened = None
+            assert reopened == self.oracle.retry_failed(whole)
+
+    @rule()
+    def events_are_published(self) -> None:
+        async def publish(events: list[CompletedOrchestration]) -> None:
+            self.events += [(one.id, one.generation) for one in events]
+
+        expected = [whole for whole in self.wholes if whole.complete and not whole.event_published]
+        assert self.do(Due(self.scene.engine, 3600).publish_events(10, publish)) == len(expected)
+        for whole in expected:
+            whole.event_published = True
+
+    @invariant()
+    def every_row_is_what_it_must_be(self) -> None:
+        if not hasattr(self, "oracle"):
+            return
+        rows = {row["id"]: row for row in self.do(self.scene.run(JOBS))}
+        assert set(rows) == {job.id for job in self.oracle.jobs.values() if job.status is not None}
+        for job_id, row in rows.items():
+            job = self.oracle.jobs[job_id]
+            found = (row["status"], row["attempt"], row["failures"], row["losses"], row["worker_id"])
+            assert found == (job.status, job.attempt, job.failures, job.losses, job.worker)
+            assert (row["finish_number"], row["early"]) == (job.place, job.early)
+            # No job without a future, and none that is over and goes on.
+            assert (row["publish_at"] is not None) == job.free
+            # Every attempt is accounted for exactly once: it ended in history, it runs, it completed, or an operator
+            # made room for a new generation.
+            running = job.worker is not None or job.status == "Completed"
+            assert row["attempt"] == row["history"] + job.reopened + running
+            assert dict(row["kinds"] or []) == {str(attempt): kind for attempt, (_, kind) in job.ended.items()}
+
+    @invariant()
+    def counters_equal_rows(self) -> None:
+        if not hasattr(self, "oracle"):
+            return
+        for row in self.do(self.scene.run(WHOLES)):
+            whole = next(one for one in self.wholes if one.id == row["id"])
+            assert (row["completed"], row["errored"]) == (row["rows_completed"], row["rows_errored"])
+            assert (row["completed"], row["errored"]) == (whole.completed, whole.errored)
+            assert (row["completed_at"] is not None) == (row["completed"] + row["errored"] == row["total"])
+            assert (row["generation"], row["event_published_at"] is not None) == (
+                whole.generation,
+                whole.event_published,
+            )
+            if row["generation"] == 1:
+                assert row["places"] == list(range(1, whole.finishes + 1))
+
+    @invariant()
+    def a_generation_has_one_event(self) -> None:
+        assert len(self.events) == len(set(self.events))
+
+
+JOBS = """
+SELECT j.*, coalesce(j.not_before > now(), false) AS early, h.history, h.kinds
+FROM job j, LATERAL (SELECT count(*) AS history, jsonb_object_agg(attempt, kind) AS kinds
+                     FROM failed_attempt f WHERE f.job_id = j.id) h
+"""
+WHOLES = """
+SELECT o.*, r.* FROM orchestration o, LATERAL (
+    SELECT count(*) FILTER (WHERE status = 'Completed') AS rows_completed,
+           count(*) FILTER (WHERE status = 'Errored') AS rows_errored,
+           coalesce(array_agg(finish_number ORDER BY finish_number) FILTER (WHERE finish_number IS NOT NULL),
+                    CAST(ARRAY[] AS int[])) AS places
+    FROM job j WHERE j.orchestration_id = o.id) r
+"""
+
+
+def _said(answer: object) -> object:
+    """An answer as the oracle gives it."""
+    if isinstance(answer, Claim):
+        return answer.attempt
+    return answer.why if isinstance(answer, Refused) else None
+
+
+def test_the_store_does_what_the_oracle_says(database_url: str) -> None:
+    examples = 2_000 if os.environ.get("LONG") == "1" else 15
+    loop = asyncio.new_event_loop()
+    engine, pulse = async_engine(database_url, 4), Pulse(sync_engine(database_url), "host", "", 1, GAP)
+    scene = Scene(engine, database_url)
+    chosen = settings(
+        max_examples=examples,
+        stateful_step_count=30,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        run_state_machine_as_test(lambda: StoreMachine(loop, scene, pulse), settings=chosen)
+    finally:
+        pulse.close()
+        loop.run_until_complete(engine.dispose())
+        loop.close()
