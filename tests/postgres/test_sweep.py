@@ -17,7 +17,7 @@ LIFT = {
     "finish_numbers": "UPDATE orchestration SET finishes = 7",
     "dead_holders": "UPDATE worker SET seen_at = now() - interval '1 hour'",
     "overdue_jobs": "UPDATE job SET publish_at = now() - interval '1 hour' WHERE publish_at IS NOT NULL",
-    "overdue_events": "UPDATE orchestration SET completed_at = now() - interval '1 hour' WHERE completed_at IS NOT NULL",
+    "overdue_events": "UPDATE orchestration SET completed_at = now() - interval '1 hour' WHERE errored = 1",
     "unclosed": "UPDATE orchestration SET cancelled_at = now() - interval '1 hour' WHERE completed_at IS NULL",
 }
 
