@@ -1,14 +1,14 @@
 """Connections: how this process reaches Postgres, and which of its errors pass by themselves.
 
 Called by everything in `postgres/`. Binary dumpers are registered on connect (a claim's parameters cost a third of
-their text form); half-open links are noticed by TCP within half a minute.
+their text form); half-open links are noticed by TCP within half a minute, mute ones by `links`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg
@@ -16,11 +16,13 @@ from psycopg.types.array import ListBinaryDumper
 from psycopg.types.string import StrBinaryDumper
 from psycopg.types.uuid import UUIDBinaryDumper
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, Dialect, make_url
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
+
+from daemon.postgres.links import AsyncLink, Link
 
 _LINK = {
     "connect_timeout": 5,
@@ -64,16 +66,22 @@ class MeasuredPool(AsyncAdaptedQueuePool):
 
 
 def async_engine(
-    url: str, size: int, pooler: str = "none", waited: Callable[[float], None] | None = None
+    url: str, size: int, pooler: str = "none", waited: Callable[[float], None] | None = None, *, hangs_up: bool = False
 ) -> AsyncEngine:
-    """At most `size` connections for one event loop; none is opened before it is needed."""
+    """At most `size` connections for one event loop; none is opened before it is needed.
+
+    With `hangs_up`, no answer is waited for longer than AsyncLink does.
+    """
+    arguments = _connect_args(url, pooler)
+    if hangs_up:
+        arguments["async_creator_fn"] = AsyncLink.connect
     engine = create_async_engine(
         _driver_url(url),
         poolclass=MeasuredPool,
         pool_size=size,
         max_overflow=0,
         pool_timeout=30,
-        connect_args=_connect_args(url, pooler),
+        connect_args=arguments,
     )
     if waited is not None and isinstance(engine.pool, MeasuredPool):
         engine.pool.waited = waited
@@ -81,12 +89,19 @@ def async_engine(
     return engine
 
 
-def sync_engine(url: str, size: int = 1, pooler: str = "none", patience: int | None = None) -> Engine:
-    """The same for a thread without an event loop; with `patience`, no link is waited for longer than those seconds."""
+def sync_engine(
+    url: str, size: int = 1, pooler: str = "none", patience: int | None = None, *, hangs_up: bool = False
+) -> Engine:
+    """The same for a thread without an event loop.
+
+    With `patience`, no link is waited for longer than those seconds; with `hangs_up`, no answer longer than Link does.
+    """
     arguments = _connect_args(url, pooler)
     if patience is not None:
         arguments |= {"connect_timeout": patience, "tcp_user_timeout": patience * 1000, "keepalives_idle": patience}
     engine = create_engine(_driver_url(url), pool_size=size, max_overflow=0, pool_timeout=30, connect_args=arguments)
+    if hangs_up:
+        event.listen(engine, "do_connect", _make_link)
     event.listen(engine, "connect", _on_connect)
     return engine
 
@@ -142,3 +157,7 @@ def _on_connect(connection: _Adapted, _record: ConnectionPoolEntry) -> None:
     connection.adapters.register_dumper(UUID, UUIDBinaryDumper)
     connection.adapters.register_dumper(str, StrBinaryDumper)
     connection.adapters.register_dumper(list, ListBinaryDumper)
+
+
+def _make_link(_dialect: Dialect, _record: ConnectionPoolEntry, _arguments: list[Any], named: dict[str, Any]) -> Link:
+    return Link.connect(**named)

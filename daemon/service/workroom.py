@@ -62,7 +62,7 @@ class Workroom:
         self._failed = failed
         self._wanted = asyncio.Event()
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
-        self._engine = async_engine(url, CONNECTIONS, pooler, observer.pool_waited)
+        self._engine = async_engine(url, CONNECTIONS, pooler, observer.pool_waited, hangs_up=True)
         self._publisher = Publisher()
         self._puller = Puller()
         self.subscriber = self._make_subscriber()

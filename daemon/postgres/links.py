@@ -1,0 +1,54 @@
+"""Connections that hang up on a server that says nothing.
+
+Made by `database` for workers. TCP notices a link whose other end is gone; it can't notice one that a proxy or a
+stalled machine keeps open and never answers on, and everything that waits for it would wait for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from typing import Any
+
+import psycopg
+
+
+class Link(psycopg.Connection[Any]):
+    """For a thread without an event loop: the life signs, which must be back before they are missed."""
+
+    patience = 5.0
+
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """One exchange with the server; OperationalError when it takes longer than `patience` seconds."""
+        timer = threading.Timer(self.patience, hang_up, [self.pgconn.socket])
+        timer.daemon = True
+        timer.start()
+        try:
+            return super().wait(gen, *args, **kwargs)
+        finally:
+            timer.cancel()
+
+
+class AsyncLink(psycopg.AsyncConnection[Any]):
+    """For an event loop: everything else that a worker asks."""
+
+    patience = 20.0
+
+    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """One exchange with the server; OperationalError when it takes longer than `patience` seconds."""
+        timer = asyncio.get_running_loop().call_later(self.patience, hang_up, self.pgconn.socket)
+        try:
+            return await super().wait(gen, *args, **kwargs)
+        finally:
+            timer.cancel()
+
+
+def hang_up(descriptor: int) -> None:
+    """End a link under whoever waits for it: that one reads an end and raises."""
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as link:
+            link.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return
