@@ -55,7 +55,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run_loop, name="headcount-loop", daemon=True)
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
-        self._engine = sync_engine(url, 1, pooler, patience=3)
+        self._engine = sync_engine(url, 1, pooler, patience=3, hangs_up=True)
         self._pulse = Pulse(
             self._engine,
             socket.gethostname(),
