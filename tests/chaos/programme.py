@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from tests.chaos.report import Report
-from tests.chaos.scenarios import latency, recovery
+from tests.chaos.scenarios import bus, database, endings, fence, hostile, latency, messages, recovery
 from tests.chaos.scenarios.storm import Storm, storm
 from tests.chaos.stage import Stage
 
@@ -27,6 +27,28 @@ def scenarios(*, long: bool) -> dict[str, Scenario]:
         "sigterm-blocked": partial(recovery.after_sigterm, blocked=True),
         "rolling": recovery.rolling,
         "latency": latency.completion,
+        "postgres-stopped": partial(database.stopped, 60.0),
+        "postgres-stalled": partial(database.stalled, 45.0),
+        "postgres-half-open": partial(database.half_open, 45.0),
+        "postgres-moved": partial(database.moved, 15.0),
+        "postgres-crowded": partial(database.crowded, 30.0),
+        "postgres-answers-lost": database.answers_lost,
+        "pubsub-gone": partial(bus.gone, 90.0),
+        "pubsub-forgotten": bus.forgotten,
+        "stopped-default": partial(fence.stopped, 30.0),
+        "poison-default": partial(fence.poison, 30.0),
+        "clock-jump": partial(fence.clock_jump, 6.0),
+        "endings": endings.all_endings,
+        "messages": messages.all_messages,
+        "hostile": hostile.hostile_messages,
+        **(_long() if long else {}),
+    }
+
+
+def _long() -> dict[str, Scenario]:
+    return {
+        "postgres-stopped-long": partial(database.stopped, 600.0),
+        "pubsub-gone-long": partial(bus.gone, 600.0),
     }
 
 

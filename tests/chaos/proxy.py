@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 T = TypeVar("T")
+Link = tuple[asyncio.StreamWriter, asyncio.StreamWriter]
 CHUNK = 65_536
 
 
@@ -24,7 +25,8 @@ class Proxy:
         self._target = target
         self._refusing = False
         self._answers_to_lose = 0
-        self._links: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._links: set[Link] = set()
+        self._stranded: set[Link] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
@@ -53,6 +55,10 @@ class Proxy:
     def thaw(self) -> None:
         """Forward again, what waited first."""
         self._do(self._flowing.set)
+
+    def strand(self) -> None:
+        """The links that are open now never carry anything again, and are not closed."""
+        self._do(lambda: self._stranded.update(self._links))
 
     def cut(self) -> None:
         """Close every link; new ones are served."""
@@ -103,18 +109,21 @@ class Proxy:
                 ways.create_task(self._forward(far_reader, writer, link, answers=True))
         finally:
             self._links.discard(link)
+            self._stranded.discard(link)
 
     async def _forward(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        link: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
+        link: Link,
         *,
         answers: bool,
     ) -> None:
         try:
             while chunk := await reader.read(CHUNK):
                 await self._flowing.wait()
+                if link in self._stranded:
+                    continue
                 if answers and self._answers_to_lose > 0:
                     self._answers_to_lose -= 1
                     break

@@ -40,7 +40,8 @@ class Stage:
     """Both servers and what workers need to find them.
 
     hostile: the seed of a Pub/Sub that duplicates, reorders and redelivers. proxied: the workers reach Postgres only
-    through `proxy`. pubsub_at: a Pub/Sub that somebody else runs (then there is no control of it).
+    through `proxy`. republish_after: in seconds, for producers. pubsub_at: a Pub/Sub that somebody else runs (then
+    there is no control of it).
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Stage:
         proxied: bool = False,
         pubsub_at: str | None = None,
         postgres: dict[str, str | int] | None = None,
+        republish_after: float | None = None,
     ) -> None:
         self.project = f"chaos-{uuid4().hex[:12]}"
         self._hostile = hostile
         self._proxied = proxied
         self._pubsub_at = pubsub_at
         self._postgres_settings = {**POSTGRES, **(postgres or {})}
+        self._republish_after = republish_after
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -65,7 +68,7 @@ class Stage:
             self.folder.chmod(0o711)
             self.diary = self.folder / "diary"
             self.diary.touch()
-            self.postgres = opened.enter_context(
+            self.postgres: EmbeddedPostgres = opened.enter_context(
                 EmbeddedPostgres(self.folder / "postgres", settings=self._postgres_settings, tcp_port=0)
             )
             upgrade(self.postgres.url())
@@ -103,7 +106,8 @@ class Stage:
 
     def settings(self) -> Settings:
         """The settings of a producer."""
-        return load({"HEADCOUNT_DATABASE_URL": self.database_url, "HEADCOUNT_PROJECT": self.project})
+        own = {} if self._republish_after is None else {"republish_after_seconds": self._republish_after}
+        return load({"HEADCOUNT_DATABASE_URL": self.database_url, "HEADCOUNT_PROJECT": self.project}, **own)
 
     def client(self) -> Client:
         return Client(self.settings())
@@ -117,6 +121,10 @@ class Stage:
             **{"handlers": "tests.chaos.handlers", "slots": 20, **settings},
         )
         return {**plain, diary.VARIABLE: str(self.diary)}
+
+    def take_over(self, postgres: EmbeddedPostgres) -> None:
+        """Another server has the data now."""
+        self.postgres = self._open.enter_context(postgres)
 
     async def provision(self) -> None:
         """Make the topics and subscriptions."""

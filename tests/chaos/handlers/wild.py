@@ -65,3 +65,11 @@ async def hurried(params: Mood, ctx: JobContext) -> None:
     """Take longer than its timeout."""
     with diary.attempt(ctx):
         await asyncio.sleep(params.seconds)
+
+
+@job("jump")
+async def jump(params: Mood, ctx: JobContext) -> None:
+    """Set the clock of this process forward or back, as an administrator does to a machine."""
+    with diary.attempt(ctx):
+        before = time.time
+        time.time = lambda: before() + params.seconds

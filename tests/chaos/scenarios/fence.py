@@ -1,0 +1,123 @@
+"""Workers that are cut off, that take their jobs down with them, and whose clock jumps.
+
+Run by `python -m tests.chaos` with the default timings, and in short by the system tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.chaos.crew import Crew
+from tests.chaos.judge import intervals, judge_invariants, overlaps, silences
+from tests.chaos.report import Report
+from tests.chaos.scenarios.recovery import all_begun, all_regular, busiest, jobs_of
+from tests.chaos.stage import Stage
+from tests.harness.waiting import until
+
+JOBS = 10
+CALM_SECONDS = 2.0
+
+
+async def stopped(worker_ttl: float) -> Report:
+    """SIGSTOP for longer than worker_ttl, then SIGCONT: the claims are gone, late writes change nothing."""
+    report = Report(f"stopped for longer than worker_ttl ({worker_ttl:g} s)")
+    with Stage() as stage:
+        await stage.provision()
+        environment = stage.environment(worker_ttl_seconds=worker_ttl, slots=JOBS * 2)
+        async with stage.client() as client, Crew(environment, stage.folder, 2) as crew:
+            await all_regular(stage, 2, worker_ttl)
+            long = await client.kick_off("nap", [{"seconds": 600.0}] * JOBS)
+            # Due to end while the worker stands still: its outcomes are the late writes.
+            short = await client.kick_off("nap", [{"seconds": 3.0}] * JOBS)
+            ids = [*jobs_of(long.id, JOBS), *jobs_of(short.id, JOBS)]
+            await all_begun(stage, ids)
+            member = busiest(stage, crew, ids)
+            pid = member.worker.pid
+            workers_before = {row[0] for row in stage.rows("SELECT id FROM worker")}
+            crew.stop(member)
+            blow = crew.blows[-1]
+            held = {
+                one.job_id
+                for one in intervals(stage.entries(), silences(crew.blows, []))
+                if one.pid == pid and one.end == blow.at
+            }
+            again = "SELECT count(*) FROM job WHERE attempt > 1 AND (worker_id IS NOT NULL OR status = 'Completed')"
+            await until(lambda: stage.number(again) == len(held), within=worker_ttl + 30, what="rescued and running")
+            await short.wait(timeout=30)
+            crew.go_on(member)
+            await until(lambda: not _still_open(stage, pid), within=30, what="all its handlers have ended")
+            ends = [one for one in stage.entries() if one.pid == pid and one.kind == "end" and one.at > blow.at]
+            cancelled = [one for one in ends if one.text == "CancelledError ClaimLost"]
+            returned = [one for one in ends if one.text == "returned"]
+            report.note("attempts it ran when it was stopped", len(held))
+            report.note("handlers cancelled and told ClaimLost", len(cancelled))
+            report.note("handlers that returned before the cancel reached them", len(returned))
+            report.is_exactly("handlers that ended otherwise", len(ends) - len(cancelled) - len(returned), 0)
+            after = await client.kick_off("nap", [{"seconds": 0.5}] * JOBS * 2)
+            await after.wait(timeout=60)
+            ran = {one.pid for one in stage.attempts(jobs_of(after.id, JOBS * 2))}
+            workers_after = {row[0] for row in stage.rows("SELECT id FROM worker")}
+            report.is_exactly("it lives on", crew.departure(pid) is None and pid in ran, True)
+            report.is_exactly("workers with a new id", len(workers_after - workers_before), 1)
+            live = intervals(stage.entries(), silences(crew.blows, crew.departures))
+            report.none_of("two live attempts of one job", overlaps(live))
+            attempts = "SELECT count(*) FROM job WHERE status = 'Completed' AND orchestration_id = %s"
+            report.is_exactly("short jobs Completed", stage.number(attempts, short.id), JOBS)
+            losses = stage.number("SELECT sum(losses) FROM job")
+            report.is_exactly("losses counted", losses, len(held))
+            await long.cancel()
+        report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
+        await judge_invariants(report, stage, worker_ttl)
+    return report
+
+
+async def poison(worker_ttl: float, *, max_losses: int = 3) -> Report:
+    """A job that kills its worker is given up after max_losses; the others come through."""
+    report = Report(f"a job that kills its worker (worker_ttl {worker_ttl:g} s)")
+    with Stage() as stage:
+        await stage.provision()
+        environment = stage.environment(worker_ttl_seconds=worker_ttl)
+        async with stage.client() as client, Crew(environment, stage.folder, 2) as crew:
+            await all_regular(stage, 2, worker_ttl)
+            bad = await client.kick_off("poison", [{}])
+            good = await client.kick_off("nap", [{"seconds": 0.2}] * 30)
+            state = await bad.wait(timeout=(worker_ttl * 2 + 15) * max_losses)
+            await good.wait(timeout=60)
+            _, failures = await bad.results()
+            error = failures[0].error if failures else None
+            report.is_exactly("kind", str(error.kind) if error else "none", "WorkerLost")
+            report.is_exactly("errored", state.errored, 1)
+            report.is_exactly("runs", len(stage.attempts(jobs_of(bad.id, 1))), max_losses)
+            report.is_exactly("workers it took along", len(crew.departures), max_losses)
+            report.is_exactly("others Completed", (await good.progress()).completed, 30)
+        report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
+        await judge_invariants(report, stage, worker_ttl)
+    return report
+
+
+async def clock_jump(worker_ttl: float) -> Report:
+    """A worker's own clock jumps an hour ahead, and back: nobody is declared dead, nothing is early or late."""
+    report = Report("a worker's clock jumps by an hour")
+    with Stage() as stage:
+        await stage.provision()
+        environment = stage.environment(worker_ttl_seconds=worker_ttl)
+        async with stage.client() as client, Crew(environment, stage.folder, 2) as crew:
+            await all_regular(stage, 2, worker_ttl)
+            running = await client.kick_off("nap", [{"seconds": worker_ttl * 1.5}] * JOBS)
+            await all_begun(stage, jobs_of(running.id, JOBS))
+            for hours in (1.0, -1.0):
+                jump = await client.kick_off("jump", [{"seconds": hours * 3600}])
+                await jump.wait(timeout=30)
+                await asyncio.sleep(CALM_SECONDS)
+            await running.wait(timeout=worker_ttl * 2 + 30)
+            await (await client.kick_off("nap", [{}] * JOBS)).wait(timeout=30)
+            report.is_exactly("runs", len(stage.attempts(jobs_of(running.id, JOBS))), JOBS)
+            report.is_exactly("losses and failures", stage.number("SELECT sum(losses + failures) FROM job"), 0)
+            report.is_exactly("attempts that did not complete", stage.number("SELECT count(*) FROM failed_attempt"), 0)
+            report.none_of("workers that ended", crew.departures)
+        report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
+    return report
+
+
+def _still_open(stage: Stage, pid: int) -> list[str]:
+    return [str(one) for one in intervals(stage.entries(), {}) if one.pid == pid and one.end == float("inf")]

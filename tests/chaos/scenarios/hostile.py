@@ -1,0 +1,72 @@
+"""Hostile messages by the hundred, with good jobs in between: each ends with a reason, and the worker does not mind.
+
+Run by `python -m tests.chaos` and by the system tests.
+"""
+
+from __future__ import annotations
+
+import psutil
+
+from daemon.pubsub.publisher import Publisher
+from tests.chaos.corpus import corpus
+from tests.chaos.crew import Crew
+from tests.chaos.judge import judge_invariants
+from tests.chaos.report import Report
+from tests.chaos.stage import Stage
+from tests.harness.waiting import until
+
+WAVES = 5
+GOOD_JOBS = 100
+MIB = 1 << 20
+GROWTH_LIMIT = 25.0
+ENDED = """
+SELECT (SELECT count(*) FROM rejected_message WHERE reason <> '')
+     + (SELECT count(*) FROM job WHERE status = 'Errored' AND error ->> 'kind' = 'InvalidParams')
+"""
+KINDS = """
+SELECT reason, count(*) FROM rejected_message GROUP BY reason
+UNION ALL SELECT error ->> 'kind', count(*) FROM job WHERE status = 'Errored' GROUP BY 1 ORDER BY 1
+"""
+
+
+async def hostile_messages(seed: int = 5) -> Report:
+    """The whole corpus, in waves with good jobs between them, and once more to see whether anything grows."""
+    report = Report("hostile messages")
+    messages = corpus(seed)
+    report.note("kinds of messages", len({name for name, _, _ in messages}))
+    with Stage() as stage:
+        await stage.provision()
+        async with stage.client() as client, Crew(stage.environment(), stage.folder, 1) as crew:
+            worker = crew.members[0].worker
+            await (await client.kick_off("nap", [{}] * GOOD_JOBS)).wait(timeout=60)
+            publisher = Publisher()
+            topic = stage.settings().topic("jobs")
+            try:
+                sizes = []
+                for wave in range(WAVES):
+                    await publisher.publish(topic, [(data, attributes) for _, data, attributes in messages])
+                    good = await client.kick_off("nap", [{}] * GOOD_JOBS)
+                    state = await good.wait(timeout=60)
+                    report.is_exactly(f"wave {wave + 1}: good jobs Completed", state.completed, GOOD_JOBS)
+                    wanted = len(messages) * (wave + 1)
+                    await until(lambda wanted=wanted: _ended(stage) >= wanted, within=60, what="all have ended")  # type: ignore[misc]
+                    sizes.append(psutil.Process(worker.pid).memory_info().rss / MIB)
+            finally:
+                await publisher.close()
+            report.is_exactly("messages that ended with a reason", _ended(stage), len(messages) * WAVES)
+            report.note("worker's memory after the first wave, MiB", sizes[0])
+            report.at_most("its growth until the last, MiB", sizes[-1] - sizes[0], GROWTH_LIMIT)
+            report.is_exactly("ready", worker.status_of("/readyz") or 0, 200)
+            report.none_of("workers that ended", crew.departures)
+        for kind, count in stage.rows(KINDS):
+            report.note(f"ended as {kind}", count)
+        succeeded = stage.number("SELECT count(*) FROM job WHERE status = 'Completed'") - GOOD_JOBS * (WAVES + 1)
+        report.is_exactly("hostile messages that succeeded", succeeded, 0)
+        report.is_exactly("jobs unfinished", stage.number("SELECT count(*) FROM job WHERE status = 'InProgress'"), 0)
+        report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
+        await judge_invariants(report, stage, 30.0)
+    return report
+
+
+def _ended(stage: Stage) -> int:
+    return stage.number(ENDED)

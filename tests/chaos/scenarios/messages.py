@@ -1,0 +1,152 @@
+"""Messages that come more than once, jobs that fail by the hundred, and messages that Pub/Sub gave up.
+
+Run by `python -m tests.chaos` and by the system tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+from daemon.client import Client
+from daemon.job import JobMessage
+from daemon.pubsub.publisher import Outgoing, Publisher
+from daemon.rules.envelope import encode, instance_id
+from tests.chaos.crew import Crew
+from tests.chaos.judge import judge_invariants
+from tests.chaos.report import Report
+from tests.chaos.scenarios.recovery import jobs_of
+from tests.chaos.stage import Stage
+from tests.chaos.witness import Witness
+from tests.harness.waiting import until
+
+TIMES = 10
+INSTANCES = 1_000
+EVERY_FIFTH = 5
+
+
+async def all_messages() -> Report:
+    """Each kind, one after the other, on one crew of two."""
+    report = Report("messages: repeated, doubled, failing, dead")
+    with Stage() as stage:
+        await stage.provision()
+        with Witness(stage.project) as witness:
+            async with stage.client() as client, Crew(stage.environment(slots=50), stage.folder, 2):
+                publisher = Publisher()
+                try:
+                    await ten_times(report, stage, client, publisher)
+                    await without_an_id(report, stage, client, publisher)
+                    await twenty_percent(report, stage, client, witness)
+                    await dead_letter(report, stage, client, publisher)
+                finally:
+                    await publisher.close()
+        report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
+        await judge_invariants(report, stage, 30.0)
+    return report
+
+
+async def ten_times(report: Report, stage: Stage, client: Client, publisher: Publisher) -> None:
+    """The same messages ten times: twice within a batch, to both workers at once, while it runs and after it ended."""
+    topic = stage.settings().topic("jobs")
+    orchestration, count = uuid4(), 20
+    messages = _messages(orchestration, count, '{"seconds": 1}')
+    together = [message for message in messages for _ in range(2)]
+    await asyncio.gather(*(publisher.publish(topic, together) for _ in range(TIMES // 2 - 1)))
+    await _registered(stage, orchestration)
+    await client.orchestration(orchestration).wait(timeout=30)
+    await publisher.publish(topic, together)
+    await _drained(stage)
+    ran = stage.attempts(jobs_of(orchestration, count))
+    report.is_exactly("ten times: runs", len(ran), count)
+    report.note("ten times: workers that took part", len({one.pid for one in ran}))
+    refused = "SELECT count(*) FROM redelivery"
+    report.is_exactly("ten times: redeliveries told", stage.number(refused), count * (TIMES - 1))
+
+
+async def without_an_id(report: Report, stage: Stage, client: Client, publisher: Publisher) -> None:
+    """A producer that gives no job_id publishes an orchestration twice: the index makes them the same jobs."""
+    topic = stage.settings().topic("jobs")
+    orchestration, count = uuid4(), 10
+    messages = [
+        (data, {key: value for key, value in attributes.items() if key != "job_id"})
+        for data, attributes in _messages(orchestration, count, '{"seconds": 0.1}')
+    ]
+    await publisher.publish(topic, messages)
+    await publisher.publish(topic, messages)
+    await _registered(stage, orchestration)
+    await client.orchestration(orchestration).wait(timeout=30)
+    await _drained(stage)
+    report.is_exactly("without an id: runs", len(stage.attempts(jobs_of(orchestration, count))), count)
+    rows = stage.number("SELECT count(*) FROM job WHERE orchestration_id = %s", orchestration)
+    report.is_exactly("without an id: rows", rows, count)
+
+
+async def twenty_percent(report: Report, stage: Stage, client: Client, witness: Witness) -> None:
+    """1,000 instances of which every fifth raises each time."""
+    params = [{"fails": index % EVERY_FIFTH == 0} for index in range(INSTANCES)]
+    made = await client.kick_off("stumble", params)
+    state = await made.wait(timeout=120)
+    successes, failures = await made.results()
+    report.is_exactly("a fifth raises: completed and errored", f"{state.completed} {state.errored}", "800 200")
+    report.is_exactly("a fifth raises: successes", len(successes), 800)
+    told = [
+        one
+        for one in failures or ()
+        if one.error is not None
+        and one.error.kind == "Raised"
+        and one.error.message == f"ValueError: instance {one.index} was told to fail"
+        and 'raise ValueError(f"instance' in (one.error.traceback or "")
+        and one.params == params[one.index]
+    ]
+    report.is_exactly("a fifth raises: errors told whole", len(told), 200)
+    await until(lambda: witness.heard(made.id), within=20, what="its event came")
+    report.is_exactly("a fifth raises: the event's outcome", witness.outcome(made.id) or "", "Partial")
+    report.is_exactly("a fifth raises: event ids", len(witness.event_ids()[str(made.id)]), 1)
+
+
+async def dead_letter(report: Report, stage: Stage, client: Client, publisher: Publisher) -> None:
+    """What reaches the dead-letter subscription closes its job, born or not; what is no job is kept as rejected."""
+    topic = stage.settings().topic(stage.settings().dead_letter_topic)
+    orchestration, count = uuid4(), 3
+    letters = _messages(orchestration, count, "{}")
+    history = {
+        "CloudPubSubDeadLetterSourceDeliveryCount": "100",
+        "CloudPubSubDeadLetterSourceSubscription": "jobs-worker",
+    }
+    await publisher.publish(topic, [(data, {**attributes, **history}) for data, attributes in letters])
+    await publisher.publish(topic, [(b"nothing", {"what": "is this"})])
+    await _registered(stage, orchestration, within=40)
+    state = await client.orchestration(orchestration).wait(timeout=40)
+    _, failures = await client.orchestration(orchestration).results()
+    report.is_exactly("dead letters: errored", state.errored, count)
+    kinds = {str(one.error.kind) for one in failures or () if one.error}
+    report.is_exactly("dead letters: kinds", " ".join(kinds), "DeadLettered")
+    told = all("after 100 deliveries" in one.error.message for one in failures or () if one.error)
+    report.is_exactly("dead letters: the history is told", told, True)
+    kept = "SELECT count(*) FROM rejected_message WHERE reason = 'NoJobName'"
+    await until(lambda: stage.number(kept) == 1, within=40, what="the stranger is kept")
+    report.is_exactly("dead letters: strangers kept", stage.number(kept), 1)
+
+
+def _messages(orchestration: UUID, count: int, params: str) -> Sequence[Outgoing]:
+    return [
+        encode(JobMessage("nap", instance_id(orchestration, index), orchestration, index, count, params, creates=True))
+        for index in range(count)
+    ]
+
+
+async def _registered(stage: Stage, orchestration: UUID, within: float = 20.0) -> None:
+    question = "SELECT count(*) FROM orchestration WHERE id = %s"
+    await until(lambda: stage.number(question, orchestration) == 1, within=within, what="it is registered")
+
+
+async def _drained(stage: Stage) -> None:
+    """Wait until Pub/Sub has nothing left for the workers."""
+    path = stage.settings().subscription("jobs-worker")
+
+    def empty() -> bool:
+        figures = stage.control.subscription(path)
+        return figures["backlog"] == 0 and figures["outstanding"] == 0
+
+    await until(empty, within=30, what="every message has been acknowledged")
