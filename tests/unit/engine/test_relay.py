@@ -1,0 +1,122 @@
+"""The relay: nothing is published before its lease, and what could not be published is due again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from daemon.engine.relay import BATCH, Relay
+from daemon.errors import PublishFailed
+from daemon.job import JobMessage
+from daemon.rules.envelope import decode, instance_id
+from tests.fakes.bus import MemoryBus
+from tests.fakes.delivery import MESSAGE, ORCHESTRATION
+from tests.fakes.due import MemoryDue
+from tests.fakes.observer import Listening
+from tests.fakes.rows import Group, Row
+from tests.fakes.tables import Tables
+
+
+def _tables(jobs: int) -> Tables:
+    tables = Tables()
+    for index in range(jobs):
+        message = JobMessage("paint", instance_id(ORCHESTRATION, index), ORCHESTRATION, index, jobs, "{}", True)
+        tables.jobs[message.job_id] = Row(message)
+    return tables
+
+
+def _relay(tables: Tables, bus: MemoryBus, heard: Listening | None = None) -> Relay[object]:
+    return Relay(MemoryDue(tables), bus, "jobs", "events", "//tests", heard or Listening())  # type: ignore[type-var]
+
+
+async def test_due_jobs_are_published_once_with_the_name_to_filter_on() -> None:
+    tables, bus, heard = _tables(3), MemoryBus(), Listening()
+    relay = _relay(tables, bus, heard)
+    assert await relay.publish_jobs() is False
+    assert await relay.publish_jobs() is False
+    sent = bus.take("jobs")
+    assert {decode(data, attributes, "1").index for data, attributes in sent} == {0, 1, 2}
+    assert all(attributes["job_name"] == "paint" and data == b"" for data, attributes in sent)
+    assert heard.all("published") == [("job", 3)]
+
+
+async def test_a_full_batch_says_that_there_may_be_more() -> None:
+    tables, bus = _tables(BATCH + 1), MemoryBus()
+    relay = _relay(tables, bus)
+    assert await relay.publish_jobs() is True
+    assert await relay.publish_jobs() is False
+    assert len(bus.take("jobs")) == BATCH + 1
+
+
+async def test_nothing_is_published_before_its_lease_is_committed() -> None:
+    tables = _tables(2)
+    seen: list[bool] = []
+
+    async def look(where: str) -> None:
+        if where == "before publish":
+            seen.append(all(row.publish_at and row.publish_at > tables.now for row in tables.jobs.values()))
+
+    await _relay(tables, MemoryBus(look)).publish_jobs()
+    assert seen == [True]
+
+
+async def test_what_the_bus_refused_is_due_again() -> None:
+    tables, bus, heard = _tables(2), MemoryBus(), Listening()
+    bus.broken = True
+    relay = _relay(tables, bus, heard)
+    with pytest.raises(PublishFailed):
+        await relay.publish_jobs()
+    assert all(row.publish_at == tables.now for row in tables.jobs.values())
+    assert [arguments[:2] for arguments in heard.all("publish_failed")] == [("job", 2)]
+    bus.broken = False
+    await relay.publish_jobs()
+    assert len(bus.take("jobs")) == 2
+
+
+async def test_a_publish_that_is_cancelled_leaves_its_jobs_due() -> None:
+    tables, hanging = _tables(2), asyncio.Event()
+
+    async def hang(where: str) -> None:
+        hanging.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(_relay(tables, MemoryBus(hang)).publish_jobs())
+    await hanging.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert all(row.publish_at == tables.now for row in tables.jobs.values())
+
+
+async def test_a_job_that_was_claimed_meanwhile_is_not_pulled_back() -> None:
+    tables = _tables(1)
+    row = next(iter(tables.jobs.values()))
+
+    async def claim(where: str) -> None:
+        row.attempt, row.publish_at = 1, None
+
+    bus = MemoryBus(claim)
+    bus.broken = True
+    with pytest.raises(PublishFailed):
+        await _relay(tables, bus).publish_jobs()
+    assert row.publish_at is None
+
+
+async def test_an_event_is_marked_only_after_it_went_out() -> None:
+    tables, bus, heard = Tables(), MemoryBus(), Listening()
+    group = tables.groups[ORCHESTRATION] = Group(MESSAGE, 1, completed=1, ended=5.0)
+    relay = _relay(tables, bus, heard)
+    bus.broken = True
+    with pytest.raises(PublishFailed):
+        await relay.publish_events()
+    assert not group.told
+    bus.broken = False
+    assert await relay.publish_events() is False
+    assert group.told
+    [(_, attributes)] = bus.take("events")
+    assert attributes["outcome"] == "Completed"
+    assert attributes["ce-source"] == "//tests"
+    assert [one[0] for one in heard.heard] == ["publish_failed", "published"]
+    await relay.publish_events()
+    assert bus.take("events") == []
