@@ -56,8 +56,10 @@ class Claims:
             answers = await self._take(connection, batch, me, token)
             if len(answers) < len(batch):
                 await self._explain(connection, batch, answers, me, token)
+            given = [self._answer(message, first, answers) for message in messages]
+            await self._remember(connection, messages, given, me)
         self._repeated = None
-        return [self._answer(message, first, answers) for message in messages]
+        return given
 
     def _token(self, messages: list[JobMessage]) -> UUID:
         """The same token when the same batch is tried again: so a lost answer to COMMIT is recognised as ours."""
@@ -131,13 +133,20 @@ class Claims:
                 "creates": [message.creates for message in left.values()],
             },
         )
-        again: list[tuple[JobMessage, Cause]] = []
         for row in rows.mappings():
             message = left[row["id"]]
             answer = judge(message, _sight(row), me, token)
             answers[message.job_id] = _claim(row, me, message.params) if isinstance(answer, Mine) else answer
-            if isinstance(answer, Refused) and answer.cause is not None:
-                again.append((message, answer.cause))
+
+    async def _remember(
+        self, connection: AsyncConnection, messages: Sequence[JobMessage], answers: Sequence[ClaimAnswer], me: UUID
+    ) -> None:
+        """Keep every delivery after the first in its job's history, those within this batch included."""
+        again = [
+            (message, answer.cause)
+            for message, answer in zip(messages, answers, strict=True)
+            if isinstance(answer, Refused) and answer.cause is not None
+        ]
         if again:
             await connection.execute(
                 sql.REDELIVERIES,
