@@ -27,6 +27,7 @@ from google.pubsub_v1.types import Subscription
 from typer.testing import CliRunner, Result
 
 from daemon.cli.app import app
+from daemon.local.postgres import EmbeddedPostgres
 from daemon.local.pubsub.control import Control
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -38,6 +39,23 @@ GOOD: dict[str, object] = {
     "expiration_policy": {},
     "retry_policy": {"minimum_backoff": {"seconds": 1}, "maximum_backoff": {"seconds": 600}},
 }
+
+
+@dataclass
+class Ward:
+    """Where patients come from."""
+
+    server: EmbeddedPostgres
+    pubsub: str
+    project: str
+    folder: Path
+
+    def superuser(self, database: str = "postgres") -> str:
+        return self.server.url(database)
+
+    def run(self, statement: str, database: str = "postgres") -> None:
+        with psycopg.connect(self.superuser(database), autocommit=True) as connection:
+            connection.execute(statement)
 
 
 @dataclass

@@ -7,15 +7,13 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from daemon.local.postgres import EmbeddedPostgres
 from daemon.local.pubsub.control import Control
-from tests.system.doctor_ward import Patient, built_package, python_daemon_lookalike
+from tests.system.doctor_ward import Patient, Ward, built_package, python_daemon_lookalike
 
 HANDLER = """
 from daemon import job
@@ -36,23 +34,6 @@ def durable_postgres() -> Iterator[EmbeddedPostgres]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@dataclass
-class Ward:
-    """Where patients come from."""
-
-    server: EmbeddedPostgres
-    pubsub: str
-    project: str
-    folder: Path
-
-    def superuser(self, database: str = "postgres") -> str:
-        return self.server.url(database)
-
-    def run(self, statement: str, database: str = "postgres") -> None:
-        with psycopg.connect(self.superuser(database), autocommit=True) as connection:
-            connection.execute(statement)
-
-
 @pytest.fixture
 def ward(
     durable_postgres: EmbeddedPostgres,
@@ -63,10 +44,10 @@ def ward(
 ) -> Iterator[Ward]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
-    yield Ward(durable_postgres, pubsub_server, project, tmp_path)
-    with psycopg.connect(durable_postgres.url("postgres"), autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM RESET ALL")
-        connection.execute("SELECT pg_reload_conf()")
+    ward = Ward(durable_postgres, pubsub_server, project, tmp_path)
+    yield ward
+    ward.run("ALTER SYSTEM RESET ALL")
+    ward.run("SELECT pg_reload_conf()")
 
 
 @pytest.fixture
