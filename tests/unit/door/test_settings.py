@@ -1,0 +1,154 @@
+"""Settings: every problem at once, each with what mends it, and no secret in any of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from daemon.errors import SettingsInvalid
+from daemon.settings import Settings, load
+
+URL = "postgresql://me:s3cret@db.example/headcount"
+NEEDED = {"HEADCOUNT_DATABASE_URL": URL, "HEADCOUNT_PROJECT": "p"}
+
+DEFAULTS = {
+    "jobs_topic": "jobs",
+    "jobs_subscription": "jobs-worker",
+    "events_topic": "job-events",
+    "handlers": "handlers",
+    "slots": 100,
+    "prefetch": None,
+    "http_port": 9090,
+    "drain_seconds": 6.0,
+    "worker_ttl_seconds": 30.0,
+    "lease_seconds": 60.0,
+    "max_losses": 3,
+    "republish_after_seconds": 3600.0,
+    "unknown_job_patience_seconds": 300.0,
+    "hold_seconds": 10.0,
+    "log_format": "json",
+    "database_pooler": "none",
+}
+
+
+def _refusal(environment: dict[str, str]) -> SettingsInvalid:
+    with pytest.raises(SettingsInvalid) as caught:
+        load(environment)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_a_default_is_what_the_design_says(name: str) -> None:
+    assert getattr(load(NEEDED), name) == DEFAULTS[name]
+
+
+def test_derived_values_follow_the_settings() -> None:
+    settings = load(NEEDED | {"HEADCOUNT_HANDLERS": " jobs_a, jobs_b ,", "HEADCOUNT_WORKER_TTL_SECONDS": "12"})
+    assert settings.held == 100
+    assert settings.beat_seconds == 2.0
+    assert settings.packages == ["jobs_a", "jobs_b"]
+    assert settings.topic("jobs") == "projects/p/topics/jobs"
+    assert settings.subscription("projects/q/subscriptions/s") == "projects/q/subscriptions/s"
+    assert load(NEEDED | {"HEADCOUNT_PREFETCH": "0"}).held == 0
+
+
+def test_every_problem_is_told_at_once_with_what_mends_it() -> None:
+    refusal = _refusal(
+        {
+            "HEADCOUNT_SLOTS": "many",
+            "HEADCOUNT_DRAIN_SECONDS": "9",
+            "HEADCOUNT_MAX_LOSSES": "0",
+            "HEADCOUNT_LOG_FORMAT": "xml",
+            "HEADCOUNT_SLOT": "3",
+        }
+    )
+    text = str(refusal)
+    for name in ("DATABASE_URL", "PROJECT", "SLOTS", "DRAIN_SECONDS", "MAX_LOSSES", "LOG_FORMAT", "SLOT"):
+        assert re.search(rf"HEADCOUNT_{name}\b", refusal.problem), name
+    assert "did you mean HEADCOUNT_SLOTS?" in text
+    assert "over 8" in text
+    assert refusal.mend is not None
+    assert "export HEADCOUNT_DATABASE_URL=" in refusal.mend
+    assert "unset HEADCOUNT_SLOT " in refusal.mend
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "mysql://me:s3cret@h/d"),
+        ("DATABASE_URL", "s3cret"),
+        ("DATABASE_URL", "postgresql://[s3cret"),
+        ("SLOTS", "0"),
+        ("SLOTS", "3.5"),
+        ("HTTP_PORT", "65536"),
+        ("DRAIN_SECONDS", "0"),
+        ("DRAIN_SECONDS", "nan"),
+        ("WORKER_TTL_SECONDS", "inf"),
+        ("LEASE_SECONDS", "5"),
+        ("SWEEP_SECONDS", "-1"),
+        ("STREAMS", "0"),
+        ("DATABASE_POOLER", "session"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_without_showing_secrets(name: str, value: str) -> None:
+    refusal = _refusal(NEEDED | {f"HEADCOUNT_{name}": value})
+    assert f"HEADCOUNT_{name}" in refusal.problem
+    assert "s3cret" not in str(refusal)
+
+
+def test_an_unknown_setting_without_a_near_one_is_named_alone() -> None:
+    refusal = _refusal(NEEDED | {"HEADCOUNT_XYZZY_QQ": "1"})
+    assert refusal.problem == "HEADCOUNT_XYZZY_QQ is not a setting of Headcount."
+
+
+def test_only_the_given_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADCOUNT_SLOTS", "7")
+    assert load(NEEDED).slots == 100
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+    assert load().slots == 7
+
+
+def test_variables_of_other_programs_are_left_alone() -> None:
+    others = {"SLOTS": "many", "PATH": "/bin", "HEADCOUNT_TEST_DATABASE_URL": "x", "HEADCOUNT_PG_BIN": "y"}
+    assert load(NEEDED | others).slots == 100
+
+
+def test_a_command_can_do_without_what_it_has_no_use_for() -> None:
+    assert load({}, without=("database_url", "project")).slots == 100
+    with pytest.raises(SettingsInvalid, match="HEADCOUNT_PROJECT is not set"):
+        load({}, without=("database_url",))
+
+
+def test_an_override_wins_over_the_environment() -> None:
+    assert load(NEEDED | {"HEADCOUNT_SLOTS": "7"}, slots=9, handlers_path=Path("x")).slots == 9
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (URL, "postgresql://me:***@db.example/headcount"),
+        ("postgresql://db.example/headcount", "postgresql://db.example/headcount"),
+        ("postgresql://me:a@b:c@db/x", "postgresql://me:***@db/x"),
+        ("postgresql://me@db/x?password=s3cret&sslmode=require", "postgresql://me:***@db/x?***"),
+        ("postgresql://me:s3cret@[::1]:5432/x", "postgresql://me:***@[::1]:5432/x"),
+    ],
+)
+def test_the_password_is_masked_wherever_settings_are_shown(url: str, shown: str) -> None:
+    settings = load(NEEDED | {"HEADCOUNT_DATABASE_URL": url})
+    assert settings.shown()["database_url"] == shown
+    assert "s3cret" not in repr(settings) + str(settings.shown())
+    assert set(settings.shown()) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("variable", ["CLOUD_RUN_REVISION", "CLOUD_RUN_WORKER_POOL_REVISION", "K_REVISION"])
+def test_the_revision_is_cloud_runs_unless_it_is_set(variable: str) -> None:
+    assert load(NEEDED | {variable: "worker-00007"}).revision == "worker-00007"
+    assert load(NEEDED | {variable: "worker-00007", "HEADCOUNT_REVISION": "v3"}).revision == "v3"
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load(NEEDED).slots = 3
