@@ -1,6 +1,7 @@
 """${message}
 
-Kind: expand | contract (an expand must leave the previous release's worker running).
+Kind: expand | contract (an expand must leave the previous release's worker running; a contract moves the comment on
+headcount_schema, "suits releases from REVISION on", to the oldest migration whose release can live with it).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ the wheel carries no ini file.
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from daemon.postgres.database import sync_engine
 
 VERSION_TABLE = "headcount_schema"
 MIGRATION_LOCK = 7_310_554_921_337_001
+_SUITS = re.compile(r"suits releases from (\w+) on")
 
 
 def upgrade(url: str) -> list[str]:
@@ -30,7 +32,8 @@ def upgrade(url: str) -> list[str]:
         with engine.connect() as connection:
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
             before = _applied(connection)
-            _check_known(before)
+            if before is not None and before not in _revisions():
+                raise DatabaseNotReady(f"The database is at migration {before}, which this release does not know.")
             connection.commit()
             config = _config()
             config.attributes["connection"] = connection
@@ -47,11 +50,12 @@ def check_database(engine: Engine) -> None:
     """Raises DatabaseNotReady when the database can't be reached or its schema is not this release's."""
     try:
         with engine.connect() as connection:
-            _check_known(_applied(connection))
-            missing = pending(connection)
+            missing, strange = pending(connection), unknown(connection)
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0]
         raise DatabaseNotReady(f"The database can't be reached: {reason}.") from None
+    if strange is not None:
+        raise DatabaseNotReady(f"The database is at migration {strange}, which this release does not know.")
     if missing:
         raise DatabaseNotReady(f"The database lacks the migrations {', '.join(missing)}.", "headcount migrate")
 
@@ -62,14 +66,17 @@ def pending(connection: Connection) -> list[str]:
 
 
 def unknown(connection: Connection) -> str | None:
-    """The database's migration if this release does not know it (the database is newer), else None."""
-    applied = _applied(connection)
-    return applied if applied is not None and applied not in _revisions() else None
+    """The database's migration if this release neither knows it nor can work on it, else None.
 
-
-def _check_known(applied: str | None) -> None:
-    if applied is not None and applied not in _revisions():
-        raise DatabaseNotReady(f"The database is at migration {applied}, which this release does not know.")
+    A schema that was only expanded since suits this release: the newest migrations say, in a comment on the version
+    table, from which one on a release can work on it.
+    """
+    applied, known = _applied(connection), _revisions()
+    if applied is None or applied in known:
+        return None
+    note = connection.exec_driver_sql(f"SELECT obj_description(to_regclass('{VERSION_TABLE}'), 'pg_class')").scalar()
+    suits = _SUITS.fullmatch(note or "")
+    return None if suits and suits[1] in known else applied
 
 
 def _applied(connection: Connection) -> str | None:

@@ -181,10 +181,11 @@ CREATE INDEX progress_note_job ON progress_note (job_id, id);
 def upgrade() -> None:
     op.execute(TABLES)
     op.execute(INDEXES)
+    op.execute("COMMENT ON TABLE headcount_schema IS 'suits releases from 0001 on'")
 
 
 def downgrade() -> None:
     op.execute(
-        "DROP TABLE rejected_message, repair, schedule, worker, durable_step, progress_note, redelivery, failed_attempt,"
-        " job, orchestration"
+        "DROP TABLE rejected_message, repair, schedule, worker, durable_step, progress_note, redelivery,"
+        " failed_attempt, job, orchestration"
     )
