@@ -67,6 +67,11 @@ class Oracle:
     def of(self, whole: Whole) -> list[One]:
         return sorted((job for job in self.jobs.values() if job.whole is whole), key=lambda job: job.id)
 
+    def runs(self, job_id: UUID, worker: UUID, attempt: int) -> bool:
+        """Whether that worker holds that attempt."""
+        job = self.jobs[job_id]
+        return job.unfinished and (job.worker, job.attempt) == (worker, attempt)
+
     def held_by(self, worker: UUID) -> list[One]:
         return sorted((job for job in self.jobs.values() if job.worker == worker), key=lambda job: job.id)
 

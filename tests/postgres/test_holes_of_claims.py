@@ -204,7 +204,7 @@ async def test_due_is_judged_when_the_statement_runs_and_not_when_its_transactio
         await early.run("SELECT now()")
         await worker.settle(claim, Failed(BOOM))
         due = "not_before IS NULL OR not_before <= {} AS due FROM job WHERE id = :id"
-        await scene.run("UPDATE job SET not_before = clock_timestamp(), publish_at = clock_timestamp()")
+        await scene.run("UPDATE job SET not_before = statement_timestamp(), publish_at = statement_timestamp()")
         by_begin = await early.run(f"SELECT {due.format('now()')}", id=message.job_id)
         by_statement = await early.run(f"SELECT {due.format('statement_timestamp()')}", id=message.job_id)
     assert (by_begin[0]["due"], by_statement[0]["due"]) == (False, True)

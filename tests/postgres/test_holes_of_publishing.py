@@ -145,6 +145,15 @@ async def test_a_late_pull_back_moves_no_newer_date(scene: Scene) -> None:
     assert (await scene.job(job_id))["publish_at"] == date
 
 
+async def test_a_late_pull_back_does_not_move_the_lease_of_another_relay(scene: Scene) -> None:
+    job_id, due = await _due_job(scene), Due(scene.engine, HOUR)
+    late = await due.lease(10)
+    await scene.run("UPDATE job SET publish_at = now()")
+    (newer,) = await due.lease(10)
+    await due.pull_back(late)
+    assert (await scene.job(job_id))["publish_at"] == newer.publish_at
+
+
 async def test_a_pull_back_never_dates_a_scheduled_job_before_its_start(scene: Scene) -> None:
     start = await scene.value("now() + interval '1 hour'")
     made = await scene.kick_off(start_at=start)
