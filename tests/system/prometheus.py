@@ -45,6 +45,10 @@ class Prometheus:
         rows = self.rows(query)
         return float(rows[0]["value"][1]) if rows else None
 
+    def numbers(self, query: str, label: str) -> dict[str, float]:
+        """The values of its series, by one of their labels."""
+        return {row["metric"][label]: float(row["value"][1]) for row in self.rows(query)}
+
     def firing(self) -> set[str]:
         """The names of the alerts that fire."""
         return {row["metric"]["alertname"] for row in self.rows('ALERTS{alertstate="firing"}')}
@@ -62,14 +66,15 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def scraping(port: int, folder: Path) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes 127.0.0.1:`port` twice a second."""
+def scraping(port: int, folder: Path, *, rules: Path = RULES, every: str = "500ms") -> Iterator[Prometheus]:
+    """A Prometheus that scrapes 127.0.0.1:`port` twice a second, or as often as `every` says."""
     program = needs("prometheus")
-    shutil.copy(RULES, folder / RULES.name)
+    if rules.parent != folder:
+        shutil.copy(rules, folder)
     target = {"job_name": "jobs-worker", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
     settings = {
-        "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
-        "rule_files": [RULES.name],
+        "global": {"scrape_interval": every, "evaluation_interval": "500ms"},
+        "rule_files": [rules.name],
         "scrape_configs": [target],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))

@@ -1,0 +1,42 @@
+"""Handlers that wait, fail, hope or block, as their params say: each is the cause of an alert."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from daemon import Backoff, JobContext, job
+
+
+def is_there(params: dict) -> bool:
+    return Path(params["file"]).exists()
+
+
+@job("nap", max_attempts=1)
+async def nap(params: dict, ctx: JobContext) -> None:
+    """Sleep, and fail if told so."""
+    await asyncio.sleep(params.get("seconds", 0.0))
+    if params.get("fails"):
+        raise ValueError("told to fail")
+
+
+@job("wait_for")
+async def wait_for(params: dict, ctx: JobContext) -> None:
+    """Wait for a file for as long as it takes."""
+    while not is_there(params):  # noqa: ASYNC110 - a file has no event
+        await asyncio.sleep(0.05)
+
+
+@job("hope_for", max_attempts=1000, retry=Backoff(initial=0.2, factor=1, maximum=0.2, jitter=False))
+async def hope_for(params: dict, ctx: JobContext) -> None:
+    """Try again and again until a file is there."""
+    if not is_there(params):
+        raise ConnectionError("what this depends on is away")
+
+
+@job("block", max_attempts=1)
+async def block(params: dict, ctx: JobContext) -> None:
+    """Hold the event loop until a file is there."""
+    while not is_there(params):
+        time.sleep(0.05)  # noqa: ASYNC251 - this is the fault
