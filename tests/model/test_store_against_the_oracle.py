@@ -14,13 +14,7 @@ from uuid import UUID, uuid4
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from daemon.errors import RequestRefused
 from daemon.job import (
@@ -46,6 +40,7 @@ from daemon.rules.envelope import instance_id
 from daemon.rules.lifecycle import Policy, give_back
 from daemon.rules.retry import Backoff
 from tests.model.oracle import One, Oracle, Whole
+from tests.model.rows import JOBS, WHOLES
 from tests.postgres.scene import BOOM, GAP, POLICY, Scene, decided, message_for, pointer_to
 
 T = TypeVar("T")
@@ -280,21 +275,6 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def a_generation_has_one_event(self) -> None:
         assert len(self.events) == len(set(self.events))
-
-
-JOBS = """
-SELECT j.*, coalesce(j.not_before > now(), false) AS early, h.history, h.kinds
-FROM job j, LATERAL (SELECT count(*) AS history, jsonb_object_agg(attempt, kind) AS kinds
-                     FROM failed_attempt f WHERE f.job_id = j.id) h
-"""
-WHOLES = """
-SELECT o.*, r.* FROM orchestration o, LATERAL (
-    SELECT count(*) FILTER (WHERE status = 'Completed') AS rows_completed,
-           count(*) FILTER (WHERE status = 'Errored') AS rows_errored,
-           coalesce(array_agg(finish_number ORDER BY finish_number) FILTER (WHERE finish_number IS NOT NULL),
-                    CAST(ARRAY[] AS int[])) AS places
-    FROM job j WHERE j.orchestration_id = o.id) r
-"""
 
 
 def _said(answer: object) -> object:
