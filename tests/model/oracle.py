@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from daemon.job import Action, JobError, Kind, Refusal, Settled, Settlement, Status
+from daemon.job import Action, Claim, JobError, Kind, Refusal, Refused, Settled, Settlement, Status
 
 
 @dataclass
@@ -180,3 +180,10 @@ class Oracle:
         """Every pause before a retry is over."""
         for job in self.jobs.values():
             job.early = False
+
+
+def said(answer: object) -> object:
+    """A store's answer to a claim, in the words of the oracle."""
+    if isinstance(answer, Claim):
+        return answer.attempt
+    return answer.why if isinstance(answer, Refused) else None

@@ -25,7 +25,6 @@ from daemon.job import (
     JobMessage,
     Kind,
     Refusal,
-    Refused,
     Result,
     Returned,
     Settlement,
@@ -39,7 +38,7 @@ from daemon.postgres.pulse import Pulse
 from daemon.rules.envelope import instance_id
 from daemon.rules.lifecycle import Policy, give_back
 from daemon.rules.retry import Backoff
-from tests.model.oracle import One, Oracle, Whole
+from tests.model.oracle import One, Oracle, Whole, said
 from tests.model.rows import JOBS, WHOLES
 from tests.postgres.scene import BOOM, GAP, POLICY, Scene, decided, message_for, pointer_to
 
@@ -123,15 +122,15 @@ class StoreMachine(RuleBasedStateMachine):
         if data.draw(st.booleans(), label="lost"):
             worker.claims._repeated = again
             repeated = self.do(worker.claims.write(messages))
-            assert [_said(answer) for answer in repeated] == [_said(answer) for answer in answers]
+            assert [said(answer) for answer in repeated] == [said(answer) for answer in answers]
         first: dict[UUID, object] = {}
         for message, answer in zip(messages, answers, strict=True):
             job = self.oracle.jobs[message.job_id]
             if message.job_id not in first:
                 first[job.id] = self.oracle.claim(job, worker.id, message.creates)
-                assert _said(answer) == first[job.id]
+                assert said(answer) == first[job.id]
             else:
-                assert _said(answer) == (Refusal.HELD if isinstance(first[job.id], int) else first[job.id])
+                assert said(answer) == (Refusal.HELD if isinstance(first[job.id], int) else first[job.id])
             self.claims += [answer] if isinstance(answer, Claim) else []
 
     def _message(self, which: int, index: int, creates: bool) -> JobMessage:
@@ -155,7 +154,7 @@ class StoreMachine(RuleBasedStateMachine):
             self._settle([decided(claim, Failed(BOOM), Policy(9, POLICY.backoff))])
             worker = next(one for one in self.workers if one.id == claim.worker_id)
             answer = self.do(worker.answer(pointer_to(message_for(claim.orchestration_id, claim.index, TOTAL))))
-            assert _said(answer) == self.oracle.claim(self.oracle.jobs[claim.job_id], worker.id, False)
+            assert said(answer) == self.oracle.claim(self.oracle.jobs[claim.job_id], worker.id, False)
             self.claims += [answer] if isinstance(answer, Claim) else []
             result = RESULTS[data.draw(st.sampled_from(sorted(RESULTS)), label="late result")]
             self._settle([decided(claim, *result)])
@@ -275,13 +274,6 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def a_generation_has_one_event(self) -> None:
         assert len(self.events) == len(set(self.events))
-
-
-def _said(answer: object) -> object:
-    """An answer as the oracle gives it."""
-    if isinstance(answer, Claim):
-        return answer.attempt
-    return answer.why if isinstance(answer, Refused) else None
 
 
 def test_the_store_does_what_the_oracle_says(database_url: str) -> None:
