@@ -10,9 +10,8 @@ import asyncio
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
-T = TypeVar("T")
 Link = tuple[asyncio.StreamWriter, asyncio.StreamWriter]
 CHUNK = 65_536
 
@@ -87,9 +86,14 @@ class Proxy:
         """How many answers are still to be lost."""
         return self._answers_to_lose
 
-    def _do(self, act: Callable[[], T]) -> None:
+    def _do(self, act: Callable[[], object]) -> None:
         done = threading.Event()
-        self._loop.call_soon_threadsafe(lambda: (act(), done.set()))
+
+        def acted() -> None:
+            act()
+            done.set()
+
+        self._loop.call_soon_threadsafe(acted)
         done.wait(5)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,15 +13,18 @@ from dataclasses import asdict, dataclass, field
 from rich.console import Console
 from rich.table import Table
 
+GENEROSITY = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value; `limit` says in words what it must be, `kept` whether it is."""
+    """One measured value: `limit` says in words what it must be, `kept` whether it is; `seconds` is a time's limit."""
 
     name: str
     value: float | str
     limit: str = ""
     kept: bool = True
+    seconds: float | None = None
 
 
 @dataclass(slots=True)
@@ -39,6 +42,10 @@ class Report:
         """A figure that must not exceed its limit."""
         self.figures.append(Figure(name, _rounded(value), f"<= {limit:g}", value <= limit))
 
+    def within(self, name: str, value: float, seconds: float) -> None:
+        """A time that must not exceed its limit: judged here to the letter, and generously by `broken_or_hung`."""
+        self.figures.append(Figure(f"{name}, s", _rounded(value), f"<= {seconds:g}", value <= seconds, seconds))
+
     def is_exactly(self, name: str, value: float | str, wanted: float | str) -> None:
         """A figure that must be this one."""
         self.figures.append(Figure(name, _rounded(value), f"= {wanted}", value == wanted))
@@ -52,9 +59,19 @@ class Report:
     @property
     def broken(self) -> list[str]:
         """The figures that are out of their limits, in words."""
+        return [self._words(one) for one in self.figures if not one.kept]
+
+    @property
+    def broken_or_hung(self) -> list[str]:
+        """The same with times only bounded, for machines that do other things as well."""
         return [
-            f"{self.scenario}: {one.name} is {one.value}, must be {one.limit}" for one in self.figures if not one.kept
+            self._words(one)
+            for one in self.figures
+            if not one.kept and (one.seconds is None or float(one.value) > one.seconds * GENEROSITY)
         ]
+
+    def _words(self, one: Figure) -> str:
+        return f"{self.scenario}: {one.name} is {one.value}, must be {one.limit}"
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -40,8 +40,7 @@ class Stage:
     """Both servers and what workers need to find them.
 
     hostile: the seed of a Pub/Sub that duplicates, reorders and redelivers. proxied: the workers reach Postgres only
-    through `proxy`. republish_after: in seconds, for producers. pubsub_at: a Pub/Sub that somebody else runs (then
-    there is no control of it).
+    through `proxy`. republish_after: in seconds, for producers. at: the address of a Pub/Sub that somebody else runs.
     """
 
     def __init__(
@@ -49,14 +48,14 @@ class Stage:
         *,
         hostile: int | None = None,
         proxied: bool = False,
-        pubsub_at: str | None = None,
+        at: str | None = None,
         postgres: dict[str, str | int] | None = None,
         republish_after: float | None = None,
     ) -> None:
         self.project = f"chaos-{uuid4().hex[:12]}"
         self._hostile = hostile
         self._proxied = proxied
-        self._pubsub_at = pubsub_at
+        self._at = at
         self._postgres_settings = {**POSTGRES, **(postgres or {})}
         self._republish_after = republish_after
         self._open = ExitStack()
@@ -75,11 +74,11 @@ class Stage:
             if self._proxied:
                 assert self.postgres.tcp_port is not None
                 self.proxy = opened.enter_context(Proxy(self.postgres.tcp_port))
-            if self._pubsub_at is None:
+            if self._at is None:
                 options = () if self._hostile is None else ("--hostile", str(self._hostile))
                 self.pubsub = PubSubProcess(log=self.folder / "pubsub.log", options=options)
                 opened.enter_context(self.pubsub)
-                self.control = opened.enter_context(Control(self.pubsub.address))
+            self.control = opened.enter_context(Control(self.pubsub_address))
             before = os.environ.get(EMULATOR)
             os.environ[EMULATOR] = self.pubsub_address
             opened.callback(_restore, before)
@@ -93,7 +92,7 @@ class Stage:
 
     @property
     def pubsub_address(self) -> str:
-        return self._pubsub_at or self.pubsub.address
+        return self._at or self.pubsub.address
 
     @property
     def database_url(self) -> str:
@@ -106,8 +105,10 @@ class Stage:
 
     def settings(self) -> Settings:
         """The settings of a producer."""
-        own = {} if self._republish_after is None else {"republish_after_seconds": self._republish_after}
-        return load({"HEADCOUNT_DATABASE_URL": self.database_url, "HEADCOUNT_PROJECT": self.project}, **own)
+        variables = {"HEADCOUNT_DATABASE_URL": self.database_url, "HEADCOUNT_PROJECT": self.project}
+        if self._republish_after is not None:
+            variables["HEADCOUNT_REPUBLISH_AFTER_SECONDS"] = str(self._republish_after)
+        return load(variables)
 
     def client(self) -> Client:
         return Client(self.settings())

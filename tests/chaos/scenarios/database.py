@@ -26,7 +26,7 @@ from tests.harness.waiting import until
 FEW_CONNECTIONS = 20
 
 
-async def stopped(seconds: float, worker_ttl: float = 30.0) -> Report:
+async def stopped(seconds: float, worker_ttl: float = 30.0, at: str | None = None) -> Report:
     """Postgres is shut down and started again."""
 
     async def begin(scene: Scene) -> None:
@@ -35,11 +35,11 @@ async def stopped(seconds: float, worker_ttl: float = 30.0) -> Report:
     async def end(scene: Scene) -> None:
         await asyncio.to_thread(scene.stage.postgres.start)
 
-    with Stage() as stage:
+    with Stage(at=at) as stage:
         return await outage(stage, Fault("Postgres stopped", begin, end, by_messages), seconds, worker_ttl)
 
 
-async def stalled(seconds: float, worker_ttl: float = 30.0) -> Report:
+async def stalled(seconds: float, worker_ttl: float = 30.0, at: str | None = None) -> Report:
     """Links stay open and nothing comes through, in either direction, on old and new ones."""
 
     async def begin(scene: Scene) -> None:
@@ -48,11 +48,11 @@ async def stalled(seconds: float, worker_ttl: float = 30.0) -> Report:
     async def end(scene: Scene) -> None:
         scene.stage.proxy.thaw()
 
-    with Stage(proxied=True) as stage:
+    with Stage(proxied=True, at=at) as stage:
         return await outage(stage, Fault("Postgres does not answer", begin, end, by_messages), seconds, worker_ttl)
 
 
-async def half_open(seconds: float, worker_ttl: float = 30.0) -> Report:
+async def half_open(seconds: float, worker_ttl: float = 30.0, at: str | None = None) -> Report:
     """The links that were open never carry anything again and are never closed; new ones work after a while."""
 
     async def begin(scene: Scene) -> None:
@@ -62,11 +62,11 @@ async def half_open(seconds: float, worker_ttl: float = 30.0) -> Report:
     async def end(scene: Scene) -> None:
         scene.stage.proxy.thaw()
 
-    with Stage(proxied=True) as stage:
+    with Stage(proxied=True, at=at) as stage:
         return await outage(stage, Fault("links to Postgres half-open", begin, end, by_messages), seconds, worker_ttl)
 
 
-async def moved(seconds: float, worker_ttl: float = 30.0) -> Report:
+async def moved(seconds: float, worker_ttl: float = 30.0, at: str | None = None) -> Report:
     """The server is gone and its data are served from another address, behind the same name."""
 
     async def begin(scene: Scene) -> None:
@@ -85,7 +85,7 @@ async def moved(seconds: float, worker_ttl: float = 30.0) -> Report:
         scene.stage.take_over(new)
         scene.stage.proxy.point_at(new.tcp_port)
 
-    with Stage(proxied=True) as stage:
+    with Stage(proxied=True, at=at) as stage:
         return await outage(
             stage, Fault("Postgres moved to a new address", begin, end, by_messages), seconds, worker_ttl
         )
@@ -111,10 +111,10 @@ async def crowded(seconds: float, worker_ttl: float = 30.0) -> Report:
         return await outage(stage, fault, seconds, worker_ttl)
 
 
-async def answers_lost(*, jobs: int = 1500, worker_ttl: float = 30.0) -> Report:
+async def answers_lost(*, jobs: int = 1500, worker_ttl: float = 30.0, at: str | None = None) -> Report:
     """Statements take effect and their answers never arrive: commits of claims and settlements above all."""
     report = Report("answers of Postgres lost, links cut after the commit")
-    with Stage(proxied=True) as stage:
+    with Stage(proxied=True, at=at) as stage:
         await stage.provision()
         async with Crew(stage.environment(worker_ttl_seconds=worker_ttl), stage.folder, 2) as crew:
             load = Load(stage, jobs // 50, 50, seconds=15.0, nap=0.2, seed=3)

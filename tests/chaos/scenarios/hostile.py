@@ -29,12 +29,12 @@ UNION ALL SELECT error ->> 'kind', count(*) FROM job WHERE status = 'Errored' GR
 """
 
 
-async def hostile_messages(seed: int = 5) -> Report:
+async def hostile_messages(seed: int = 5, waves: int = WAVES, at: str | None = None) -> Report:
     """The whole corpus, in waves with good jobs between them, and once more to see whether anything grows."""
     report = Report("hostile messages")
-    waves = [corpus(seed + wave) for wave in range(WAVES)]  # with new ids each time: a known one is a redelivery
-    report.note("kinds of messages", len({name for name, _, _ in waves[0]}))
-    with Stage() as stage:
+    corpora = [corpus(seed + wave) for wave in range(waves)]  # with new ids each time: a known one is a redelivery
+    report.note("kinds of messages", len({name for name, _, _ in corpora[0]}))
+    with Stage(at=at) as stage:
         await stage.provision()
         async with stage.client() as client, Crew(stage.environment(), stage.folder, 1) as crew:
             worker = crew.members[0].worker
@@ -44,24 +44,28 @@ async def hostile_messages(seed: int = 5) -> Report:
             try:
                 sizes = []
                 wanted = 0
-                for wave, messages in enumerate(waves):
+                for wave, messages in enumerate(corpora):
                     await publisher.publish(topic, [(data, attributes) for _, data, attributes in messages])
                     good = await client.kick_off("nap", [{}] * GOOD_JOBS)
                     state = await good.wait(timeout=60)
                     report.is_exactly(f"wave {wave + 1}: good jobs Completed", state.completed, GOOD_JOBS)
                     wanted += len(messages)
-                    await until(lambda wanted=wanted: _ended(stage) >= wanted, within=60, what=f"wave {wave}: {wanted} have ended")  # type: ignore[misc]
+                    await until(
+                        lambda wanted=wanted: _ended(stage) >= wanted,
+                        within=60,
+                        what=f"wave {wave}: {wanted} have ended",
+                    )  # type: ignore[misc]
                     sizes.append(psutil.Process(worker.pid).memory_info().rss / MIB)
             finally:
                 await publisher.close()
-            report.is_exactly("messages that ended with a reason", _ended(stage), sum(map(len, waves)))
+            report.is_exactly("messages that ended with a reason", _ended(stage), sum(map(len, corpora)))
             report.note("worker's memory after the first wave, MiB", sizes[0])
             report.at_most("its growth until the last, MiB", sizes[-1] - sizes[0], GROWTH_LIMIT)
             report.is_exactly("ready", worker.status_of("/readyz") or 0, 200)
             report.none_of("workers that ended", crew.departures)
         for kind, count in stage.rows(KINDS):
             report.note(f"ended as {kind}", count)
-        succeeded = stage.number("SELECT count(*) FROM job WHERE status = 'Completed'") - GOOD_JOBS * (WAVES + 1)
+        succeeded = stage.number("SELECT count(*) FROM job WHERE status = 'Completed'") - GOOD_JOBS * (waves + 1)
         report.is_exactly("hostile messages that succeeded", succeeded, 0)
         report.is_exactly("jobs unfinished", stage.number("SELECT count(*) FROM job WHERE status = 'InProgress'"), 0)
         report.is_exactly("repairs by the sweeper", stage.repairs(), 0)

@@ -26,10 +26,10 @@ INSTANCES = 1_000
 EVERY_FIFTH = 5
 
 
-async def all_messages() -> Report:
+async def all_messages(at: str | None = None) -> Report:
     """Each kind, one after the other, on one crew of two."""
     report = Report("messages: repeated, doubled, failing, dead")
-    with Stage() as stage:
+    with Stage(at=at) as stage:
         await stage.provision()
         with Witness(stage.project) as witness:
             async with stage.client() as client, Crew(stage.environment(slots=50), stage.folder, 2):

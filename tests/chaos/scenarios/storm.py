@@ -71,7 +71,7 @@ async def storm(stage: Stage, plan: Storm, name: str) -> Report:
             await until(lambda: len(witness.event_ids()) >= plan.orchestrations, within=60, what="all events came")
             await asyncio.sleep(LAST_DUPLICATES)
             home = await crew.go_home()
-            report.at_most("slowest exit after SIGTERM, s", max(seconds for _, seconds in home), 9.0)
+            report.within("slowest exit after SIGTERM", max(seconds for _, seconds in home), 9.0)
             report.is_exactly("exit codes after SIGTERM", " ".join(sorted({str(code) for code, _ in home})), "0")
             report.none_of("workers that ended by themselves", (f"{one.pid}: {one.code}" for one in crew.accidents()))
         report.note("kick-offs repeated", load.repeated)
