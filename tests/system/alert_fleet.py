@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -96,10 +96,13 @@ class Fleet:
     # -- work ----------------------------------------------------------------------------------
 
     async def publish(self, params: Mapping[str, object] | bytes, count: int = 1, **attributes: str) -> None:
-        """Publish job messages as a producer without a database does."""
+        """Publish one job message, or the same several times, as a producer without a database does."""
         data = params if isinstance(params, bytes) else json.dumps(params).encode()
-        messages: list[Any] = [{"data": data, "attributes": attributes}] * count
-        await asyncio.to_thread(self._publisher.publish, topic=self.topic, messages=messages)
+        await self.publish_all([{"data": data, "attributes": attributes}] * count)
+
+    async def publish_all(self, messages: Sequence[Mapping[str, object]]) -> None:
+        """Publish these in one call."""
+        await asyncio.to_thread(self._publisher.publish, topic=self.topic, messages=list(messages))
 
     async def kick_off(self, job_name: str, *options: str) -> str:
         """Start an orchestration by the command line; its id."""

@@ -36,13 +36,14 @@ class Prometheus:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}?{query}", timeout=5) as answer:
             return json.load(answer)["data"]
 
-    def rows(self, query: str) -> list[dict[str, Any]]:
-        """The series that a query gives now."""
-        return list(self.ask("query", query=query)["result"])
+    def rows(self, query: str, at: float | None = None) -> list[dict[str, Any]]:
+        """The series that a query gives now, or gave at that time."""
+        moment = {} if at is None else {"time": str(at)}
+        return list(self.ask("query", query=query, **moment)["result"])
 
-    def number(self, query: str) -> float | None:
+    def number(self, query: str, at: float | None = None) -> float | None:
         """The value of its first series; None without one."""
-        rows = self.rows(query)
+        rows = self.rows(query, at)
         return float(rows[0]["value"][1]) if rows else None
 
     def numbers(self, query: str, label: str) -> dict[str, float]:

@@ -14,11 +14,21 @@ def is_there(params: dict) -> bool:
 
 
 @job("nap", max_attempts=1)
-async def nap(params: dict, ctx: JobContext) -> None:
-    """Sleep, and fail if told so."""
+async def nap(params: dict, ctx: JobContext) -> float:
+    """Sleep, and fail if told so; result or error say how long it was by this handler's own clock, in seconds."""
+    began = time.monotonic()
     await asyncio.sleep(params.get("seconds", 0.0))
+    took = time.monotonic() - began
     if params.get("fails"):
-        raise ValueError("told to fail")
+        raise ValueError(f"told to fail after {took}")
+    return took
+
+
+@job("stumble", max_attempts=2, retry=Backoff(initial=0.2, factor=1, maximum=0.2, jitter=False))
+async def stumble(params: dict, ctx: JobContext) -> None:
+    """Fail at the first attempt."""
+    if ctx.attempt == 1:
+        raise ValueError("the first attempt fails")
 
 
 @job("wait_for")
