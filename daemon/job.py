@@ -135,10 +135,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The message contradicts what is registered; it is kept as rejected under `reason`."""
+    """The message contradicts what is registered; it is kept as rejected under `reason`.
+
+    `elsewhere` says that its job id belongs to another orchestration.
+    """
 
     reason: str
     text: str
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from daemon.delivery import Delivery
 from daemon.engine.running import Place, Running
-from daemon.errors import DecodeError
+from daemon.errors import DecodeError, StoreUnavailable
 from daemon.job import (
     Action,
     Claim,
@@ -32,11 +32,15 @@ from daemon.job import (
 from daemon.observe import Observer
 from daemon.registry import Handler, Registry
 from daemon.rules.canonical import brief
-from daemon.rules.envelope import decode, instance_of
+from daemon.rules.envelope import decode, instance_id, instance_of
 from daemon.rules.lifecycle import Policy, admit, settle
 
 CLAIM_TRIES = 5
 NO_POLICY = Policy()
+
+
+def _stay() -> None:
+    """For a caller without slots."""
 
 
 class Store(Protocol):
@@ -86,8 +90,11 @@ class Pipeline:
         self._rng = rng
         self._wall_clock = wall_clock
 
-    async def process(self, delivery: Delivery) -> None:
-        """Take one delivery to its end: what became of it is committed before it is acked."""
+    async def process(self, delivery: Delivery, leave: Callable[[], None] = _stay) -> None:
+        """Take one delivery to its end: what became of it is committed before it is acked.
+
+        `leave` is called once its handler has ended.
+        """
         try:
             message = decode(delivery.data, delivery.attributes, delivery.message_id)
         except DecodeError as error:
@@ -99,11 +106,12 @@ class Pipeline:
                 case Claim() as claim:
                     place.claimed(claim)
                     result = await self._attempt(claim, place, delivery)
+                    leave()
                     await self._settle(claim, place, result)
                 case Refused() as refused:
                     self._observer.refused(message, refused.why, refused.cause)
                 case Conflict() as conflict:
-                    await self._reject(delivery, conflict.reason, conflict.text)
+                    await self._reject(delivery, conflict.reason, conflict.text, elsewhere=conflict.elsewhere)
                 case Undecided():
                     self._observer.undecided(message)
                     delivery.nack()
@@ -116,7 +124,9 @@ class Pipeline:
                 answer = await self._store.claim(message)
                 if not isinstance(answer, Undecided):
                     return answer
-        except Exception as error:  # only this message's own guilt gets here: the store waits for everything else
+        except StoreUnavailable:
+            return Undecided()
+        except Exception as error:  # the message's own guilt
             return Conflict("NotStorable", brief(error))
         return Undecided()
 
@@ -139,14 +149,18 @@ class Pipeline:
         self._observer.finished(claim, settlement, time.monotonic() - place.claimed_at)
         try:
             answer = await self._store.settle(claim, settlement)
+        except StoreUnavailable:
+            raise
         except Exception as error:  # a data error of this settlement alone: its result can't be stored
             settlement = _unstorable(settlement, error)
             answer = await self._store.settle(claim, settlement)
         self._observer.settled(claim, settlement, answer)
 
-    async def _reject(self, delivery: Delivery, reason: str, text: str) -> None:
+    async def _reject(self, delivery: Delivery, reason: str, text: str, *, elsewhere: bool = False) -> None:
         self._observer.rejected(reason, text)
         instance = instance_of(delivery.data, delivery.attributes)
+        if instance is not None and elsewhere:  # its job id is taken, but its place in the count must be closed
+            instance = replace(instance, job_id=instance_id(instance.orchestration_id, instance.index))
         await self._store.reject(delivery, reason, text, instance)
 
 

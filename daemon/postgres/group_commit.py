@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from daemon.errors import WorkerGone, WorkerNotFresh
+from daemon.errors import StoreUnavailable, WorkerGone, WorkerNotFresh
 from daemon.observe import Observer
 from daemon.postgres.database import is_bad_item, passes
 
@@ -51,7 +51,11 @@ class GroupCommit(Generic[Item, Answer]):
         self._away_since: float | None = None
 
     async def submit(self, item: Item) -> Answer:
-        """Have an item written; returns its answer once it is committed. Raises what the item itself is guilty of."""
+        """Have an item written; returns its answer once it is committed.
+
+        Raises a data error that the item itself is guilty of, and StoreUnavailable when the database refused it again
+        and again for another reason (a lost privilege, a missing table).
+        """
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
         self._wake.set()
@@ -102,7 +106,8 @@ class GroupCommit(Generic[Item, Answer]):
             self._observer.refused_item(self.name, error)
             waiter = batch[0][1]
             if not waiter.done():
-                waiter.set_exception(error)
+                # Only what an item is guilty of itself may be held against it; anything else is the database's trouble.
+                waiter.set_exception(error if is_bad_item(error) else _unavailable(error))
             return
         self._observer.split(self.name, len(batch))
         middle = len(batch) // 2
@@ -144,3 +149,9 @@ class GroupCommit(Generic[Item, Answer]):
             self._away_since = None
         if self._on_away is not None:
             self._on_away(away)
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    unavailable = StoreUnavailable(f"the database refuses: {error}")
+    unavailable.__cause__ = error
+    return unavailable

@@ -8,6 +8,7 @@ import pytest
 
 from daemon.engine.pipeline import CLAIM_TRIES, Pipeline
 from daemon.engine.running import Place, Running
+from daemon.errors import StoreUnavailable
 from daemon.job import (
     Action,
     Cause,
@@ -27,6 +28,7 @@ from daemon.job import (
     Undecided,
 )
 from daemon.registry import Handler, Registry
+from daemon.rules.envelope import instance_id
 from tests.fakes.delivery import CLAIM, FakeDelivery, a_claim, a_handler
 from tests.fakes.observer import Listening
 
@@ -114,6 +116,21 @@ async def test_a_message_that_contradicts_what_is_stored_is_kept_with_its_instan
     assert reason == (answer.reason if isinstance(answer, Conflict) else "NotStorable")
     assert instance is not None
     assert (instance.orchestration_id, instance.index, delivery.reply) == (CLAIM.orchestration_id, 1, "ack")
+
+
+async def test_a_message_that_the_database_refuses_for_its_own_reasons_goes_back() -> None:
+    script = Scripted([StoreUnavailable("permission denied for table job")])
+    delivery = await _process(script, FakeDelivery())
+    assert (delivery.reply, script.rejected, script.ran) == ("nack", [], 0)
+
+
+async def test_a_job_of_another_orchestration_closes_its_place_under_an_id_of_its_own() -> None:
+    script = Scripted([Conflict("JobElsewhere", "no", elsewhere=True)])
+    ids = {"job_id": str(CLAIM.job_id), "orchestration_id": str(CLAIM.orchestration_id), "index": "1", "count": "2"}
+    await _process(script, FakeDelivery(attributes={"job_name": "paint", **ids}))
+    [(_, instance)] = script.rejected
+    assert instance is not None
+    assert instance.job_id == instance_id(CLAIM.orchestration_id, 1)
 
 
 @pytest.mark.parametrize(("data", "reason"), [(b"[]", "ParamsNoObject"), (b"{", "ParamsNoJson")])
