@@ -23,6 +23,7 @@ from daemon.observe import Observer
 COMPARE_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 STOP_BUDGET = 8.8
+LAST_MOMENT = 0.8
 FAREWELL_AT = 8.2
 FROZEN = 70
 
@@ -96,6 +97,7 @@ class Lifeline:
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._stopping_at: float | None = None
         self._stop_signals = 0
+        self._said_farewell = threading.Event()
         self._beat_due = time.monotonic() + beat_seconds
         self._compare_due = time.monotonic() + COMPARE_SECONDS
         self._ping_sent = time.monotonic()
@@ -213,8 +215,11 @@ class Lifeline:
             self._pulse.farewell(self._identity.id)
         except Exception as error:
             self._observer.beat_failed(error)
+        self._said_farewell.set()
 
     def _last_resort(self) -> None:
         """End the process before Cloud Run kills it, whatever still hangs: the client's own joins have no timeout."""
         time.sleep(STOP_BUDGET)
+        # A late machine gets a last moment: what is given back runs elsewhere at once, and not after worker_ttl.
+        self._said_farewell.wait(LAST_MOMENT)
         os._exit(0)
