@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from threading import Event
 from typing import Protocol
 from uuid import UUID, uuid4
 
@@ -97,7 +98,7 @@ class Lifeline:
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._stopping_at: float | None = None
         self._stop_signals = 0
-        self._said_farewell = threading.Event()
+        self._said_farewell = Event()
         self._beat_due = time.monotonic() + beat_seconds
         self._compare_due = time.monotonic() + COMPARE_SECONDS
         self._ping_sent = time.monotonic()
