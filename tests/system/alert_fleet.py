@@ -80,7 +80,7 @@ class Fleet:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._open.aclose()
+        await self._open.__aexit__(kind, error, trace)  # the worker shows its log after a failure
 
     async def new_worker(self, **settings: object) -> None:
         """Another worker in the place of one that ended, at the same port, with some settings changed."""
