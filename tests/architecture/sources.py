@@ -38,8 +38,13 @@ class Source:
 def sources(*folders: str) -> tuple[Source, ...]:
     """Every file of some folders, in order."""
     files = sorted(path for folder in folders for path in (REPOSITORY / folder).rglob("*.py"))
-    texts = [(str(path.relative_to(REPOSITORY)), path.read_text(encoding="utf-8")) for path in files]
-    return tuple(Source(name, text, ast.parse(text)) for name, text in texts)
+    return tuple(_read(path) for path in files)
+
+
+@cache
+def _read(path: Path) -> Source:
+    text = path.read_text(encoding="utf-8")
+    return Source(str(path.relative_to(REPOSITORY)), text, ast.parse(text))
 
 
 def body_length(function: Function) -> int:

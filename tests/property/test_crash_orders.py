@@ -106,6 +106,4 @@ class Faults(RuleBasedStateMachine):
 
 
 TestFaults = Faults.TestCase
-TestFaults.settings = settings(
-    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestFaults.settings = settings(stateful_step_count=40, suppress_health_check=list(HealthCheck))
