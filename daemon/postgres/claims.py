@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID, uuid4
 
+import psycopg
+from psycopg.rows import DictRow
 from sqlalchemy import RowMapping
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -18,6 +20,7 @@ from daemon.errors import WorkerGone, WorkerNotFresh
 from daemon.job import Cause, Claim, ClaimAnswer, JobMessage, Refusal, Refused, Status, Undecided
 from daemon.postgres.database import sqlstate
 from daemon.postgres.statements import claim as sql
+from daemon.postgres.wire import Cursor, Link, link_of, send
 from daemon.rules.refusal import Mine, Sight, judge
 
 UNIQUE_VIOLATION = "23505"
@@ -36,7 +39,7 @@ class Claims:
         """The answers to `messages`, in order. Raises WorkerNotFresh, WorkerGone, and what the database raises."""
         try:
             return await self._write(messages)
-        except IntegrityError as error:
+        except (psycopg.IntegrityError, IntegrityError) as error:
             if sqlstate(error) != UNIQUE_VIOLATION:
                 raise
         # Another worker was making the same row. ON CONFLICT (id) decides that, unless the row met the other unique
@@ -51,9 +54,14 @@ class Claims:
             first.setdefault(message.job_id, message)
         batch = sorted(first.values(), key=lambda message: message.job_id)
         async with self._engine.begin() as connection:
-            await self._hold_own_row(connection, me)
-            await self._register(connection, batch)
-            answers = await self._take(connection, batch, me, token)
+            link = await link_of(connection)
+            async with link.pipeline():  # three statements in one round trip, each with a snapshot of its own
+                fresh = await send(link, sql.FRESH, {"me": me, "ttl": self._ttl})
+                await self._register(link, batch)
+                taken = await self._take(link, batch, me, token)
+            if await fresh.fetchone() is None:
+                await self._confess(connection, me)
+            answers = await self._claims(taken, batch, me)
             if len(answers) < len(batch):
                 await self._explain(connection, batch, answers, me, token)
             given = [self._answer(message, first, answers) for message in messages]
@@ -67,15 +75,12 @@ class Claims:
             self._repeated = (list(messages), uuid4())
         return self._repeated[1]
 
-    async def _hold_own_row(self, connection: AsyncConnection, me: UUID) -> None:
-        found = await connection.execute(sql.FRESH, {"me": me, "ttl": self._ttl})
-        if found.first() is not None:
-            return
+    async def _confess(self, connection: AsyncConnection, me: UUID) -> None:
         if (await connection.execute(sql.EXISTS, {"me": me})).first() is None:
             raise WorkerGone(f"worker {me} was declared dead")
         raise WorkerNotFresh(f"worker {me} has no fresh heartbeat")
 
-    async def _register(self, connection: AsyncConnection, batch: Sequence[JobMessage]) -> None:
+    async def _register(self, link: Link, batch: Sequence[JobMessage]) -> None:
         new: dict[UUID, JobMessage] = {}
         for message in batch:
             if message.creates and message.count is not None:
@@ -83,7 +88,8 @@ class Claims:
         if not new:
             return
         rows = sorted(new.values(), key=lambda message: message.orchestration_id)
-        await connection.execute(
+        await send(
+            link,
             sql.ORCHESTRATIONS,
             {
                 "ids": [row.orchestration_id for row in rows],
@@ -94,10 +100,9 @@ class Claims:
             },
         )
 
-    async def _take(
-        self, connection: AsyncConnection, batch: Sequence[JobMessage], me: UUID, token: UUID
-    ) -> dict[UUID, ClaimAnswer]:
-        rows = await connection.execute(
+    async def _take(self, link: Link, batch: Sequence[JobMessage], me: UUID, token: UUID) -> Cursor:
+        return await send(
+            link,
             sql.JOBS,
             {
                 "me": me,
@@ -112,8 +117,10 @@ class Claims:
                 "message_ids": [message.message_id for message in batch],
             },
         )
+
+    async def _claims(self, taken: Cursor, batch: Sequence[JobMessage], me: UUID) -> dict[UUID, ClaimAnswer]:
         own = {message.job_id: message.params for message in batch}
-        return {row["id"]: _claim(row, me, own[row["id"]]) for row in rows.mappings()}
+        return {row["id"]: _claim(row, me, own[row["id"]]) for row in await taken.fetchall()}
 
     async def _explain(
         self,
@@ -169,7 +176,7 @@ class Claims:
         return Refused(Refusal.HELD, Cause.LEASE_EXPIRED if same else Cause.DUPLICATE_PUBLISH)
 
 
-def _claim(row: RowMapping, me: UUID, own_params: str | None) -> Claim:
+def _claim(row: RowMapping | DictRow, me: UUID, own_params: str | None) -> Claim:
     cause = row["cause"]
     return Claim(
         job_id=row["id"],

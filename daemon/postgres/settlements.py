@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import JobError, Settled, Settlement
 from daemon.postgres.statements import settle as sql
+from daemon.postgres.wire import Link, link_of, send
 from daemon.rules.canonical import storable_text
 
 
@@ -31,7 +32,7 @@ class Settlements:
     """Writes batches of settlements. `completed` hears when an orchestration may have an event due."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = engine
 
     async def write(self, settlements: list[Settlement]) -> list[tuple[Settled, bool]]:
         """For each settlement: stored or stale, and whether it completed an orchestration.
@@ -42,7 +43,7 @@ class Settlements:
         completes = False
         async with self._engine.connect() as connection:
             for distinct in _rounds(settlements):
-                written = await settle(connection, distinct)
+                written = await _settle_and_commit(await link_of(connection), distinct)
                 left = [one for one in distinct if one.job_id not in written.jobs]
                 mine = await _mine_already(connection, left) if left else frozenset[UUID]()
                 stored.update(one for one in distinct if one.job_id in written.jobs or one.job_id in mine)
@@ -61,6 +62,15 @@ def _rounds(settlements: Sequence[Settlement]) -> list[list[Settlement]]:
         else:
             rounds.append({one.job_id: one})
     return [list(taken.values()) for taken in rounds]
+
+
+async def _settle_and_commit(link: Link, settlements: Sequence[Settlement]) -> Written:
+    """SETTLE and its COMMIT in one round trip."""
+    async with link.pipeline():
+        settling = await send(link, sql.SETTLE, parameters(settlements))
+        await link.commit()
+    rows = await settling.fetchall()
+    return Written(frozenset(row["id"] for row in rows), any(row["done"] for row in rows))
 
 
 async def settle(connection: AsyncConnection, settlements: Sequence[Settlement]) -> Written:
