@@ -1,7 +1,8 @@
 """Takes deliveries from the source and runs a bounded number of them at the same time.
 
 Built by the service; `receive` is called by the source on the event loop. A delivery that finds no free slot waits here
-with its lease kept alive, for `hold_seconds` at most; then it goes back for another worker.
+with its lease kept alive, for `hold_seconds` at most; then it goes back for another worker. A slot is free again as
+soon as its handler has ended: while the outcomes of some are stored, others are claimed and run.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from daemon.observe import Observer
 class Process(Protocol):
     """What a delivery goes through."""
 
-    async def process(self, delivery: Delivery) -> None:
-        """Take one delivery to its end, reply included."""
+    async def process(self, delivery: Delivery, leave: Callable[[], None]) -> None:
+        """Take one delivery to its end, reply included; `leave` its slot once its handler has ended."""
         ...
 
 
@@ -47,6 +48,7 @@ class Consumer:
         self._overfull = overfull
         self._held: deque[tuple[float, Delivery]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._slotted: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._hurry = asyncio.Event()
         self._idle = asyncio.Event()
@@ -55,19 +57,24 @@ class Consumer:
     @property
     def busy(self) -> int:
         """How many slots are taken."""
-        return len(self._tasks)
+        return len(self._slotted)
 
     @property
     def held(self) -> int:
         """How many deliveries wait for a slot."""
         return len(self._held)
 
+    @property
+    def outstanding(self) -> int:
+        """How many deliveries have had no reply."""
+        return len(self._tasks) + len(self._held)
+
     def receive(self, delivery: Delivery) -> None:
         """Start a delivery, or let it wait for a slot. Never blocks."""
         self._observer.received(delivery.delivery_attempt)
         if self._stopping:
             self._return([delivery], "drain")
-        elif len(self._tasks) < self._slots:
+        elif len(self._slotted) < self._slots:
             self._start(delivery)
         else:
             self._held.append((time.monotonic(), delivery))
@@ -122,12 +129,13 @@ class Consumer:
     def _start(self, delivery: Delivery) -> None:
         task = asyncio.get_running_loop().create_task(self._run(delivery))
         self._tasks.add(task)
+        self._slotted.add(task)
         self._idle.clear()
         task.add_done_callback(self._ended)
 
     async def _run(self, delivery: Delivery) -> None:
         try:
-            await self._pipeline.process(delivery)
+            await self._pipeline.process(delivery, self._leave)
         except BaseException as error:
             # Whatever was claimed is still held in the database and is given back by the next heartbeat's comparison.
             delivery.nack()
@@ -135,12 +143,22 @@ class Consumer:
                 raise
             self._observer.loop_failed("pipeline", error, 0.0)
 
+    def _leave(self) -> None:
+        task = asyncio.current_task()
+        if task in self._slotted:
+            self._slotted.discard(task)
+            self._fill()
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        while self._held and len(self._tasks) < self._slots and not self._stopping:
-            self._start(self._held.popleft()[1])
+        self._slotted.discard(task)
+        self._fill()
         if not self._tasks:
             self._idle.set()
+
+    def _fill(self) -> None:
+        while self._held and len(self._slotted) < self._slots and not self._stopping:
+            self._start(self._held.popleft()[1])
 
     def _return(self, deliveries: list[Delivery], why: str) -> None:
         for delivery in deliveries:

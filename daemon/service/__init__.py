@@ -147,7 +147,7 @@ class Worker:
         self._metrics.gauges(
             slots_total=self.settings.slots,
             slots_used=reading(lambda room: room.consumer.busy),
-            outstanding=reading(lambda room: room.consumer.busy + room.consumer.held),
+            outstanding=reading(lambda room: room.consumer.outstanding),
             held=reading(lambda room: room.consumer.held),
             drain_budget=self.settings.drain_seconds,
         )
