@@ -52,6 +52,11 @@ class Site:
     pubsub: str
 
     @property
+    def database(self) -> str:
+        """The name of its database."""
+        return self.url.rpartition("/")[2].partition("?")[0]
+
+    @property
     def environment(self) -> dict[str, str]:
         """What points a worker or a client at it."""
         return {
@@ -143,7 +148,7 @@ class BenchStack:
 
     def drop(self, site: Site) -> None:
         """Give the space of a measurement back."""
-        self.postgres.drop_database(site.url.rpartition("/")[2].partition("?")[0])
+        self.postgres.drop_database(site.database)
 
     def settings(self) -> dict[str, str]:
         """What Postgres says of its own durability."""

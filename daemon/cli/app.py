@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli.bench import bench
 from daemon.cli.care import cancel, prune, republish, retry, verify, workers
 from daemon.cli.demo import demo
 from daemon.cli.dev import dev
@@ -74,6 +75,7 @@ app.command(rich_help_panel=HERE)(demo)
 app.command(rich_help_panel=HERE)(dev)
 app.command(rich_help_panel=HERE)(new)
 app.command(rich_help_panel=HERE)(handlers)
+app.command(rich_help_panel=HERE)(bench)
 app.command(rich_help_panel=ASKING)(kickoff)
 app.command(rich_help_panel=ASKING)(status)
 app.command(rich_help_panel=ASKING)(results)

@@ -6,7 +6,8 @@ the environment. It checks what the worker can't run without, and leaves everyth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
     from daemon.settings import Settings
 
 
-def run() -> None:
+def run(
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="How many workers; their ports count up from HEADCOUNT_HTTP_PORT.")
+    ] = 1,
+) -> None:
     """Run a worker: pull jobs, run their handlers, store the outcomes. Settings come from HEADCOUNT_* variables.
 
     SIGTERM and Ctrl-C drain it: handlers get HEADCOUNT_DRAIN_SECONDS to end, what remains goes on in another worker.
@@ -29,12 +34,26 @@ def run() -> None:
 
     settings = load()
     configure(settings.log_format, settings.log_level, project=settings.project, own=settings.packages)
+    if processes > 1:
+        raise typer.Exit(_supervise(processes, settings.http_port))
     registry = discover(settings.packages, settings.handlers_path)
     asyncio.run(_check(settings, registry))
 
     from daemon.service import Worker
 
     raise typer.Exit(Worker(settings, registry).run())
+
+
+def _supervise(processes: int, first_port: int) -> int:
+    """Each worker is this very command in a process of its own, and makes its own checks."""
+    import structlog
+
+    from daemon.service.processes import Supervisor
+
+    own = ["-P"] if sys.flags.safe_path else []
+    log = structlog.get_logger("headcount")
+    command = [sys.executable, *own, "-m", "daemon", "run"]
+    return Supervisor(command, processes, first_port, lambda text, values: log.warning(text, **values)).run()
 
 
 async def _check(settings: Settings, registry: Registry) -> None:

@@ -16,11 +16,11 @@ from psycopg.types.array import ListBinaryDumper
 from psycopg.types.string import StrBinaryDumper
 from psycopg.types.uuid import UUIDBinaryDumper
 from sqlalchemy import TextClause
-from sqlalchemy.dialects.postgresql import psycopg as dialect
 
 from daemon.job import Action, Settlement
 from daemon.postgres.settlements import parameters
 from daemon.postgres.statements import claim, settle, workers
+from daemon.postgres.wire import compiled
 
 TTL = 3600.0
 OPTIONS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
@@ -35,18 +35,18 @@ class Bare:
         self._connection.adapters.register_dumper(str, StrBinaryDumper)
         self._connection.adapters.register_dumper(list, ListBinaryDumper)
         self.me = uuid4()
-        self._run(workers.BIRTH, {"me": self.me, "host": "bench", "revision": "", "slots": 1})
-        self._connection.commit()
+        self.run(workers.BIRTH, {"me": self.me, "host": "bench", "revision": "", "slots": 1})
+        self.commit()
 
     def claim(self, orchestration: UUID, total: int, first: int, size: int) -> list[UUID]:
         """One claim transaction; the ids of the jobs."""
         ids = sorted(uuid4() for _ in range(size))
-        self._run(claim.FRESH, {"me": self.me, "ttl": TTL})
-        self._run(
+        self.run(claim.FRESH, {"me": self.me, "ttl": TTL})
+        self.run(
             claim.ORCHESTRATIONS,
             {"ids": [orchestration], "names": ["noop"], "totals": [total], "tags": ["{}"], "traceparents": [None]},
         )
-        self._run(
+        self.run(
             claim.JOBS,
             {
                 "me": self.me,
@@ -61,28 +61,24 @@ class Bare:
                 "message_ids": [str(1_000_000 + first + number) for number in range(size)],
             },
         )
-        self._connection.commit()
+        self.commit()
         return ids
 
     def settle(self, ids: list[UUID]) -> None:
         """One settlement transaction."""
         done = [Settlement(one, self.me, 1, Action.COMPLETE, result="null") for one in ids]
-        self._run(settle.SETTLE, parameters(done))
+        self.run(settle.SETTLE, parameters(done))
+        self.commit()
+
+    def commit(self) -> None:
+        """End the transaction."""
         self._connection.commit()
 
-    def _run(self, statement: TextClause, values: dict[str, object]) -> None:
-        cursor = self._connection.execute(_text(statement).encode(), values, prepare=True)
+    def run(self, statement: TextClause, values: dict[str, object]) -> None:
+        """Run a statement and read its rows away."""
+        cursor = self._connection.execute(compiled(statement), values, prepare=True)
         if cursor.description is not None:
             cursor.fetchall()
-
-
-_TEXTS: dict[int, str] = {}
-
-
-def _text(statement: TextClause) -> str:
-    if id(statement) not in _TEXTS:
-        _TEXTS[id(statement)] = str(statement.compile(dialect=dialect.dialect()))
-    return _TEXTS[id(statement)]
 
 
 def main(url: str, jobs: int, per_orchestration: int, batch: int) -> dict[str, float]:

@@ -1,0 +1,66 @@
+"""`headcount bench`: is this machine, and this release, as fast as it is said to be?
+
+Called by whoever wants to know. It starts servers of its own, measures real workers against floors of the same minute,
+and ends with exit code 1 if a promise is broken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.exits import Exit
+from daemon.cli.options import AsJson
+from daemon.cli.screen import put, say, screen, table
+
+if TYPE_CHECKING:
+    from daemon.bench.figures import Figure
+
+
+def bench(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="NAME", help="Only this scenario; may be repeated.")
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, max=99, help="How often; medians are shown.")] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="Small numbers, under a minute.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure throughput, latency and costs of real workers on this machine, each beside its floor and its bar.
+
+    Scenarios: throughput, throughput-wide, processes, latency, fan-out, many-small, big-params, history, kick-off,
+    recovery, long-jobs, fleet, soak.
+    """
+    from daemon.bench.plan import SCENARIOS, chosen, measured
+    from daemon.cli.local_start import end_like_ctrl_c
+
+    try:
+        names = chosen(only or [], quick)
+    except KeyError as unknown:
+        raise typer.BadParameter(f"{unknown} is no scenario; there are {', '.join(SCENARIOS)}") from None
+    end_like_ctrl_c()
+    figures = measured(names, quick=quick, runs=runs, say=say)
+    if as_json:
+        put([figure.as_json() for figure in figures])
+    else:
+        _show(figures)
+    broken = [figure for figure in figures if figure.passed is False]
+    raise typer.Exit(Exit.FAILED if broken else Exit.FINE)
+
+
+def _show(figures: list[Figure]) -> None:
+    shown = table("scenario", "figure", "value", "unit", "bar", "", "lowest and highest")
+    last = ""
+    for one in figures:
+        verdict = {None: "", True: "[green]pass[/green]", False: "[bold red]FAIL[/bold red]"}[one.passed]
+        spread = "" if one.spread is None else f"{_number(one.spread[0])} - {_number(one.spread[1])}"
+        first = one.scenario if one.scenario != last else ""
+        shown.add_row(first, one.name, _number(one.value), one.unit, str(one.bar or ""), verdict, spread)
+        last = one.scenario
+    screen().print(shown)
+
+
+def _number(value: float) -> str:
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value else "0"

@@ -1,0 +1,123 @@
+"""Several workers on one machine: N `headcount run`, each complete and with a port of its own, under one supervisor.
+
+Called by `headcount run --processes N`. The supervisor starts fresh interpreters (a fork after gRPC has started hangs),
+starts again what crashed, passes SIGTERM on and ends with the worst exit code. It knows nothing of jobs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+
+from daemon.local.child import end_with_owner
+from daemon.rules.retry import Backoff, retry_delay
+
+BACKOFF = Backoff(initial=1, factor=2, maximum=30, jitter=False)
+HEALTHY_SECONDS = 60.0
+KILL_SECONDS = 9.5  # after SIGTERM; each worker ends itself before that
+LOOK_SECONDS = 0.1
+REFUSED = 2  # a worker that can't start for a reason: another try would end the same way
+
+Report = Callable[[str, Mapping[str, object]], None]
+
+
+class Seat:
+    """One place for a worker: its port, and the process that holds it now."""
+
+    def __init__(self, command: Sequence[str], port: int) -> None:
+        self.port = port
+        self.failures = 0
+        self.start_at = 0.0
+        self._command = command
+        self._started = 0.0
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start a worker in it."""
+        self._started = time.monotonic()
+        self.child = subprocess.Popen(
+            self._command,
+            env={**os.environ, "HEADCOUNT_HTTP_PORT": str(self.port)},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the supervisor, which passes it on
+            preexec_fn=end_with_owner(signal.SIGTERM),
+        )
+
+    def ended(self) -> int | None:
+        """The exit code of a worker that ended since the last look; then the seat is empty."""
+        code = None if self.child is None else self.child.poll()
+        if code is not None:
+            self.child = None
+            if time.monotonic() - self._started > HEALTHY_SECONDS:
+                self.failures = 0
+        return code
+
+    def pause(self) -> float:
+        """After another crash: seconds until the next start."""
+        self.failures += 1
+        pause = retry_delay(BACKOFF, self.failures, lambda: 1.0)
+        self.start_at = time.monotonic() + pause
+        return pause
+
+    def signal(self, number: signal.Signals) -> None:
+        """Pass a signal on."""
+        if self.child is not None and self.child.poll() is None:
+            self.child.send_signal(number)
+
+
+class Supervisor:
+    """Keeps `count` workers running until a signal, or until one of them says that it can't start at all."""
+
+    def __init__(self, command: Sequence[str], count: int, first_port: int, report: Report) -> None:
+        ports = [first_port + number if first_port else 0 for number in range(count)]
+        self._seats = [Seat(command, port) for port in ports]
+        self._report = report
+        self._signals = 0
+        self._stopping_at: float | None = None
+        self._worst = 0
+
+    def run(self) -> int:
+        """Supervise; the worst exit code of a worker that was not started again."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        while self._stopping_at is None or any(seat.child is not None for seat in self._seats):
+            for seat in self._seats:
+                self._look_at(seat)
+            if self._stopping_at is not None and time.monotonic() - self._stopping_at > KILL_SECONDS:
+                self._pass_on(signal.SIGKILL)
+            time.sleep(LOOK_SECONDS)
+        return self._worst
+
+    def _look_at(self, seat: Seat) -> None:
+        code = seat.ended()
+        if code is not None:
+            self._ended(seat, code)
+        if seat.child is None and self._stopping_at is None and time.monotonic() >= seat.start_at:
+            seat.start()
+
+    def _ended(self, seat: Seat, code: int) -> None:
+        if self._stopping_at is not None or code == REFUSED:
+            self._worst = max(self._worst, code if code >= 0 else 128 - code)
+            self._stop(signal.SIGTERM)
+            return
+        pause = seat.pause()
+        self._report("a worker ended and is started again", {"port": seat.port, "exit_code": code, "pause": pause})
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+        self._stop(signal.Signals(number))
+
+    def _stop(self, number: signal.Signals) -> None:
+        first = self._stopping_at is None
+        if first:
+            self._stopping_at = time.monotonic()
+        if first or self._signals > 1:  # a second signal cuts the drain of every worker short
+            self._pass_on(number)
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        for seat in self._seats:
+            seat.signal(number)
