@@ -241,14 +241,16 @@ class World:
         claimed = {one.claim.job_id: one.claim.attempt for one in flight.worker.running.places() if one.claim}
         held = [row for row in self.tables.jobs.values() if row.worker == flight.worker.store.me]
         own = [row for row in held if claimed.get(row.message.job_id) == row.attempt]
-        if not any(one.message is flight.message for one in self._under_way(flight)):
-            mine = self._row_of(flight.delivery)
+        mine = self._row_of(flight.delivery)
+        if mine not in self._rows_beside(flight):
             assert mine is None or mine not in own, "acked before the attempt's settlement was committed"
         known = flight.delivery.message_id in self.tables.rejected
-        assert known or self._row_of(flight.delivery) is not None, "acked without a row and without a rejection"
+        assert known or mine is not None, "acked without a row and without a rejection"
 
-    def _under_way(self, besides: Flight) -> list[Flight]:
-        return [one for one in self.flights if one is not besides and one.worker is besides.worker and not one.over]
+    def _rows_beside(self, flight: Flight) -> list[Row | None]:
+        """The jobs of the same worker's other deliveries: a duplicate is acked while the first of them still runs."""
+        others = [one for one in self.flights if one is not flight and one.worker is flight.worker and not one.over]
+        return [self._row_of(one.delivery) for one in others if one.delivery is not None]
 
     def _row_of(self, delivery: FakeDelivery) -> Row | None:
         try:

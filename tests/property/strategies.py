@@ -110,7 +110,7 @@ CLAIMS = st.builds(
     job_name=NAMES,
     params=st.just("{}"),
     attempt=st.integers(1, 10_000),
-    failures=st.integers(0, 10_000),
+    failures=st.integers(0, 6) | st.integers(0, 10_000),
     losses=st.integers(0, 10),
     tags=st.just({}),
     checkpoint=st.none(),
@@ -136,7 +136,7 @@ def backoffs(draw: st.DrawFn) -> Backoff:
     return Backoff(draw(st.floats(0, maximum)), factor, maximum, draw(st.booleans()))
 
 
-POLICIES = st.builds(Policy, st.integers(1, 100), backoffs())
+POLICIES = st.builds(Policy, st.integers(1, 6) | st.integers(1, 10_000), backoffs())
 CHANCES = st.floats(0, 1, exclude_max=True)
 FEW = st.sampled_from([f"00000000-0000-4000-8000-00000000000{n}" for n in "123"]).map(UUID)
 SIGHTS = st.builds(

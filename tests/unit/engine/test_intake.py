@@ -27,6 +27,7 @@ class Tap:
     async def resume(self) -> None:
         self.flows = True
         await self.opening.wait()
+        self.flows = True
         self.turns.append(True)
 
 
