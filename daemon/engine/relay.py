@@ -42,6 +42,10 @@ class Due(Protocol[Lease]):
         """Take due jobs, dated ahead and committed."""
         ...
 
+    async def confirm(self, leased: Sequence[Lease]) -> None:
+        """They have been published: not due again for long."""
+        ...
+
     async def pull_back(self, leased: Sequence[Lease]) -> None:
         """They could not be published: due again."""
         ...
@@ -90,6 +94,7 @@ class Relay(Generic[Lease]):
                 await self._due.pull_back(leased)
             raise
         self._observer.published("job", len(leased))
+        await self._due.confirm(leased)
         return len(leased) == BATCH
 
     async def publish_events(self) -> bool:

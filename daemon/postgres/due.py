@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import RowMapping
+from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from daemon.job import JobMessage
 from daemon.orchestration import CompletedOrchestration, Outcome
 from daemon.postgres.statements import due as sql
+
+# Longer than a publisher tries (15 s and one request more), so that two relays rarely publish the same.
+PUBLISHING_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +49,28 @@ class Due:
         self._republish_after = republish_after
 
     async def lease(self, limit: int) -> list[Leased]:
-        """Take up to `limit` due jobs: each is dated ahead, committed, and now ours to publish."""
+        """Take up to `limit` due jobs: each is dated ahead a little, committed, and now ours to publish."""
         async with self._single.connect() as connection:
-            rows = await connection.execute(sql.LEASE, {"limit": limit, "republish_after": self._republish_after})
+            rows = await connection.execute(sql.LEASE, {"limit": limit, "publishing": PUBLISHING_SECONDS})
             return [_leased(row) for row in rows.mappings()]
+
+    async def confirm(self, leased: Sequence[Leased]) -> None:
+        """They were published: what nobody has claimed or dated since is due again only after republish_after."""
+        await self._date(sql.CONFIRM, leased, {"republish_after": self._republish_after})
 
     async def pull_back(self, leased: Sequence[Leased]) -> None:
         """The publish failed: what nobody has claimed or dated since is due again at once."""
+        await self._date(sql.PULL_BACK, leased, {})
+
+    async def _date(self, statement: TextClause, leased: Sequence[Leased], values: dict[str, object]) -> None:
         rows = sorted(leased, key=lambda one: one.message.job_id)
+        ids: dict[str, object] = {
+            "ids": [one.message.job_id for one in rows],
+            "seen": [one.publish_at for one in rows],
+            "attempts": [one.attempt for one in rows],
+        }
         async with self._single.connect() as connection:
-            await connection.execute(
-                sql.PULL_BACK,
-                {
-                    "ids": [one.message.job_id for one in rows],
-                    "seen": [one.publish_at for one in rows],
-                    "attempts": [one.attempt for one in rows],
-                },
-            )
+            await connection.execute(statement, ids | values)
 
     async def push(self, jobs: Sequence[tuple[UUID, datetime]]) -> None:
         """New jobs were published by the fast path: date those that nobody has claimed since far ahead."""

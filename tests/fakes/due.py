@@ -17,6 +17,7 @@ from tests.fakes.bus import at_once
 from tests.fakes.rows import Group
 from tests.fakes.tables import Tables
 
+PUBLISHING = 30.0
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -30,7 +31,7 @@ class Lease:
 
 
 class MemoryDue:
-    """Due jobs and events. `republish_after` is how far ahead a lease dates a job."""
+    """Due jobs and events. `republish_after` is how far ahead a published job is dated."""
 
     def __init__(
         self, tables: Tables, republish_after: float = 100.0, pause: Callable[[str], Awaitable[None]] = at_once
@@ -41,13 +42,19 @@ class MemoryDue:
         now = self._tables.now
         due = [row for row in self._tables.jobs.values() if row.publish_at is not None and row.publish_at <= now]
         for row in due[:limit]:
-            row.publish_at = now + self._republish_after
+            row.publish_at = now + PUBLISHING
         leased = [
-            Lease(replace(row.message, params=None, creates=False), now + self._republish_after, row.attempt)
+            Lease(replace(row.message, params=None, creates=False), now + PUBLISHING, row.attempt)
             for row in due[:limit]
         ]
         await self._pause("leased")
         return leased
+
+    async def confirm(self, leased: Sequence[Lease]) -> None:
+        for one in leased:
+            row = self._tables.jobs[one.message.job_id]
+            if row.publish_at == one.publish_at and row.attempt == one.attempt:
+                row.publish_at = self._tables.now + self._republish_after
 
     async def pull_back(self, leased: Sequence[Lease]) -> None:
         for one in leased:

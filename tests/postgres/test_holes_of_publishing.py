@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from daemon.errors import PublishFailed
 from daemon.job import Claim, Failed
 from daemon.orchestration import CompletedOrchestration, Outcome
-from daemon.postgres.due import Due, Leased
+from daemon.postgres.due import PUBLISHING_SECONDS, Due, Leased
 from daemon.rules.lifecycle import Policy
 from daemon.rules.retry import Backoff
 from tests.postgres.scene import BOOM, Scene, Worker, message_for, messages_for, pointer_to
@@ -42,8 +42,29 @@ async def test_a_lease_dates_the_job_ahead_before_anything_is_published(scene: S
     assert [one.message.job_id for one in leased] == [job_id]
     row = await scene.job(job_id)
     assert (row["publish_at"], row["publishes"]) == (leased[0].publish_at, 1)
-    assert row["due_in"] == pytest.approx(HOUR, abs=5)
+    assert row["due_in"] == pytest.approx(PUBLISHING_SECONDS, abs=5)
     assert await due.lease(10) == []
+
+
+async def test_a_relay_that_dies_after_its_lease_delays_the_job_by_half_a_minute_and_not_for_long(scene: Scene) -> None:
+    job_id, due = await _due_job(scene), Due(scene.engine, HOUR)
+    leased = await due.lease(10)
+    assert (await scene.job(job_id))["due_in"] <= PUBLISHING_SECONDS
+    await due.confirm(leased)
+    assert (await scene.job(job_id))["due_in"] == pytest.approx(HOUR, abs=5)
+
+
+async def test_a_late_confirmation_moves_no_other_date(scene: Scene) -> None:
+    worker, due, job_id = await scene.worker(), Due(scene.engine, HOUR), await _due_job(scene)
+    leased = await due.lease(10)
+    claimed = await worker.claim(leased[0].message)
+    await due.confirm(leased)
+    assert (await scene.job(job_id))["publish_at"] is None
+    await worker.settle(claimed, Failed(BOOM), LATER)
+    date = (await scene.job(job_id))["publish_at"]
+    await due.confirm(leased)
+    await due.confirm([replace(leased[0], publish_at=date)])  # the right date of an older attempt
+    assert (await scene.job(job_id))["publish_at"] == date
 
 
 async def test_a_leased_message_says_all_that_a_worker_needs(scene: Scene) -> None:
@@ -57,7 +78,8 @@ async def test_a_leased_message_says_all_that_a_worker_needs(scene: Scene) -> No
 async def test_a_job_older_than_the_lease_waits_for_its_age_so_that_duplicates_are_logarithmic(scene: Scene) -> None:
     job_id = await _due_job(scene)
     await scene.run("UPDATE job SET created_at = now() - interval '8 hours'")
-    await Due(scene.engine, HOUR).lease(10)
+    due = Due(scene.engine, HOUR)
+    await due.confirm(await due.lease(10))
     assert (await scene.job(job_id))["due_in"] == pytest.approx(8 * HOUR, abs=5)
 
 

@@ -14,7 +14,7 @@ from daemon.errors import RequestRefused
 from daemon.job import Claim, Failed, JobMessage, Settled
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine, passes
-from daemon.postgres.due import Due
+from daemon.postgres.due import PUBLISHING_SECONDS, Due
 from daemon.postgres.orchestrations import NewOrchestration, Orchestrations
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.rescue import Rescue
@@ -179,7 +179,7 @@ async def test_a_lease_whose_answer_was_lost_leaves_a_date_behind(line: Line) ->
     line.proxy.cut_after(b"SKIP LOCKED")
     with pytest.raises(DBAPIError):
         await Due(line.worker.engine, 60).lease(10)
-    assert (await line.scene.job(made.born[0][0].job_id))["due_in"] == pytest.approx(60, abs=5)
+    assert (await line.scene.job(made.born[0][0].job_id))["due_in"] <= PUBLISHING_SECONDS
 
 
 async def test_a_rejection_whose_answer_was_lost_is_kept_once(line: Line) -> None:

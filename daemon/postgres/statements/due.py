@@ -1,11 +1,12 @@
 """What is due for publication: the relay's lease of jobs, and the events of completed orchestrations.
 
 LEASE pushes `publish_at` ahead and commits before anything is published, so that no lock is held across the network
-and a crash leaves a date behind; only a claim or a final state clears it. SKIP LOCKED never waits, so the order of its
-locks can't deadlock. Each repetition waits at least the job's age, which bounds duplicates of a deep backlog
-to a logarithm. PULL_BACK and PUSH compare the date they saw, so that they never move another one's;
-by IS NOT DISTINCT FROM, which no index serves: a whole kick-off shares one date, and a plan made before the first
-ANALYZE looked each job up by it (60 s instead of 2 for 100,000 jobs).
+and a crash leaves a date behind; only a claim or a final state clears it. That date is near: a relay that dies
+between lease and publish delays its jobs by half a minute. CONFIRM dates what was published far ahead. SKIP LOCKED
+never waits, so the order of its locks can't deadlock. Each repetition waits at least the job's age, which bounds
+duplicates of a deep backlog to a logarithm. CONFIRM, PULL_BACK and PUSH compare the date they saw, so that they never
+move another one's; by IS NOT DISTINCT FROM, which no index serves: a whole kick-off shares one date, and a plan made
+before the first ANALYZE looked each job up by it (60 s instead of 2 for 100,000 jobs).
 """
 
 from sqlalchemy import text
@@ -19,13 +20,29 @@ WITH due AS MATERIALIZED (
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE job j
-SET publish_at = statement_timestamp()
-                 + greatest(make_interval(secs => :republish_after), statement_timestamp() - j.created_at),
+SET publish_at = statement_timestamp() + make_interval(secs => :publishing),
     published_at = statement_timestamp(),
     publishes = j.publishes + 1
 FROM due JOIN job d ON d.id = due.id JOIN orchestration o ON o.id = d.orchestration_id
 WHERE j.id = due.id
 RETURNING j.id, j.orchestration_id, j.index, j.job_name, o.total, o.traceparent, j.publish_at, j.attempt
+""")
+
+CONFIRM = text("""
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[]), CAST(:attempts AS int[]))
+                  AS i (id, seen, attempt)
+), free AS MATERIALIZED (
+    SELECT j.id FROM input i JOIN job j ON j.id = i.id
+    WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.publish_at IS NOT DISTINCT FROM i.seen
+      AND j.attempt = i.attempt
+    ORDER BY j.id
+    FOR NO KEY UPDATE OF j
+)
+UPDATE job j
+SET publish_at = statement_timestamp()
+                 + greatest(make_interval(secs => :republish_after), statement_timestamp() - j.created_at)
+FROM free WHERE j.id = free.id
 """)
 
 PULL_BACK = text("""
