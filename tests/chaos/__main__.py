@@ -12,8 +12,6 @@ import sys
 import time
 import traceback
 
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # before grpc is loaded: workers are forked from here
-
 from rich.console import Console
 
 from tests.chaos.programme import scenarios
@@ -44,7 +42,7 @@ def main() -> int:
         began = time.monotonic()
         console.print(f"[dim]{name} ...[/]")
         try:
-            report = asyncio.run(scenario())
+            report: Report = asyncio.run(scenario())
         except Exception as error:
             traceback.print_exc()
             report = Report(name)

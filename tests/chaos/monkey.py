@@ -17,9 +17,13 @@ from tests.harness.waiting import until
 
 @dataclass(frozen=True, slots=True)
 class Mischief:
-    """When what happens: seconds after the begin; None never. A stop and an absence last for so many seconds."""
+    """When what happens: seconds after the begin; None never. A stop and an absence last for so many seconds.
+
+    Killing ends after `kills`, or never: on a busy machine a worker may be killed as soon as it is up.
+    """
 
     kill_every: float = 5.0
+    kills: int | None = None
     restart_at: float | None = None
     crash_at: float | None = None
     database_away: float = 2.0
@@ -54,10 +58,12 @@ class Monkey:
             self.finished.set()
 
     async def _kill(self) -> None:
-        while True:
+        kills = 0
+        while self._plan.kills is None or kills < self._plan.kills:
             await asyncio.sleep(self._plan.kill_every)
             if self._crew.free:
                 self._crew.kill(self._random.choice(self._crew.free))
+                kills += 1
 
     async def _restart(self) -> None:
         if self._plan.restart_at is not None:

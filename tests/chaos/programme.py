@@ -5,15 +5,16 @@ Read by `python -m tests.chaos`. The defaults of every setting are in force unle
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from tests.chaos.report import Report
 from tests.chaos.scenarios import bus, database, endings, fence, hostile, latency, messages, recovery
 from tests.chaos.scenarios.storm import Storm, storm
 from tests.chaos.stage import Stage
 
-Scenario = Callable[[], Awaitable[Report]]
+Scenario = Callable[[], Coroutine[Any, Any, Report]]
 
 
 def scenarios(*, long: bool) -> dict[str, Scenario]:

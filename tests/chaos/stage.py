@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -40,7 +40,8 @@ class Stage:
     """Both servers and what workers need to find them.
 
     hostile: the seed of a Pub/Sub that duplicates, reorders and redelivers. proxied: the workers reach Postgres only
-    through `proxy`. republish_after: in seconds, for producers. at: the address of a Pub/Sub that somebody else runs.
+    through `proxy`. republish_after: in seconds, for producers. at: the address of a Pub/Sub that somebody else runs
+    and has pointed this process at.
     """
 
     def __init__(
@@ -79,9 +80,8 @@ class Stage:
                 self.pubsub = PubSubProcess(log=self.folder / "pubsub.log", options=options)
                 opened.enter_context(self.pubsub)
             self.control = opened.enter_context(Control(self.pubsub_address))
-            before = os.environ.get(EMULATOR)
-            os.environ[EMULATOR] = self.pubsub_address
-            opened.callback(_restore, before)
+            if self._at is None:
+                opened.enter_context(pointed_at(self.pubsub_address))
             self._open = opened.pop_all()
         return self
 
@@ -166,8 +166,14 @@ class Stage:
         return [entry for entry in self.entries() if entry.kind == "begin" and entry.job_id in wanted_ids]
 
 
-def _restore(before: str | None) -> None:
-    if before is None:
-        os.environ.pop(EMULATOR, None)
-    else:
-        os.environ[EMULATOR] = before
+@contextmanager
+def pointed_at(pubsub: str) -> Iterator[None]:
+    """Every Google client made meanwhile in this process talks to this Pub/Sub."""
+    before = os.environ.get(EMULATOR)
+    os.environ[EMULATOR] = pubsub
+    try:
+        yield
+    finally:
+        os.environ.pop(EMULATOR)
+        if before is not None:
+            os.environ[EMULATOR] = before

@@ -1,9 +1,20 @@
 """The storm in its short form: two workers, 2,000 jobs, and about a minute of everything that can go wrong."""
 
-from tests.chaos.monkey import Mischief
-from tests.chaos.scenarios.storm import Storm, storm
-from tests.chaos.stage import Stage
+from dataclasses import replace
+from pathlib import Path
 
+import pytest
+
+from tests.chaos.monkey import Mischief
+from tests.chaos.report import Report
+from tests.chaos.scenarios.storm import Storm, storm
+from tests.chaos.stage import Stage, pointed_at
+from tests.contract.pubsub.emulator import emulator_launcher, running_emulator
+from tests.harness.needs import needs
+
+MISCHIEF = Mischief(
+    kill_every=5.0, kills=8, restart_at=4, crash_at=18, database_away=1, absence_at=11, absence=3, stop_at=9, stop=5
+)
 SHORT = Storm(
     workers=2,
     orchestrations=40,
@@ -12,16 +23,28 @@ SHORT = Storm(
     spread=12.0,
     worker_ttl=3.0,
     lease=10.0,
-    patience=90.0,
+    patience=120.0,
     sweep=5.0,
-    mischief=Mischief(
-        kill_every=5.0, restart_at=4, crash_at=18, database_away=1, absence_at=11, absence=3, stop_at=9, stop=5
-    ),
+    mischief=MISCHIEF,
 )
+
+
+def judged(report: Report) -> None:
+    """Print the figures for the report of a failure, and assert that all are within their limits."""
+    print(*report.figures, sep="\n")
+    assert report.broken_or_hung == []
 
 
 async def test_two_workers_lose_and_double_nothing_in_a_storm() -> None:
     with Stage(hostile=7) as stage:
-        report = await storm(stage, SHORT, "short storm")
-    print(*report.figures, sep="\n")
-    assert report.broken == []
+        judged(await storm(stage, SHORT, "short storm"))
+
+
+@pytest.mark.emulator
+async def test_they_lose_and_double_nothing_on_googles_emulator_either(tmp_path: Path) -> None:
+    needs("gcloud emulator")
+    launcher = emulator_launcher()
+    assert launcher is not None
+    plan = replace(SHORT, mischief=replace(MISCHIEF, absence_at=None))
+    with running_emulator(launcher, tmp_path / "log") as address, pointed_at(address), Stage(at=address) as stage:
+        judged(await storm(stage, plan, "short storm on Google's emulator"))

@@ -5,6 +5,8 @@ Run by `python -m tests.chaos` and by the system tests.
 
 from __future__ import annotations
 
+from functools import partial
+
 import psutil
 
 from daemon.pubsub.publisher import Publisher
@@ -51,10 +53,10 @@ async def hostile_messages(seed: int = 5, waves: int = WAVES, at: str | None = N
                     report.is_exactly(f"wave {wave + 1}: good jobs Completed", state.completed, GOOD_JOBS)
                     wanted += len(messages)
                     await until(
-                        lambda wanted=wanted: _ended(stage) >= wanted,
+                        partial(_at_least, stage, wanted),
                         within=60,
-                        what=f"wave {wave}: {wanted} have ended",
-                    )  # type: ignore[misc]
+                        what=f"{wanted} messages have ended by wave {wave}",
+                    )
                     sizes.append(psutil.Process(worker.pid).memory_info().rss / MIB)
             finally:
                 await publisher.close()
@@ -71,6 +73,10 @@ async def hostile_messages(seed: int = 5, waves: int = WAVES, at: str | None = N
         report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
         await judge_invariants(report, stage, 30.0)
     return report
+
+
+def _at_least(stage: Stage, wanted: int) -> bool:
+    return _ended(stage) >= wanted
 
 
 def _ended(stage: Stage) -> int:

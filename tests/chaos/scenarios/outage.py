@@ -80,8 +80,7 @@ async def outage(stage: Stage, fault: Fault, seconds: float, worker_ttl: float =
             refused = await _watch_readiness(crew, went + seconds)
             await fault.end(scene)
             back = time.monotonic()
-            while await _ready(crew) < len(crew.members) and time.monotonic() < back + READY_PATIENCE:
-                await asyncio.sleep(0.05)
+            await until(lambda: _all_ready(crew), within=READY_PATIENCE, what="all are ready")  # type: ignore[arg-type,return-value]
             ready_again = time.monotonic() - back
             await added
             await _all_complete(scene)
@@ -115,6 +114,10 @@ def _judge_jobs(report: Report, scene: Scene, went: float, back: float, *, pause
 async def _ready(crew: Crew) -> int:
     answers = await asyncio.gather(*(asyncio.to_thread(one.worker.status_of, "/readyz") for one in crew.members))
     return sum(answer == 200 for answer in answers)
+
+
+async def _all_ready(crew: Crew) -> bool:
+    return await _ready(crew) == len(crew.members)
 
 
 async def _watch_readiness(crew: Crew, end: float) -> int:
