@@ -35,7 +35,7 @@ _LINK = {
 }
 # Every statement finds its rows by a key. A plan that was made and kept while the tables were small would read them
 # whole when they have grown, for up to a minute until Postgres counts them again.
-_BY_KEY = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+_BY_KEY = "-c enable_seqscan=off -c jit=off"
 _DATA_CLASSES = ("22", "23", "54")
 _PASSING_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
 

@@ -23,7 +23,7 @@ from daemon.postgres.statements import claim, settle, workers
 from daemon.postgres.wire import compiled
 
 TTL = 3600.0
-OPTIONS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+OPTIONS = "-c enable_seqscan=off -c jit=off"
 
 
 class Bare:

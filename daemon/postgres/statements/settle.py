@@ -115,7 +115,7 @@ WITH input AS MATERIALIZED (
     ) AS i (id, worker_id, attempt, current, total, message)
 ), held AS MATERIALIZED (
     SELECT j.id FROM input i JOIN job j ON j.id = i.id
-    WHERE j.attempt = i.attempt AND j.worker_id = i.worker_id AND j.status = 'InProgress'
+    WHERE j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id AND j.status = 'InProgress'
     ORDER BY j.id
     FOR NO KEY UPDATE OF j
 )
@@ -123,7 +123,7 @@ UPDATE job j
 SET progress_current = coalesce(i.current, j.progress_current), progress_total = coalesce(i.total, j.progress_total),
     progress_message = coalesce(i.message, j.progress_message), progress_at = statement_timestamp()
 FROM held h JOIN input i ON i.id = h.id
-WHERE j.id = h.id AND j.attempt = i.attempt AND j.worker_id = i.worker_id
+WHERE j.id = h.id AND j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id
 """)
 
 NOTES = text("""
@@ -132,7 +132,7 @@ SELECT j.id, j.orchestration_id, i.attempt, i.text
 FROM unnest(CAST(:ids AS uuid[]), CAST(:workers AS uuid[]), CAST(:attempts AS int[]), CAST(:texts AS text[]))
      WITH ORDINALITY AS i (id, worker_id, attempt, text, place)
 JOIN job j ON j.id = i.id
-WHERE j.attempt = i.attempt AND j.worker_id = i.worker_id AND j.status = 'InProgress'
+WHERE j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id AND j.status = 'InProgress'
 ORDER BY i.place
 """)
 
@@ -142,12 +142,12 @@ WITH input AS MATERIALIZED (
                          CAST(:checkpoints AS text[])) AS i (id, worker_id, attempt, checkpoint)
 ), held AS MATERIALIZED (
     SELECT j.id FROM input i JOIN job j ON j.id = i.id
-    WHERE j.attempt = i.attempt AND j.worker_id = i.worker_id AND j.status = 'InProgress'
+    WHERE j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id AND j.status = 'InProgress'
     ORDER BY j.id
     FOR NO KEY UPDATE OF j
 )
 UPDATE job j SET checkpoint = CAST(i.checkpoint AS json)
 FROM held h JOIN input i ON i.id = h.id
-WHERE j.id = h.id AND j.attempt = i.attempt AND j.worker_id = i.worker_id
+WHERE j.id = h.id AND j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id
 RETURNING j.id, j.attempt
 """)

@@ -6,8 +6,7 @@ WITH due AS MATERIALIZED (
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE job j
-SET publish_at = statement_timestamp()
-                 + greatest(make_interval(secs => %(republish_after)s), statement_timestamp() - j.created_at),
+SET publish_at = statement_timestamp() + make_interval(secs => %(publishing)s),
     published_at = statement_timestamp(),
     publishes = j.publishes + 1
 FROM due JOIN job d ON d.id = due.id JOIN orchestration o ON o.id = d.orchestration_id

@@ -2,11 +2,14 @@ WITH input AS MATERIALIZED (
     SELECT * FROM unnest(CAST(%(ids)s AS uuid[]), CAST(%(seen)s AS timestamptz[]), CAST(%(attempts)s AS int[]))
                   AS i (id, seen, attempt)
 ), free AS MATERIALIZED (
-    SELECT j.id FROM input i JOIN job j ON j.id = i.id
-    WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.attempt = i.attempt
-      AND j.publish_at IS NOT DISTINCT FROM i.seen
-    ORDER BY j.id
-    FOR NO KEY UPDATE OF j
+    SELECT i.id
+    FROM (SELECT * FROM input ORDER BY id) i
+    CROSS JOIN LATERAL (
+        SELECT FROM job j
+        WHERE j.id = i.id AND j.status = 'InProgress' AND j.worker_id IS NULL AND j.attempt = i.attempt
+          AND j.publish_at IS NOT DISTINCT FROM i.seen
+        FOR NO KEY UPDATE
+    ) j
 )
 UPDATE job j SET publish_at = greatest(statement_timestamp(), j.not_before)
 FROM free WHERE j.id = free.id

@@ -3,5 +3,5 @@ SELECT j.id, j.orchestration_id, i.attempt, i.text
 FROM unnest(CAST(%(ids)s AS uuid[]), CAST(%(workers)s AS uuid[]), CAST(%(attempts)s AS int[]), CAST(%(texts)s AS text[]))
      WITH ORDINALITY AS i (id, worker_id, attempt, text, place)
 JOIN job j ON j.id = i.id
-WHERE j.attempt = i.attempt AND j.worker_id = i.worker_id AND j.status = 'InProgress'
+WHERE j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id AND j.status = 'InProgress'
 ORDER BY i.place
