@@ -1,0 +1,17 @@
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(CAST(%(ids)s AS uuid[]), CAST(%(seen)s AS timestamptz[]), CAST(%(attempts)s AS int[]))
+                  AS i (id, seen, attempt)
+), free AS MATERIALIZED (
+    SELECT i.id
+    FROM (SELECT * FROM input ORDER BY id) i
+    CROSS JOIN LATERAL (
+        SELECT FROM job j
+        WHERE j.id = i.id AND j.status = 'InProgress' AND j.worker_id IS NULL AND j.attempt = i.attempt
+          AND j.publish_at IS NOT DISTINCT FROM i.seen
+        FOR NO KEY UPDATE
+    ) j
+)
+UPDATE job j
+SET publish_at = statement_timestamp()
+                 + greatest(make_interval(secs => %(republish_after)s), statement_timestamp() - j.created_at)
+FROM free WHERE j.id = free.id
