@@ -61,6 +61,23 @@ async def test_nothing_is_published_before_its_lease_is_committed() -> None:
     assert seen == [True]
 
 
+async def test_what_was_published_is_not_due_again_for_long() -> None:
+    tables = _tables(2)
+    await _relay(tables, MemoryBus()).publish_jobs()
+    assert {row.publish_at for row in tables.jobs.values()} == {100.0}
+
+
+async def test_a_job_that_was_claimed_while_it_was_published_gets_no_date() -> None:
+    tables = _tables(1)
+    row = next(iter(tables.jobs.values()))
+
+    async def claim(where: str) -> None:
+        row.attempt, row.publish_at = 1, None
+
+    await _relay(tables, MemoryBus(claim)).publish_jobs()
+    assert row.publish_at is None
+
+
 async def test_what_the_bus_refused_is_due_again() -> None:
     tables, bus, heard = _tables(2), MemoryBus(), Listening()
     bus.broken = True
