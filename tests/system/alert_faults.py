@@ -99,6 +99,20 @@ async def unblock_the_loop(fleet: Fleet) -> None:
     (fleet.folder / "unblocked").touch()
 
 
+async def stop_a_worker_with_a_handler_that_clings(fleet: Fleet) -> None:
+    await fleet.publish({"file": str(fleet.folder / "unclenched")}, job_name="cling")
+    await fleet.until_held()
+    fleet.worker.terminate()
+
+
+async def replace_the_stopped_worker(fleet: Fleet) -> None:
+    began = time.time()
+    await fleet.worker.until_exit()
+    await fleet.until_fired(alerts("NoWorker"), began)
+    (fleet.folder / "unclenched").touch()
+    await fleet.new_worker()
+
+
 # -- jobs ----------------------------------------------------------------------------------------
 
 
@@ -182,6 +196,12 @@ FAULTS = {
         shows=alerts("JobsFailing", "RetryStorm", "UnknownJobs", "DeadlinesPassed"),
     ),
     "a handler blocks the event loop": Fault(block_the_loop, unblock_the_loop, shows=alerts("LoopBlocked")),
+    "a stop is held up by a handler": Fault(
+        stop_a_worker_with_a_handler_that_clings,
+        replace_the_stopped_worker,
+        shows=alerts("DrainOverBudget"),
+        leaves=alerts("NoWorker"),
+    ),
     "Pub/Sub refuses the events": Fault(
         refuse_what_is_published, take_what_is_published, shows=alerts("RelayStopped", "PublishFailing")
     ),

@@ -28,7 +28,11 @@ PUBLISHER_FACTOR = 30  # a relay that is refused tries again after 5 s at the la
 FLEETS: dict[str, tuple[str, ...]] = {
     "crash": ("none: a worker works", "the database is away", "the worker is killed with a job"),
     "idle": ("a message is not delivered for two hours", "a job never ends and fills the only slot"),
-    "busy": ("jobs fail, hope in vain, are unknown and miss a deadline", "a handler blocks the event loop"),
+    "busy": (
+        "jobs fail, hope in vain, are unknown and miss a deadline",
+        "a handler blocks the event loop",
+        "a stop is held up by a handler",
+    ),
     "bus": ("Pub/Sub refuses the events", "a producer breaks the contract"),
 }
 SETTINGS: dict[str, dict[str, int]] = {

@@ -50,3 +50,15 @@ async def block(params: dict, ctx: JobContext) -> None:
     """Hold the event loop until a file is there."""
     while not is_there(params):
         time.sleep(0.05)  # noqa: ASYNC251 - this is the fault
+
+
+@job("cling")
+async def cling(params: dict, ctx: JobContext) -> None:
+    """Wait for a file; when cancelled, hold the event loop instead of ending."""
+    try:
+        while not is_there(params):  # noqa: ASYNC110 - a file has no event
+            await asyncio.sleep(0.05)
+    except asyncio.CancelledError:
+        while not is_there(params):
+            time.sleep(0.05)  # noqa: ASYNC251 - this is the fault
+        raise
