@@ -50,13 +50,14 @@ class StopSignal:
 
     def __init__(self) -> None:
         self._reason: StopReason | None = None
-        self._event = threading.Event()
+        self._events: dict[str, threading.Event] = {}  # one at most, made when somebody waits: it costs a lot
 
     def set(self, reason: StopReason) -> None:
         """Ask for a stop; the first reason counts, but a lost claim overrules it."""
         if self._reason is None or reason is StopReason.CLAIM_LOST:
             self._reason = reason
-        self._event.set()
+        for event in list(self._events.values()):  # after the reason is set; `wait` looks the other way round
+            event.set()
 
     @property
     def reason(self) -> StopReason | None:
@@ -65,7 +66,8 @@ class StopSignal:
 
     def wait(self, seconds: float) -> bool:
         """Block a thread until a stop is asked for, at most `seconds`; True if it was."""
-        return self._event.wait(seconds)
+        event = self._events.setdefault("stop", threading.Event())
+        return self._reason is not None or event.wait(seconds)
 
 
 class Done:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -55,6 +53,24 @@ class Standing:
     settling: bool
 
 
+class Taken:
+    """A place in the dict of all places, between `with` and its end."""
+
+    __slots__ = ("_number", "_place", "_places")
+
+    def __init__(self, places: dict[int, Place], number: int, place: Place) -> None:
+        self._places = places
+        self._number = number
+        self._place = place
+
+    def __enter__(self) -> Place:
+        self._places[self._number] = self._place
+        return self._place
+
+    def __exit__(self, *_raised: object) -> None:
+        del self._places[self._number]
+
+
 class Running:
     """All places of this worker."""
 
@@ -62,15 +78,9 @@ class Running:
         self._places: dict[int, Place] = {}
         self._numbers = itertools.count()
 
-    @contextmanager
-    def place(self, job_id: UUID) -> Iterator[Place]:
-        """A place for one delivery, taken before the claim is asked for."""
-        number = next(self._numbers)
-        place = self._places[number] = Place(job_id)
-        try:
-            yield place
-        finally:
-            del self._places[number]
+    def place(self, job_id: UUID) -> Taken:
+        """A place for one delivery, taken before the claim is asked for; `with` gives it."""
+        return Taken(self._places, next(self._numbers), Place(job_id))
 
     def places(self) -> list[Place]:
         """A copy of all places. Any thread."""
