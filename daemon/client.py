@@ -7,14 +7,15 @@ published after; whatever is lost in between is published by a worker's relay. H
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import TracebackType
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from pydantic import JsonValue, TypeAdapter
-from sqlalchemy.ext.asyncio import AsyncConnection
+from pydantic import JsonValue
 
 from daemon.errors import DecodeError, PublishFailed, RequestRefused, ResultNotStorable
 from daemon.job import JobError, JobMessage, Status
@@ -28,12 +29,13 @@ from daemon.rules.envelope import MAX_COUNT, check_name, check_tags, encode, ins
 from daemon.settings import Settings, load
 from daemon.telemetry.tracing import producing
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
 PARAMS_LIMIT = 10 * 1024 * 1024
 PUBLISH_BATCH = 1_000
 FIRST_LOOK = 0.05
 LONGEST_LOOK = 1.0
-
-_JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,5 +251,5 @@ def _checked(
 
 
 def _instance(one: JobOutcome) -> InstanceResult:
-    result = None if one.result is None else _JSON.validate_json(one.result)
-    return InstanceResult(one.job_id, one.index, _JSON.validate_json(one.params), result, one.error)
+    result = None if one.result is None else json.loads(one.result)
+    return InstanceResult(one.job_id, one.index, json.loads(one.params), result, one.error)

@@ -165,5 +165,9 @@ class Pipeline:
 
 
 def _unstorable(settlement: Settlement, error: Exception) -> Settlement:
+    """The same settlement without what Postgres refused; a job whose result is gone is Errored, any other goes on."""
+    if settlement.action is not Action.COMPLETE:
+        kind = settlement.error.kind if settlement.error else Kind.RAISED
+        return replace(settlement, error=JobError(kind, f"its text can't be stored: {type(error).__name__}"))
     failure = JobError(Kind.RESULT_NOT_STORABLE, f"Postgres refused the result: {type(error).__name__}")
-    return replace(settlement, action=Action.FAIL, result=None, error=failure, counts=True, delay=0.0, cause=None)
+    return replace(settlement, action=Action.FAIL, result=None, error=failure, counts=True)

@@ -78,10 +78,16 @@ def _bounded(seconds: float) -> float:
 def _unknown(claim: Claim, result: Unknown, patience: float, rng: Callable[[], float]) -> Settlement:
     names = ", ".join(result.known) or "none"
     error = JobError(Kind.UNKNOWN_JOB, f"no handler is named {claim.job_name!r} here; known: {names}")
-    if claim.age >= patience:
+    # Patience begins with the first worker that did not know the name, not with a backlog that the job waited in.
+    if claim.age >= patience and searched_for(claim.attempt) >= patience:
         return _settlement(claim, Action.FAIL, error=error, counts=True)
     delay = retry_delay(UNKNOWN_JOB_BACKOFF, claim.attempt, rng)
     return _settlement(claim, Action.RETRY, error=error, delay=delay, cause=Cause.RETRY)
+
+
+def searched_for(attempt: int) -> float:
+    """For how many seconds, at most, a job has been looking for a worker that knows its name before this attempt."""
+    return sum(retry_delay(UNKNOWN_JOB_BACKOFF, tried, lambda: 1.0) for tried in range(1, min(attempt, 10_000)))
 
 
 def lose(held: Held, max_losses: int) -> Settlement:

@@ -20,8 +20,9 @@ from daemon.job import (
     Settlement,
     Unknown,
 )
-from daemon.rules.lifecycle import Policy, admit, close, give_back, lose, settle
+from daemon.rules.lifecycle import Policy, admit, close, give_back, lose, searched_for, settle
 from daemon.rules.retry import LONGEST_DELAY
+from tests.fakes.delivery import a_claim
 from tests.property.strategies import CHANCES, CLAIMS, ERRORS, POLICIES, RESULTS, UUIDS
 
 HOLDERS = st.builds(Held, UUIDS, st.none() | UUIDS, st.integers(0, 99), st.integers(0, 9), st.booleans())
@@ -69,8 +70,14 @@ def test_an_unknown_job_is_tried_again_until_patience_ends(
     one = settle(claim, Unknown(tuple(known)), policy, PATIENCE, lambda: chance)
     assert one.error is not None
     assert one.error.kind is Kind.UNKNOWN_JOB
-    assert (one.action is Action.FAIL) == (claim.age >= PATIENCE)
+    out_of_patience = claim.age >= PATIENCE and searched_for(claim.attempt) >= PATIENCE
+    assert (one.action is Action.FAIL) == out_of_patience
     assert all(name in one.error.message for name in known)
+
+
+def test_a_job_that_waited_long_in_a_backlog_is_not_given_up_by_the_first_worker_that_does_not_know_it() -> None:
+    one = settle(a_claim(age=86_400.0, attempt=1), Unknown(()), Policy(), PATIENCE, lambda: 0.5)
+    assert one.action is Action.RETRY
 
 
 @given(CLAIMS)
