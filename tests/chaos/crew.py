@@ -48,6 +48,12 @@ class Member:
     worker: WorkerProcess
     ready: bool = False
     stopped: bool = False
+    leaving: bool = False
+
+    @property
+    def free(self) -> bool:
+        """Whether a blow may fall on it: up, and nothing done to it yet."""
+        return self.ready and not self.stopped and not self.leaving and self.worker.exit_code is None
 
 
 class Crew:
@@ -91,8 +97,8 @@ class Crew:
 
     @property
     def free(self) -> list[Member]:
-        """Those that are ready and not stopped."""
-        return [one for one in self.members if one.ready and not one.stopped and one.worker.exit_code is None]
+        """Those on whom a blow may fall."""
+        return [one for one in self.members if one.free]
 
     def kill(self, member: Member) -> None:
         """SIGKILL; a new process takes the place."""
@@ -114,6 +120,7 @@ class Crew:
     def dismiss(self, member: Member) -> float:
         """SIGTERM, as a rollout does. When that was."""
         at = time.monotonic()
+        member.leaving = True
         member.worker.terminate()
         self.blows.append(Blow("term", member.worker.pid, at))
         return at
@@ -172,5 +179,5 @@ class Crew:
 
     def _replace(self, member: Member) -> None:
         member.worker = WorkerProcess(self._environment, self._folder)
-        member.ready = member.stopped = False
+        member.ready = member.stopped = member.leaving = False
         member.worker.start()

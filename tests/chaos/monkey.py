@@ -19,11 +19,13 @@ from tests.harness.waiting import until
 class Mischief:
     """When what happens: seconds after the begin; None never. A stop and an absence last for so many seconds.
 
-    Killing ends after `kills`, or never: on a busy machine a worker may be killed as soon as it is up.
+    Killing ends after `kills`, or never: on a busy machine a worker may be killed as soon as it is up. `gently` sends
+    SIGTERM instead, where the Pub/Sub can't bear a client that is gone without a word.
     """
 
     kill_every: float = 5.0
     kills: int | None = None
+    gently: bool = False
     restart_at: float | None = None
     crash_at: float | None = None
     database_away: float = 2.0
@@ -62,7 +64,8 @@ class Monkey:
         while self._plan.kills is None or kills < self._plan.kills:
             await asyncio.sleep(self._plan.kill_every)
             if self._crew.free:
-                self._crew.kill(self._random.choice(self._crew.free))
+                strike = self._crew.dismiss if self._plan.gently else self._crew.kill
+                strike(self._random.choice(self._crew.free))
                 kills += 1
 
     async def _restart(self) -> None:

@@ -40,11 +40,12 @@ async def test_two_workers_lose_and_double_nothing_in_a_storm() -> None:
         judged(await storm(stage, SHORT, "short storm"))
 
 
+# After a client that was killed, the emulator (0.8.20) hands nothing out any more, to Google's own clients neither.
 @pytest.mark.emulator
-async def test_they_lose_and_double_nothing_on_googles_emulator_either(tmp_path: Path) -> None:
+async def test_replaced_workers_lose_and_double_nothing_on_googles_emulator_either(tmp_path: Path) -> None:
     needs("gcloud emulator")
     launcher = emulator_launcher()
     assert launcher is not None
-    plan = replace(SHORT, mischief=replace(MISCHIEF, absence_at=None))
+    plan = replace(SHORT, mischief=replace(MISCHIEF, absence_at=None, gently=True, kills=4))
     with running_emulator(launcher, tmp_path / "log") as address, pointed_at(address), Stage(at=address) as stage:
         judged(await storm(stage, plan, "short storm on Google's emulator"))

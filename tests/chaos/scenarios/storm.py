@@ -77,7 +77,15 @@ async def storm(stage: Stage, plan: Storm, name: str) -> Report:
         report.note("kick-offs repeated", load.repeated)
         judge_events(report, witness, load.made)
     judge_rows(report, stage, plan.jobs, plan.orchestrations)
-    judge_runs(report, stage.entries(), crew.blows, crew.departures, jobs=plan.jobs, slots=plan.slots)
+    judge_runs(
+        report,
+        stage.entries(),
+        crew.blows,
+        crew.departures,
+        jobs=plan.jobs,
+        slots=plan.slots,
+        gently=plan.mischief.gently,
+    )
     errored = "SELECT count(*) FROM job WHERE status = 'Errored'"
     report.note("jobs that lost three workers", stage.number(f"{errored} AND error ->> 'kind' = 'WorkerLost'"))
     report.is_exactly("jobs Errored otherwise", stage.number(f"{errored} AND error ->> 'kind' <> 'WorkerLost'"), 0)
