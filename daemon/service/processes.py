@@ -101,7 +101,9 @@ class Supervisor:
 
     def _ended(self, seat: Seat, code: int) -> None:
         if self._stopping_at is not None or code == REFUSED:
-            self._worst = max(self._worst, code if code >= 0 else 128 - code)
+            # One that our signal met before it could drain had nothing to drain.
+            asked = self._stopping_at is not None and -code in (signal.SIGTERM, signal.SIGINT)
+            self._worst = max(self._worst, 0 if asked else code if code >= 0 else 128 - code)
             self._stop(signal.SIGTERM)
             return
         pause = seat.pause()
