@@ -5,6 +5,7 @@ Called by the console script and by Python. It decides nothing else: the command
 
 from __future__ import annotations
 
+import os
 import sys
 
 from daemon.errors import HeadcountError
@@ -12,6 +13,8 @@ from daemon.errors import HeadcountError
 
 def main() -> None:
     """Run the command on the command line and end the process with its exit code."""
+    # Before anything imports grpc: what starts servers and workers forks, and grpc's own threads do not survive that.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from daemon.cli.app import app
 
     try:

@@ -3,12 +3,16 @@
 Read by pytest for every test. It holds no fixture of its own: those are in tests/harness.
 """
 
+import os
 from collections.abc import Generator
 from typing import TypeVar
 
 import pytest
 
 from tests.harness.needs import everything_is_required, is_excused
+
+# Before anything imports grpc: a test that starts a process forks, and grpc's own threads do not survive that.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 

@@ -1,8 +1,8 @@
-WITH old AS (
+DELETE FROM orchestration
+WHERE id = ANY(ARRAY(
     SELECT id FROM orchestration
     WHERE completed_at < statement_timestamp() - make_interval(secs => %(older_than)s)
       AND event_published_at IS NOT NULL
     ORDER BY completed_at LIMIT 500
-)
-DELETE FROM orchestration o USING old WHERE o.id = old.id
-RETURNING o.id
+))
+RETURNING id
