@@ -5,10 +5,11 @@ Read by the health server from its own threads, also while the event loop is stu
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 from daemon.engine.lifeline import Lifeline
-from daemon.service.workroom import Workroom
+from daemon.service.workroom import REGULAR_BEATS, Workroom
 from daemon.settings import Settings
 
 
@@ -39,8 +40,11 @@ class Probes:
         if self._worker.lifeline.draining:
             problems.append("the worker is draining")
         room = self._worker.workroom
+        silent = time.monotonic() - self._worker.lifeline.last_beat
         if room is not None and room.store.away:
             problems.append("the database does not answer")
+        elif silent > self._worker.settings.beat_seconds * REGULAR_BEATS:  # an idle worker notices by nothing else
+            problems.append(f"no heartbeat could be written for {silent:.0f} s")
         return problems
 
     def started(self) -> bool:
