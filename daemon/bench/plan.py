@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 import psutil
 
-from daemon.bench.figures import Figure, Sheet, medians
+from daemon.bench.figures import Bar, Figure, Sheet, medians
+from daemon.bench.hired import BenchFailed
 from daemon.bench.scenarios.fleet import fleet
 from daemon.bench.scenarios.kick_off import kick_off
 from daemon.bench.scenarios.latency import latency
@@ -63,9 +64,18 @@ def measured(names: Sequence[str], *, quick: bool, runs: int, say: Callable[[str
             sheets = []
             for number in range(1, runs + 1):
                 say(f"{name}, run {number} of {runs}" if runs > 1 else name)
-                sheets.append(SCENARIOS[name](bench).figures)
+                sheets.append(_figures(bench, name))
             found += medians(sheets)
     return found
+
+
+def _figures(bench: Bench, name: str) -> list[Figure]:
+    """One that fails is a broken promise, and does not take the figures of the others with it."""
+    try:
+        return SCENARIOS[name](bench).figures
+    except BenchFailed as error:
+        bench.say(f"{name}: {error}")
+        return [Figure(name, "could not be measured", 1, bar=Bar(at_most=0))]
 
 
 def machine() -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 import psycopg
 from google.cloud.pubsub_v1 import SubscriberClient
@@ -54,7 +55,7 @@ class Site:
     @property
     def database(self) -> str:
         """The name of its database."""
-        return self.url.rpartition("/")[2].partition("?")[0]
+        return urlsplit(self.url).path.lstrip("/")
 
     @property
     def environment(self) -> dict[str, str]:
