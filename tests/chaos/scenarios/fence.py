@@ -51,7 +51,7 @@ async def stopped(worker_ttl: float, lease: float = 60.0, at: str | None = None)
             again = "SELECT count(*) FROM job WHERE attempt > 1 AND (worker_id IS NOT NULL OR status = 'Completed')"
             await until(lambda: stage.number(again) > 0, within=lease * 2 + 30, what="some run again")
             crew.go_on(member)
-            await until(lambda: not _still_open(stage, pid), within=30, what="all its handlers have ended")
+            await until(lambda: not _still_open(stage, pid, blow.at), within=30, what="all its handlers have ended")
             ends = [one for one in stage.entries() if one.pid == pid and one.kind == "end" and one.at > blow.at]
             cancelled = [one for one in ends if one.text == "CancelledError ClaimLost"]
             returned = [one for one in ends if one.text == "returned"]
@@ -125,5 +125,7 @@ async def clock_jump(worker_ttl: float, at: str | None = None) -> Report:
     return report
 
 
-def _still_open(stage: Stage, pid: int) -> list[str]:
-    return [str(one) for one in intervals(stage.entries(), {}) if one.pid == pid and one.end == float("inf")]
+def _still_open(stage: Stage, pid: int, before: float) -> list[str]:
+    """Attempts that began before it was stopped and have not ended; it may have got some of the jobs anew."""
+    own = [one for one in intervals(stage.entries(), {}) if one.pid == pid and one.begin < before]
+    return [str(one) for one in own if one.end == float("inf")]
