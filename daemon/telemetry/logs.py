@@ -49,6 +49,7 @@ def configure(
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
     for name in (OURS, *own):
         logging.getLogger(name).setLevel(threshold)
+    _keep_googles_lines(max(threshold, logging.WARNING))
     logging.captureWarnings(True)
     structlog.configure(
         processors=[
@@ -60,6 +61,13 @@ def configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+def _keep_googles_lines(threshold: int) -> None:
+    """Google's clients cut their loggers off from everybody's when the first of them is made, unless a level is set."""
+    google = logging.getLogger("google")
+    google.setLevel(threshold)
+    google.propagate = True
 
 
 def _formatter(form: Literal["json", "console"], project: str, *, colors: bool) -> logging.Formatter:
