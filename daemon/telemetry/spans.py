@@ -39,7 +39,7 @@ class Spans(Tracing):
     """Makes a span of each attempt. The first attempt continues the kick-off's trace; a later one is linked to it."""
 
     def __init__(self, provider: TracerProvider) -> None:
-        self._provider = provider
+        self.provider = provider
         self._tracer = provider.get_tracer(TRACER, version("headcount"))
         self._running: dict[tuple[UUID, int], Producing] = {}
 
@@ -81,7 +81,7 @@ class Spans(Tracing):
 
     def close(self, seconds: float = 1.0) -> None:
         """Send what is left, for at most `seconds`: an exporter that hangs must not hold up the end."""
-        flushing = threading.Thread(target=self._provider.shutdown, name="headcount-last-spans", daemon=True)
+        flushing = threading.Thread(target=self.provider.shutdown, name="headcount-last-spans", daemon=True)
         flushing.start()
         flushing.join(seconds)
 

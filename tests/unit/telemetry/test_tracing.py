@@ -215,6 +215,7 @@ def test_switched_on_without_the_exporter_it_refuses_to_start(monkeypatch: pytes
 def test_closing_does_not_wait_for_a_collector_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", ON["OTEL_EXPORTER_OTLP_ENDPOINT"])
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3")
+    monkeypatch.setattr(trace, "set_tracer_provider", lambda provider: None)  # it would last for the other tests
     subscriber = tracing(ON, "r7")
     assert subscriber is not None
     subscriber.started(TRACED, 0.0)
