@@ -24,6 +24,11 @@ class Panel:
     stat: bool = False
 
 
+def age(series: str) -> str:
+    """How long ago it was at the scrape, as in the alerts: with `time()` it would grow on where scrapes have ended."""
+    return f"timestamp({series}) - ({series} > 0)"
+
+
 def quantiles(series: str, by: str = "") -> dict[str, str]:
     """The median, the 90th and the 99th percentile of a histogram."""
     labels = f"le, {by}" if by else "le"
@@ -139,7 +144,7 @@ ROWS: dict[str, list[Panel]] = {
     "Workers": [
         Panel(
             "Heartbeat: since the last one",
-            {"{{instance}}": "time() - (headcount_heartbeat_timestamp_seconds > 0)"},
+            {"{{instance}}": age("headcount_heartbeat_timestamp_seconds")},
             "s",
             "Others declare a worker dead after 30 s.",
         ),
@@ -158,7 +163,7 @@ ROWS: dict[str, list[Panel]] = {
         Panel(
             "Draining",
             {
-                "since {{instance}}": "time() - (headcount_draining_timestamp_seconds > 0)",
+                "since {{instance}}": age("headcount_draining_timestamp_seconds"),
                 "interrupted": "sum(increase(headcount_drain_interrupted_jobs_total[$__rate_interval]))",
             },
             "s",

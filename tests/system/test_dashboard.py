@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,13 @@ def test_the_file_is_what_the_generator_writes(generator: ModuleType) -> None:
 @pytest.mark.parametrize(("title", "query"), QUERIES)
 def test_a_panel_asks_only_for_what_the_code_exposes(title: str, query: str) -> None:
     assert complaints(query, {}) == []
+
+
+@pytest.mark.parametrize(("title", "query"), QUERIES)
+def test_an_age_is_that_at_the_scrape(title: str, query: str) -> None:
+    assert not re.search(r"(?<!\w)time\(\)", query)
+    for series in re.findall(r"\bheadcount_\w+_timestamp_seconds\b", query):
+        assert f"timestamp({series}) - ({series} > 0)" in query
 
 
 def test_every_query_is_valid_promql(tmp_path: Path) -> None:
