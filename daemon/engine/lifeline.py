@@ -6,13 +6,13 @@ heartbeat nor a signal. A blocked loop is reported, and ends the worker only aft
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from threading import Event
 from typing import Protocol
 from uuid import UUID, uuid4
 
@@ -23,9 +23,9 @@ from daemon.observe import Observer
 
 COMPARE_SECONDS = 1.0
 RETRY_SECONDS = 1.0
-STOP_BUDGET = 8.8
-LAST_MOMENT = 0.8
-FAREWELL_AT = 8.2
+STOP_BUDGET = 8.7  # the platform kills after 10; a crowded machine needs the rest
+FORCE_SECONDS = 0.1
+FAREWELL_AT = 7.7  # handlers are cancelled at 6.0; a crowded machine has a second for its last transaction
 FROZEN = 70
 
 
@@ -86,6 +86,7 @@ class Lifeline:
         beat_seconds: float,
         loop_patience: float,
         drain: Callable[[], None],
+        farewell_at: float = FAREWELL_AT,
     ) -> None:
         self._pulse = pulse
         self._identity = identity
@@ -95,10 +96,10 @@ class Lifeline:
         self._beat_seconds = beat_seconds
         self._loop_patience = loop_patience
         self._drain = drain
+        self._farewell_at = farewell_at
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._stopping_at: float | None = None
-        self._stop_signals = 0
-        self._said_farewell = Event()
+        self._exit_code = 0
         self._beat_due = time.monotonic() + beat_seconds
         self._compare_due = time.monotonic() + COMPARE_SECONDS
         self._ping_sent = time.monotonic()
@@ -115,9 +116,14 @@ class Lifeline:
         """Seconds since the event loop last failed to answer; 0 while it answers."""
         return 0.0 if self._ping_answered else time.monotonic() - self._ping_sent
 
+    def fail(self, exit_code: int) -> None:
+        """Begin an orderly stop, if none has begun, that the last resort ends with this exit code. Any thread."""
+        self._exit_code = exit_code
+        if not self.draining:
+            self.stop()
+
     def stop(self) -> None:
         """Begin an orderly stop. Made to be called from a signal handler; a second call cuts the stop short."""
-        self._stop_signals += 1
         if self._stopping_at is None:
             self._stopping_at = time.monotonic()
             self._beat_due = 0.0
@@ -125,8 +131,14 @@ class Lifeline:
         self._drain()
         self._wakes.put(None)
 
+    def left(self, seconds: float) -> float:
+        """How much is left of so many seconds since the stop began; 0 when there is none."""
+        if self._stopping_at is None:
+            return 0.0
+        return max(0.0, self._stopping_at + seconds - time.monotonic())
+
     def run(self) -> None:
-        """Live until the loop ends; then say farewell."""
+        """Live until the loop ends, or until a stop takes too long; then say farewell."""
         while self._loop.is_alive():
             self._rest()
             self._watch_loop()
@@ -134,7 +146,7 @@ class Lifeline:
                 self._beat()
             if time.monotonic() >= self._compare_due:
                 self._compare()
-            if self._stopping_at is not None and time.monotonic() - self._stopping_at > FAREWELL_AT:
+            if self.draining and not self.left(self._farewell_at):
                 break
         self._say_farewell()
 
@@ -145,7 +157,7 @@ class Lifeline:
     def _rest(self) -> None:
         due = min(self._beat_due, self._compare_due, time.monotonic() + COMPARE_SECONDS)
         if self._stopping_at is not None:
-            due = min(due, self._stopping_at + FAREWELL_AT)
+            due = min(due, self._stopping_at + self._farewell_at)
         try:
             self._wakes.get(timeout=max(0.0, due - time.monotonic()))
         except Empty:
@@ -216,11 +228,10 @@ class Lifeline:
             self._pulse.farewell(self._identity.id)
         except Exception as error:
             self._observer.beat_failed(error)
-        self._said_farewell.set()
 
     def _last_resort(self) -> None:
         """End the process before Cloud Run kills it, whatever still hangs: the client's own joins have no timeout."""
+        # Not a thread of Python: it needs no interpreter, which a handler's C code may hold, and says where that is.
+        faulthandler.dump_traceback_later(STOP_BUDGET + FORCE_SECONDS, exit=True)
         time.sleep(STOP_BUDGET)
-        # A late machine gets a last moment: what is given back runs elsewhere at once, and not after worker_ttl.
-        self._said_farewell.wait(LAST_MOMENT)
-        os._exit(0)
+        os._exit(self._exit_code)

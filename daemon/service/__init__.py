@@ -19,8 +19,9 @@ from uuid import uuid4
 
 import uvloop
 
-from daemon.engine.lifeline import Identity, Lifeline
+from daemon.engine.lifeline import FAREWELL_AT, Identity, Lifeline
 from daemon.engine.running import Running
+from daemon.errors import StartupError
 from daemon.observe import Observer, Observers
 from daemon.postgres.database import sync_engine
 from daemon.postgres.migrations import check_database
@@ -35,6 +36,11 @@ from daemon.telemetry.metrics import Metrics
 from daemon.telemetry.tracing import tracing
 
 TRACE_SECONDS = 0.3
+CANCEL_SECONDS = 0.4  # from the end of the drain until the last transaction, at least
+REPLIED_BY = 8.2  # seconds after the stop began: whatever the loop could not send by then is redelivered
+END_SECONDS = 0.2
+BLOCKED_SECONDS = 0.5  # nothing is sent any more; its jobs were given back, so it ends before they run elsewhere
+FAILED, REFUSED = 1, 2
 COLLECT_AFTER = (20_000, 20, 20)  # new objects; a hundred jobs in flight are some thousands
 
 
@@ -53,6 +59,7 @@ class Worker:
         self._running = Running()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._done = threading.Event()
         self._thread = threading.Thread(target=self._run_loop, name="headcount-loop", daemon=True)
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
         self._engine = sync_engine(url, 1, pooler, patience=3, hangs_up=True)
@@ -72,6 +79,7 @@ class Worker:
             beat_seconds=settings.beat_seconds,
             loop_patience=settings.loop_patience_seconds,
             drain=self._drain,
+            farewell_at=max(FAREWELL_AT, settings.drain_seconds + CANCEL_SECONDS),
         )
         self.health = HealthServer(self._metrics.registry, Probes(self), settings.http_host, settings.http_port)
 
@@ -87,16 +95,16 @@ class Worker:
         _spare_the_collector()
         self._thread.start()
         self.lifeline.run()
+        if self.lifeline.loop_lag < BLOCKED_SECONDS and self._done.wait(self.lifeline.left(REPLIED_BY)):
+            self._thread.join(END_SECONDS)
         if self._tracing is not None:
             self._tracing.close(TRACE_SECONDS)
-        if self.is_alive():  # a handler holds the loop for good
+        if self._failure is None and self._lingers():
             _end_at_once()
         self.health.stop()
         self._pulse.close()
         if self._failure is not None:
             raise self._failure
-        if any(one is not threading.current_thread() and not one.daemon for one in threading.enumerate()):
-            _end_at_once()  # a handler's thread went on: the interpreter would wait for it
         return 0
 
     def call(self, function: Callable[[], None]) -> None:
@@ -108,8 +116,13 @@ class Worker:
             return
 
     def is_alive(self) -> bool:
-        """Whether the event loop's thread still runs."""
-        return self._thread.is_alive()
+        """Whether the event loop has work; a handler may hold its thread for longer."""
+        return self._thread.is_alive() and not self._done.is_set()
+
+    def _lingers(self) -> bool:
+        """Whether a handler holds the loop's thread or one of its own: the interpreter would wait for that."""
+        others = (one for one in threading.enumerate() if one is not threading.current_thread())
+        return self._thread.is_alive() or any(not one.daemon for one in others)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.lifeline.stop()
@@ -124,21 +137,31 @@ class Worker:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._work())
         except BaseException as error:
-            self._failure = error
+            self._fail(error)
         finally:
-            self.lifeline.wake()
+            self._end_of_work()
 
     async def _work(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.workroom = Workroom(
-            self.settings, self._registry, self._identity, self._running, self._observer, self._fail
-        )
-        if self.lifeline.draining:
-            self.workroom.drain()
-        await self.workroom.run()
+        try:
+            self._loop = asyncio.get_running_loop()
+            self.workroom = Workroom(
+                self.settings, self._registry, self._identity, self._running, self._observer, self._fail
+            )
+            if self.lifeline.draining:
+                self.workroom.drain()
+            await self.workroom.run()
+        except BaseException as error:
+            self._fail(error)
+        finally:  # handlers that nothing stops may hold the loop from here on
+            self._end_of_work()
 
-    def _fail(self, error: Exception) -> None:
+    def _end_of_work(self) -> None:
+        self._done.set()
+        self.lifeline.wake()
+
+    def _fail(self, error: BaseException) -> None:
         self._failure = error
+        self.lifeline.fail(REFUSED if isinstance(error, StartupError) else FAILED)
 
     def _name_gauges(self) -> None:
         def reading(read: Callable[[Workroom], float]) -> Callable[[], float]:
@@ -161,6 +184,7 @@ def _end_at_once() -> None:
 
 def _spare_the_collector() -> None:
     """What was imported stays for good: it is no longer searched for garbage, which took a fifth of a job's CPU."""
+    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)

@@ -90,7 +90,7 @@ class Workroom:
                 loops.start_soon(self.store.run)
                 for ticker in self._tickers:
                     loops.start_soon(ticker.run)
-                await self.subscriber.open(self.consumer.receive, self._source_failed)
+                await self.subscriber.open(self.consumer.receive, self._failed)
                 self.opened = True
                 await self._wanted.wait()
                 await self._stop()
@@ -118,10 +118,6 @@ class Workroom:
             self._observer.loop_failed("drain", error, 0.0)
         await self.subscriber.close(CLOSE_SECONDS)
         self._observer.drained(interrupted, asyncio.get_running_loop().time() - began)
-
-    def _source_failed(self, error: Exception) -> None:
-        self._failed(error)
-        self.drain()
 
     def _make_subscriber(self) -> Subscriber:
         settings = self._settings

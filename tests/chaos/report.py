@@ -56,6 +56,10 @@ class Report:
         shown = str(len(listed)) + (f": {'; '.join(listed[:5])}" if listed else "")
         self.figures.append(Figure(name, shown, "= 0", not listed))
 
+    def value(self, name: str) -> float:
+        """The number that a figure of this name has."""
+        return next(float(one.value) for one in self.figures if one.name == name)
+
     @property
     def broken(self) -> list[str]:
         """The figures that are out of their limits, in words."""

@@ -1,7 +1,8 @@
 """What the design promises about crashes, rollouts, outages and hostile messages, each in its short form.
 
 The scenarios are those of `python -m tests.chaos`, where their times are judged to the letter; here a time only bounds
-a hang. They wait most of the while, so three run beside each other, on one Pub/Sub and each with a Postgres of its own.
+a hang. They wait most of the while, so three run beside each other, on one Pub/Sub and each with a Postgres of its own;
+those of the default timings hardly do anything else, and begin with them.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ from tests.chaos.scenarios import bus, database, endings, fence, hostile, latenc
 from tests.chaos.stage import pointed_at
 
 TTL = 3.0
+DEFAULT_TTL = 30.0
+PLATFORM_KILLS = 10.0
 LEASE = 10.0
 AT_ONCE = 3
 
@@ -31,7 +34,8 @@ async def running() -> AsyncIterator[Running]:
         scenarios: dict[str, Coroutine[Any, Any, Report]] = {
             "kill": recovery.after_kill(TTL, jobs=20, at=at),
             "sigterm": recovery.after_sigterm(at=at),
-            "blocked": recovery.after_sigterm(blocked=True, at=at),
+            "blocked": recovery.after_sigterm(recovery.BLOCKED, at=at),
+            "unheard": recovery.unheard_stop(TTL, at=at),
             "stopped": fence.stopped(TTL, LEASE, at=at),
             "poison": fence.poison(TTL, at=at),
             "endings": endings.all_endings(at=at),
@@ -41,7 +45,13 @@ async def running() -> AsyncIterator[Running]:
             "database": database.stopped(TTL * 2, TTL, at=at),
             "answers": database.answers_lost(jobs=500, at=at),
         }
-        tasks = {name: asyncio.create_task(_in_turn(places, scenario)) for name, scenario in scenarios.items()}
+        patient: dict[str, Coroutine[Any, Any, Report]] = {
+            "kill-default": recovery.after_kill(DEFAULT_TTL, jobs=20, at=at),
+            "stopped-default": fence.stopped(DEFAULT_TTL, at=at),
+            "database-default": database.stopped(DEFAULT_TTL + 10, at=at),
+        }
+        tasks = {name: asyncio.create_task(scenario) for name, scenario in patient.items()}
+        tasks |= {name: asyncio.create_task(_in_turn(places, scenario)) for name, scenario in scenarios.items()}
         yield tasks
         for task in tasks.values():
             task.cancel()
@@ -70,6 +80,12 @@ async def test_sigterm_interrupts_every_manner_of_handler_and_charges_nobody(run
 
 async def test_sigterm_ends_a_worker_whose_event_loop_is_blocked(running: Running) -> None:
     await judged(running["blocked"])
+
+
+async def test_sigterm_ends_a_blocked_worker_whose_last_transaction_gets_no_answer(running: Running) -> None:
+    report = await running["unheard"]
+    assert report.value("exit after, s") < PLATFORM_KILLS
+    await judged(running["unheard"])
 
 
 async def test_a_stopped_worker_loses_its_claims_and_lives_on_under_a_new_id(running: Running) -> None:
@@ -106,9 +122,30 @@ async def test_answers_that_are_lost_after_the_commit_lose_and_double_nothing(ru
     await judged(running["answers"])
 
 
+async def test_by_default_the_jobs_of_a_killed_worker_run_again_within_35_seconds(running: Running) -> None:
+    await judged(running["kill-default"])
+
+
+async def test_by_default_a_worker_stopped_for_over_30_seconds_loses_its_claims(running: Running) -> None:
+    await judged(running["stopped-default"])
+
+
+async def test_by_default_an_absence_of_the_database_for_40_seconds_costs_no_job(running: Running) -> None:
+    await judged(running["database-default"])
+
+
 async def test_the_event_follows_the_last_return(running: Running) -> None:
     await asyncio.wait(running.values())
     await judged(latency.completion(orchestrations=20))
+
+
+async def test_sigterm_ends_a_worker_in_time_whatever_its_handlers_do_and_however_crowded_the_machine_is(
+    running: Running,
+) -> None:
+    await asyncio.wait(running.values())
+    report = await recovery.after_sigterm(recovery.STUCK, crowded=True)
+    assert report.value("exit after, s") < PLATFORM_KILLS
+    await judged(report)
 
 
 async def test_an_absence_of_pubsub_costs_no_job_and_no_worker(running: Running) -> None:

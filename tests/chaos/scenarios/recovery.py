@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from uuid import UUID
 
 from daemon.rules.envelope import instance_id
 from tests.chaos.crew import Crew, Member
+from tests.chaos.hogs import hogs
 from tests.chaos.judge import intervals as attempts_of
 from tests.chaos.judge import judge_invariants, overlaps, silences
 from tests.chaos.load import Load
@@ -98,22 +100,35 @@ async def after_kill(worker_ttl: float, *, jobs: int = 40, rounds: int = 1, at: 
     return report
 
 
-async def after_sigterm(*, blocked: bool = False, at: str | None = None) -> Report:
-    """SIGTERM of a worker with handlers of every manner: a quick exit, and everything goes on elsewhere."""
-    report = Report(f"SIGTERM {'with a blocked event loop' if blocked else 'with handlers of every manner'}")
-    manners = ("nap", "block") if blocked else ("nap", "doze", "swallow", "deaf")
+EVERY_MANNER = {"nap": 5, "doze": 5, "swallow": 5, "deaf": 5}
+BLOCKED = {"nap": 1, "block": 1}
+STUCK = {"nap": 5, "swallow": 5, "deaf": 5, "block": 1}
+
+
+async def after_sigterm(
+    manners: Mapping[str, int] = EVERY_MANNER, *, crowded: bool = False, at: str | None = None
+) -> Report:
+    """SIGTERM of a worker with so many handlers of each manner: a quick exit, and everything goes on elsewhere.
+
+    The machine is `crowded` with endless loops from the signal until the exit.
+    """
+    handlers = ", ".join(f"{count} x {name}" for name, count in manners.items())
+    report = Report(f"SIGTERM with {handlers}{' on a crowded machine' if crowded else ''}")
     with Stage(at=at) as stage:
         await stage.provision()
         environment = stage.environment(slots=40, prefetch=0)
         async with stage.client() as client, Crew(environment, stage.folder, 1) as crew:
             victim = crew.members[0]
-            made = [await client.kick_off(name, [{"seconds": 90.0}] * (1 if blocked else 5)) for name in manners]
-            ids = [job for one in made for job in jobs_of(one.id, 1 if blocked else 5)]
-            await all_begun(stage, ids)
+            made = []
+            for name, count in manners.items():  # one after the other: nothing begins beside a blocked loop
+                made.append(await client.kick_off(name, [{"seconds": 90.0}] * count))
+                await all_begun(stage, jobs_of(made[-1].id, count))
+            ids = [job for one, count in zip(made, manners.values(), strict=True) for job in jobs_of(one.id, count)]
             async with Crew(environment, stage.folder, 1) as others:
-                pid, asked = victim.worker.pid, crew.dismiss(victim)
-                crew.replaces = False
-                await until(lambda: crew.departure(pid), within=20, what="the worker has gone")
+                with hogs() if crowded else nullcontext():
+                    pid, asked = victim.worker.pid, crew.dismiss(victim)
+                    crew.replaces = False
+                    await until(lambda: crew.departure(pid), within=20, what="the worker has gone")
                 gone = crew.departure(pid)
                 assert gone is not None
                 waits = await waits_after(stage, pid, gone.at, ids, 60)
@@ -128,6 +143,30 @@ async def after_sigterm(*, blocked: bool = False, at: str | None = None) -> Repo
                     await one.cancel()
                 others.kill(others.members[0])
                 others.replaces = False
+        report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
+    return report
+
+
+async def unheard_stop(worker_ttl: float, at: str | None = None) -> Report:
+    """SIGTERM of a blocked worker whose database does not answer: no last transaction, and yet a quick exit."""
+    report = Report("SIGTERM with a blocked event loop and a mute database")
+    with Stage(proxied=True, at=at) as stage:
+        await stage.provision()
+        environment = stage.environment(worker_ttl_seconds=worker_ttl, prefetch=0)
+        async with stage.client() as client, Crew(environment, stage.folder, 1) as crew:
+            made = await client.kick_off("block", [{"seconds": 90.0}])
+            ids = jobs_of(made.id, 1)
+            await all_begun(stage, ids)
+            stage.proxy.freeze()
+            pid, asked = crew.members[0].worker.pid, crew.dismiss(crew.members[0])
+            await until(lambda: crew.departure(pid), within=20, what="the worker has gone")
+            gone = crew.departure(pid)
+            assert gone is not None
+            stage.proxy.thaw()
+            report.within("exit after", gone.at - asked, EXIT_LIMIT)
+            report.is_exactly("exit code", gone.code, 0)
+            await made.wait(timeout=worker_ttl * 3 + 30)
+            report.is_exactly("runs", len(stage.attempts(ids)), 2)
         report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
     return report
 

@@ -163,6 +163,24 @@ def test_a_drain_that_does_not_end_is_ended_by_the_farewell(life: Life) -> None:
     assert life.now - 1_001 == pytest.approx(FAREWELL_AT, abs=0.2)
 
 
+def test_a_stop_has_so_much_time_left_and_no_stop_has_none(life: Life) -> None:
+    seen: list[float] = []
+    life.at(0.5, lambda: seen.append(life.lifeline.left(8.0)))
+    life.at(1, life.lifeline.stop)
+    life.at(3, lambda: seen.append(life.lifeline.left(8.0)))
+    life.at(4, lambda: seen.append(life.lifeline.left(2.0)))
+    life.live(5)
+    assert seen == [0.0, pytest.approx(6.0), 0.0]
+
+
+def test_a_failure_stops_once_and_cuts_no_stop_short(life: Life) -> None:
+    life.at(1, lambda: life.lifeline.fail(2))
+    life.at(2, lambda: life.lifeline.fail(2))
+    life.live(3)
+    assert life.drains == 1
+    assert life.lifeline.draining
+
+
 def test_a_farewell_that_fails_is_reported(life: Life) -> None:
     life.pulse.failures["farewell"] = [AWAY]
     life.live(1)
