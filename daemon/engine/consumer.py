@@ -27,6 +27,22 @@ class Process(Protocol):
         ...
 
 
+class Slot:
+    """The right of one delivery to run a handler; it ends once."""
+
+    __slots__ = ("_free", "_taken")
+
+    def __init__(self, free: Callable[[], None]) -> None:
+        self._free = free
+        self._taken = True
+
+    def leave(self) -> None:
+        """Let the next delivery have it."""
+        if self._taken:
+            self._taken = False
+            self._free()
+
+
 class Consumer:
     """The slots of one worker, and the deliveries that wait for one."""
 
@@ -48,7 +64,7 @@ class Consumer:
         self._overfull = overfull
         self._held: deque[tuple[float, Delivery]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slotted: set[asyncio.Task[None]] = set()
+        self._taken = 0
         self._stopping = False
         self._hurry = asyncio.Event()
         self._idle = asyncio.Event()
@@ -57,7 +73,7 @@ class Consumer:
     @property
     def busy(self) -> int:
         """How many slots are taken."""
-        return len(self._slotted)
+        return self._taken
 
     @property
     def held(self) -> int:
@@ -74,7 +90,7 @@ class Consumer:
         self._observer.received(delivery.delivery_attempt)
         if self._stopping:
             self._return([delivery], "drain")
-        elif len(self._slotted) < self._slots:
+        elif self._taken < self._slots:
             self._start(delivery)
         else:
             self._held.append((time.monotonic(), delivery))
@@ -129,36 +145,32 @@ class Consumer:
     def _start(self, delivery: Delivery) -> None:
         task = asyncio.get_running_loop().create_task(self._run(delivery))
         self._tasks.add(task)
-        self._slotted.add(task)
+        self._taken += 1
         self._idle.clear()
         task.add_done_callback(self._ended)
 
     async def _run(self, delivery: Delivery) -> None:
+        slot = Slot(self._free)
         try:
-            await self._pipeline.process(delivery, self._leave)
+            await self._pipeline.process(delivery, slot.leave)
         except BaseException as error:
             # Whatever was claimed is still held in the database and is given back by the next heartbeat's comparison.
             delivery.nack()
             if not isinstance(error, Exception):
                 raise
             self._observer.loop_failed("pipeline", error, 0.0)
+        finally:
+            slot.leave()
 
-    def _leave(self) -> None:
-        task = asyncio.current_task()
-        if task in self._slotted:
-            self._slotted.discard(task)
-            self._fill()
+    def _free(self) -> None:
+        self._taken -= 1
+        while self._held and self._taken < self._slots and not self._stopping:
+            self._start(self._held.popleft()[1])
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._slotted.discard(task)
-        self._fill()
         if not self._tasks:
             self._idle.set()
-
-    def _fill(self) -> None:
-        while self._held and len(self._slotted) < self._slots and not self._stopping:
-            self._start(self._held.popleft()[1])
 
     def _return(self, deliveries: list[Delivery], why: str) -> None:
         for delivery in deliveries:

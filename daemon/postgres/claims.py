@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
-from psycopg.rows import DictRow
 from sqlalchemy import RowMapping
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -52,7 +53,7 @@ class Claims:
         first: dict[UUID, JobMessage] = {}
         for message in messages:
             first.setdefault(message.job_id, message)
-        batch = sorted(first.values(), key=lambda message: message.job_id)
+        batch = sorted(first.values(), key=lambda message: message.job_id.int)
         async with self._engine.begin() as connection:
             link = await link_of(connection)
             async with link.pipeline():  # three statements in one round trip, each with a snapshot of its own
@@ -87,7 +88,7 @@ class Claims:
                 new.setdefault(message.orchestration_id, message)
         if not new:
             return
-        rows = sorted(new.values(), key=lambda message: message.orchestration_id)
+        rows = sorted(new.values(), key=lambda message: message.orchestration_id.int)
         await send(
             link,
             sql.ORCHESTRATIONS,
@@ -120,7 +121,7 @@ class Claims:
 
     async def _claims(self, taken: Cursor, batch: Sequence[JobMessage], me: UUID) -> dict[UUID, ClaimAnswer]:
         own = {message.job_id: message.params for message in batch}
-        return {row["id"]: _claim(row, me, own[row["id"]]) for row in await taken.fetchall()}
+        return {row.id: _claim(row, me, own[row.id]) for row in await taken.fetchall()}
 
     async def _explain(
         self,
@@ -143,7 +144,9 @@ class Claims:
         for row in rows.mappings():
             message = left[row["id"]]
             answer = judge(message, _sight(row), me, token)
-            answers[message.job_id] = _claim(row, me, message.params) if isinstance(answer, Mine) else answer
+            answers[message.job_id] = (
+                _claim(SimpleNamespace(**row), me, message.params) if isinstance(answer, Mine) else answer
+            )
 
     async def _remember(
         self, connection: AsyncConnection, messages: Sequence[JobMessage], answers: Sequence[ClaimAnswer], me: UUID
@@ -176,25 +179,25 @@ class Claims:
         return Refused(Refusal.HELD, Cause.LEASE_EXPIRED if same else Cause.DUPLICATE_PUBLISH)
 
 
-def _claim(row: RowMapping | DictRow, me: UUID, own_params: str | None) -> Claim:
-    cause = row["cause"]
+def _claim(row: Any, me: UUID, own_params: str | None) -> Claim:
+    cause = row.cause
     return Claim(
-        job_id=row["id"],
-        orchestration_id=row["orchestration_id"],
+        job_id=row.id,
+        orchestration_id=row.orchestration_id,
         worker_id=me,
-        index=row["index"],
-        count=row["total"],
-        job_name=row["job_name"],
-        params=row["params"] or own_params or "{}",
-        attempt=row["attempt"],
-        failures=row["failures"],
-        losses=row["losses"],
-        tags=row["tags"] or {},
-        checkpoint=row["checkpoint"],
-        age=row["age"],
-        deadline_in=row["deadline_in"],
-        cause=Cause(cause) if cause is not None and row["attempt"] > 1 else None,
-        traceparent=row["traceparent"],
+        index=row.index,
+        count=row.total,
+        job_name=row.job_name,
+        params=row.params or own_params or "{}",
+        attempt=row.attempt,
+        failures=row.failures,
+        losses=row.losses,
+        tags=row.tags or {},
+        checkpoint=row.checkpoint,
+        age=row.age,
+        deadline_in=row.deadline_in,
+        cause=Cause(cause) if cause is not None and row.attempt > 1 else None,
+        traceparent=row.traceparent,
     )
 
 

@@ -39,17 +39,17 @@ class Settlements:
 
         A worker that lost a job and claimed it again can settle both attempts at once: one statement takes one of them.
         """
-        stored: set[Settlement] = set()
+        stored: set[int] = set()  # by identity: hashing all the fields of a settlement costs more than the rest
         completes = False
         async with self._engine.connect() as connection:
             for distinct in _rounds(settlements):
                 written = await _settle_and_commit(await link_of(connection), distinct)
                 left = [one for one in distinct if one.job_id not in written.jobs]
                 mine = await _mine_already(connection, left) if left else frozenset[UUID]()
-                stored.update(one for one in distinct if one.job_id in written.jobs or one.job_id in mine)
+                stored.update(id(one) for one in distinct if one.job_id in written.jobs or one.job_id in mine)
                 # An earlier try of ours may have completed an orchestration: say so, to be safe.
                 completes = completes or written.completes or bool(mine)
-        return [(Settled.STORED if one in stored else Settled.STALE, completes) for one in settlements]
+        return [(Settled.STORED if id(one) in stored else Settled.STALE, completes) for one in settlements]
 
 
 def _rounds(settlements: Sequence[Settlement]) -> list[list[Settlement]]:
@@ -70,7 +70,7 @@ async def _settle_and_commit(link: Link, settlements: Sequence[Settlement]) -> W
         settling = await send(link, sql.SETTLE, parameters(settlements))
         await link.commit()
     rows = await settling.fetchall()
-    return Written(frozenset(row["id"] for row in rows), any(row["done"] for row in rows))
+    return Written(frozenset(row.id for row in rows), any(row.done for row in rows))
 
 
 async def settle(connection: AsyncConnection, settlements: Sequence[Settlement]) -> Written:
@@ -87,7 +87,7 @@ def settle_in_thread(connection: Connection, settlements: Sequence[Settlement]) 
 
 def parameters(settlements: Iterable[Settlement]) -> dict[str, object]:
     """The arrays of SETTLE, sorted by job. Two settlements of one job in a batch are a programming error."""
-    rows = sorted(settlements, key=lambda one: one.job_id)
+    rows = sorted(settlements, key=lambda one: one.job_id.int)
     assert len({row.job_id for row in rows}) == len(rows), "a job is settled twice in one batch"
     return {
         "ids": [row.job_id for row in rows],

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import namedtuple_row
 from sqlalchemy import Dialect, TextClause
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 Link = psycopg.AsyncConnection[Any]
-Cursor = psycopg.AsyncCursor[DictRow]
+Cursor = psycopg.AsyncCursor[Any]  # rows with names: half the cost of a dict each
 
 
 async def link_of(connection: AsyncConnection) -> Link:
@@ -27,7 +27,7 @@ async def link_of(connection: AsyncConnection) -> Link:
 
 async def send(link: Link, statement: TextClause, values: Mapping[str, object]) -> Cursor:
     """Run a statement; inside `link.pipeline()` it is only queued, and its rows are there after the pipeline."""
-    cursor = link.cursor(row_factory=dict_row)
+    cursor = link.cursor(row_factory=namedtuple_row)
     await cursor.execute(compiled(statement), values)
     return cursor
 

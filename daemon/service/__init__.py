@@ -41,7 +41,7 @@ REPLIED_BY = 8.2  # seconds after the stop began: whatever the loop could not se
 END_SECONDS = 0.2
 BLOCKED_SECONDS = 0.5  # nothing is sent any more; its jobs were given back, so it ends before they run elsewhere
 FAILED, REFUSED = 1, 2
-COLLECT_AFTER = (20_000, 20, 20)  # new objects; a hundred jobs in flight are some thousands
+COLLECT_AFTER = (50_000, 20, 20)  # new objects; a hundred jobs in flight are some thousands
 
 
 class Worker:
@@ -184,7 +184,6 @@ def _end_at_once() -> None:
 
 def _spare_the_collector() -> None:
     """What was imported stays for good: it is no longer searched for garbage, which took a fifth of a job's CPU."""
-    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
