@@ -31,6 +31,7 @@ HOLD_SECONDS = 5.0
 PONG_SECONDS = 60.0  # the client pings every 30 s; the service answers at once
 UNARY_TIMEOUT = 20.0
 FINISH_SECONDS = 1.0
+CONNECT_SECONDS = 1.5  # a connection that can't be had is given up after one
 
 Ended = Callable[["Stream", GoogleAPICallError | None], None]
 
@@ -83,6 +84,11 @@ class Stream:
     def live(self) -> int:
         """How many of its deliveries wait for their reply."""
         return len(self._scheduler.live)
+
+    @property
+    def goes_well(self) -> bool:
+        """Whether the service has answered, or has at least not refused it for longer than connecting may take."""
+        return self.received or self.pongs or time.monotonic() - self.opened_at > CONNECT_SECONDS
 
     def open(self, ended: Ended) -> None:
         """Start it; `ended` is called once, on any thread, when it ends by itself."""

@@ -28,7 +28,7 @@ from daemon.pubsub.stream import Stream
 from daemon.rules.retry import Backoff, retry_delay
 
 # With the channel's own second for a new connection this is back within 5 s of an outage's end.
-BACKOFF = Backoff(initial=0.1, factor=2, maximum=3)
+BACKOFF = Backoff(initial=0.1, factor=2, maximum=2)
 LOOK_SECONDS = 0.25
 SETTLE_SECONDS = 0.5
 GRACE_SECONDS = 0.2
@@ -57,6 +57,7 @@ class Subscriber:
         self._closing = False
         self._over = False
         self._failures = 0
+        self._failing_since: float | None = None
         self._open_at = 0.0
         self._free_since: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -68,6 +69,12 @@ class Subscriber:
     def paused(self) -> bool:
         """True between `pause` and `resume`."""
         return self._paused
+
+    @property
+    def failing_for(self) -> float:
+        """For how many seconds every attempt to pull has failed; 0 while one goes well or none is made. Any thread."""
+        since = self._failing_since
+        return 0.0 if since is None else time.monotonic() - since
 
     async def open(self, receive: Callable[[Delivery], None], failed: Callable[[Exception], None]) -> None:
         """Start the streams. `receive` and `failed` are called on this loop; `failed` at most once, and for good."""
@@ -140,6 +147,8 @@ class Subscriber:
             if broken is not None:
                 stream.retire()
                 self._replace(stream, ConnectionError(broken))
+        if any(stream.goes_well for stream in self._active):
+            self._failing_since = None
         self._retired = [stream for stream in self._retired if not stream.finished()]
         self._fill()
 
@@ -190,10 +199,15 @@ class Subscriber:
         self._retired.append(stream)
         if stream.received or time.monotonic() - stream.opened_at > 2 * BACKOFF.maximum:
             self._failures = 0
+        self._free_since = None
+        self._rest(error, failed=not stream.goes_well)
+
+    def _rest(self, error: Exception | None, *, failed: bool) -> None:
         self._failures += 1
+        if failed and self._failing_since is None:
+            self._failing_since = time.monotonic()
         pause = retry_delay(BACKOFF, self._failures, random.random)
         self._open_at = time.monotonic() + pause
-        self._free_since = None
         self._observer.stream_ended(error, pause)
 
     def _resize(self, max_messages: int) -> None:
@@ -208,6 +222,7 @@ class Subscriber:
         self._retired += self._active
         self._active = ()
         self._free_since = None
+        self._failing_since = None
         if self._handover is not None and not self._handover.open:
             self._handover.give_back()
 
@@ -217,10 +232,7 @@ class Subscriber:
             text = f"There are no usable credentials for the subscription {self._subscription}: {error}."
             self._give_up(SubscriptionNotReady(text, "gcloud auth application-default login"))
             return
-        self._failures += 1
-        pause = retry_delay(BACKOFF, self._failures, random.random)
-        self._open_at = time.monotonic() + pause
-        self._observer.stream_ended(error, pause)
+        self._rest(error, failed=True)
 
     def _give_up(self, reason: SubscriptionNotReady) -> None:
         self._retire_all()

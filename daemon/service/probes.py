@@ -12,6 +12,8 @@ from daemon.engine.lifeline import Lifeline
 from daemon.service.workroom import REGULAR_BEATS, Workroom
 from daemon.settings import Settings
 
+PULL_PATIENCE = 10.0  # streams end in daily use too, and are back within a second or two
+
 
 class Probed(Protocol):
     """The parts of a worker that its health is read from."""
@@ -45,6 +47,9 @@ class Probes:
             problems.append("the database does not answer")
         elif silent > self._worker.settings.beat_seconds * REGULAR_BEATS:  # an idle worker notices by nothing else
             problems.append(f"no heartbeat could be written for {silent:.0f} s")
+        failing = room.subscriber.failing_for if room is not None else 0.0
+        if failing > PULL_PATIENCE:
+            problems.append(f"Pub/Sub has refused every pull for {failing:.0f} s")
         return problems
 
     def started(self) -> bool:

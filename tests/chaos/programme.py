@@ -37,6 +37,7 @@ def scenarios(*, long: bool) -> dict[str, Scenario]:
         "postgres-crowded": partial(database.crowded, 30.0),
         "postgres-answers-lost": database.answers_lost,
         "pubsub-gone": partial(bus.gone, 90.0),
+        "pubsub-gone-briefly": partial(bus.gone, 16.0),
         "pubsub-forgotten": bus.forgotten,
         "stopped-default": partial(fence.stopped, 30.0),
         "poison-default": partial(fence.poison, 30.0),

@@ -148,9 +148,9 @@ async def test_sigterm_ends_a_worker_in_time_whatever_its_handlers_do_and_howeve
     await judged(report)
 
 
-async def test_an_absence_of_pubsub_costs_no_job_and_no_worker(running: Running) -> None:
+async def test_an_absence_of_pubsub_costs_no_job_and_no_worker_and_readiness_tells_it(running: Running) -> None:
     await asyncio.wait(running.values())
-    await judged(bus.gone(6.0))
+    await judged(bus.gone(16.0))
 
 
 async def test_a_pubsub_that_forgot_everything_is_served_again_from_the_rows(running: Running) -> None:

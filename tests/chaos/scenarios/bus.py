@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from daemon.service.probes import PULL_PATIENCE
 from tests.chaos.crew import Crew
 from tests.chaos.judge import judge_events, judge_invariants
 from tests.chaos.report import Report
@@ -17,6 +18,7 @@ from tests.chaos.witness import Witness
 from tests.harness.waiting import until
 
 REPUBLISH_SECONDS = 5.0
+NOTICE_SECONDS = 3.0
 
 
 async def gone(seconds: float, worker_ttl: float = 30.0) -> Report:
@@ -33,7 +35,8 @@ async def gone(seconds: float, worker_ttl: float = 30.0) -> Report:
         await scene.kick_off(0.1, SHORT_JOBS)
 
     with Stage() as stage:
-        fault = Fault("Pub/Sub gone, its state kept", begin, end, meanwhile, silences_readiness=False)
+        noticed = seconds > PULL_PATIENCE + NOTICE_SECONDS
+        fault = Fault("Pub/Sub gone, its state kept", begin, end, meanwhile, silences_readiness=noticed)
         return await outage(stage, fault, seconds, worker_ttl)
 
 

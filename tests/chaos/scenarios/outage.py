@@ -77,7 +77,7 @@ async def outage(stage: Stage, fault: Fault, seconds: float, worker_ttl: float =
             await fault.begin(scene)
             went = time.monotonic()
             added = asyncio.create_task(fault.meanwhile(scene))
-            refused = await _watch_readiness(crew, went + seconds)
+            refused, dying = await _watch_health(crew, went + seconds)
             await fault.end(scene)
             back = time.monotonic()
             await until(lambda: _all_ready(crew), within=READY_PATIENCE, what="all are ready")  # type: ignore[arg-type,return-value]
@@ -88,7 +88,8 @@ async def outage(stage: Stage, fault: Fault, seconds: float, worker_ttl: float =
             await until(lambda: len(witness.event_ids()) >= len(scene.made), within=30, what="all events came")
             report.is_exactly("workers ready before", ready_before, 2)
             if fault.silences_readiness:
-                report.is_exactly("workers that said they were not ready", refused, 2)
+                report.is_exactly("workers that said they were not ready", len(refused), 2)
+            report.none_of("workers that asked to be killed", dying)
             report.within("ready again after", ready_again, BACK_LIMIT)
             report.within("all complete after", complete_again, DRAIN_LIMIT)
             report.none_of("workers that ended", (f"{one.pid}: {one.code} {one.log[-300:]}" for one in crew.departures))
@@ -120,15 +121,19 @@ async def _all_ready(crew: Crew) -> bool:
     return await _ready(crew) == len(crew.members)
 
 
-async def _watch_readiness(crew: Crew, end: float) -> int:
-    """How many workers answered 503 on their port at some time before `end`; others were mute or said all was well."""
-    refused: set[int] = set()
+async def _watch_health(crew: Crew, end: float) -> tuple[set[int], set[int]]:
+    """Which workers said at some time before `end` that they were not ready, and which that they were not alive.
+
+    The others were mute or said that all was well.
+    """
+    refused: dict[str, set[int]] = {"/readyz": set(), "/livez": set()}
     while time.monotonic() < end:
-        for member in crew.members:
-            if await asyncio.to_thread(member.worker.status_of, "/readyz") == 503:
-                refused.add(member.worker.pid)
+        for path, who in refused.items():
+            for member in crew.members:
+                if await asyncio.to_thread(member.worker.status_of, path) == 503:
+                    who.add(member.worker.pid)
         await asyncio.sleep(0.2)
-    return len(refused)
+    return refused["/readyz"], refused["/livez"]
 
 
 async def _all_complete(scene: Scene) -> None:

@@ -58,6 +58,21 @@ async def test_the_subscriber_is_back_within_five_seconds_of_an_outage(bus: Bus)
         assert not inbox.failures
 
 
+async def test_a_subscriber_says_for_how_long_every_pull_has_failed_and_nothing_once_one_goes_well(bus: Bus) -> None:
+    async with bus.pulling(lambda delivery: delivery.ack()) as inbox:
+        await until(lambda: bus.figures()["receivers"] == 1)
+        await bus.publish(b"before")
+        await until(lambda: inbox.bodies)
+        bus.control.drop_streams(bus.subscription)
+        await until(lambda: bus.figures()["receivers"] == 1, within=6)
+        assert inbox.subscriber.failing_for == 0, "one stream that ends is daily use"
+        bus.control.go_away()
+        await until(lambda: inbox.subscriber.failing_for > 2, within=10)
+        bus.control.come_back()
+        await until(lambda: inbox.subscriber.failing_for == 0, within=5)
+        assert not inbox.failures
+
+
 async def test_acks_given_during_an_outage_are_sent_when_it_is_over(bus: Bus) -> None:
     await bus.publish(b"a")
     async with bus.pulling() as inbox:
