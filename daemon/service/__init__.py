@@ -59,6 +59,7 @@ class Worker:
         self._running = Running()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._begun = threading.Event()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run_loop, name="headcount-loop", daemon=True)
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
@@ -94,6 +95,7 @@ class Worker:
             signal.signal(number, self._on_signal)
         _spare_the_collector()
         self._thread.start()
+        self._begun.wait()  # what is called on a loop that is not there yet is lost, and its answer missed for ever
         self.lifeline.run()
         if self.lifeline.loop_lag < BLOCKED_SECONDS and self._done.wait(self.lifeline.left(REPLIED_BY)):
             self._thread.join(END_SECONDS)
@@ -144,6 +146,7 @@ class Worker:
     async def _work(self) -> None:
         try:
             self._loop = asyncio.get_running_loop()
+            self._begun.set()
             self.workroom = Workroom(
                 self.settings, self._registry, self._identity, self._running, self._observer, self._fail
             )
@@ -156,6 +159,7 @@ class Worker:
             self._end_of_work()
 
     def _end_of_work(self) -> None:
+        self._begun.set()
         self._done.set()
         self.lifeline.wake()
 
