@@ -29,7 +29,7 @@ def retry(orchestration_id: OrchestrationId, as_json: AsJson = False) -> None:
     async def work(client: Client) -> int:
         return await client.retry_failed(orchestration_id)
 
-    _told("retried", with_client(work), as_json, "instances run again", "no instance is Errored")
+    _told("retried", with_client(work), as_json, "instances run again", "no Errored instance has anything to run")
 
 
 def cancel(orchestration_id: OrchestrationId, as_json: AsJson = False) -> None:

@@ -141,12 +141,17 @@ class Claims:
                 "creates": [message.creates for message in left.values()],
             },
         )
+        late: dict[UUID, str] = {}
         for row in rows.mappings():
             message = left[row["id"]]
+            if row["lacks_params"] and message.params is not None:
+                late[row["taken_by"] or row["id"]] = message.params
             answer = judge(message, _sight(row), me, token)
             answers[message.job_id] = (
                 _claim(SimpleNamespace(**row), me, message.params) if isinstance(answer, Mine) else answer
             )
+        if late:
+            await connection.execute(sql.KEEP_PARAMS, {"ids": list(late), "params": list(late.values())})
 
     async def _remember(
         self, connection: AsyncConnection, messages: Sequence[JobMessage], answers: Sequence[ClaimAnswer], me: UUID

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from daemon.errors import OrchestrationNotFound, RequestRefused
 from daemon.job import Held, JobError, JobMessage, Kind, Progress, Status
 from daemon.orchestration import JobOutcome, OrchestrationState, Outcome, RunningInstance
+from daemon.postgres.rejections import NEVER_CAME
 from daemon.postgres.settlements import settle
 from daemon.postgres.statements import orchestrations as sql
 from daemon.rules.envelope import instance_id
@@ -207,13 +208,16 @@ class Orchestrations:
                     "orchestration_ids": [orchestration_id] * len(places),
                     "indexes": [index for _, index, _ in places],
                     "names": [name for _, _, name in places],
-                    "params": ["{}"] * len(places),
+                    "params": [NEVER_CAME] * len(places),
                 },
             )
             return set(missing)
 
     async def retry_failed(self, orchestration_id: UUID) -> int:
         """Run the Errored instances of a complete orchestration again, as a new generation. How many.
+
+        One that was ended before its message came runs when it comes; one whose message was rejected stays Errored
+        until that is replayed.
 
         Raises OrchestrationNotFound, and RequestRefused while it is unfinished or its event is not published yet.
         """
@@ -228,6 +232,9 @@ class Orchestrations:
             if row.errored == 0:
                 return 0
             reopened = len((await connection.execute(sql.REOPEN_JOBS, {"id": orchestration_id})).all())
+            reopened += len((await connection.execute(sql.UNBEAR, {"id": orchestration_id})).all())
+            if reopened == 0:
+                return 0
             await connection.execute(sql.REOPEN, {"id": orchestration_id, "reopened": reopened})
             return reopened
 

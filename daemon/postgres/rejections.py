@@ -20,6 +20,8 @@ from daemon.postgres.statements import rejected as sql
 from daemon.rules.canonical import storable_text
 from daemon.rules.lifecycle import close
 
+NEVER_CAME = "null"  # the params of an instance that was ended before its message came, or in place of a rejected one
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
@@ -66,7 +68,7 @@ async def end_unborn(
             "orchestration_ids": [row.orchestration_id for row in rows],
             "indexes": [row.index for row in rows],
             "names": [row.job_name for row in rows],
-            "params": [row.params or "{}" for row in rows],
+            "params": [row.params or NEVER_CAME for row in rows],
         },
     )
     settlements = [close(Held(row.id, None, 0), by_id[row.id][1]) for row in born]

@@ -33,7 +33,10 @@ class Whole:
 
 @dataclass
 class One:
-    """A job. `ended` says how each attempt that did not complete ended: by whose hand, and as what."""
+    """A job. `ended` says how each attempt that did not complete ended: by whose hand, and as what.
+
+    `came` says whether its params are known: False for one that was ended before its message came.
+    """
 
     id: UUID
     whole: Whole
@@ -46,6 +49,7 @@ class One:
     early: bool = False
     place: int | None = None
     reopened: int = 0
+    came: bool = True
     ended: dict[int, tuple[UUID | None, Kind]] = field(default_factory=dict)
 
     @property
@@ -85,8 +89,9 @@ class Oracle:
         if job.status is None:
             if not creates:
                 return None
-            job.status, job.whole.registered = Status.IN_PROGRESS, True
+            job.status, job.came, job.whole.registered = Status.IN_PROGRESS, True, True
         elif not job.unfinished:
+            job.came = job.came or creates
             return Refusal.FINISHED
         elif job.worker is not None:
             return Refusal.HELD
@@ -155,19 +160,23 @@ class Oracle:
         """Cancel and deadline: what is unborn is born for it. How many ended."""
         open_ones = [job for job in self.of(whole) if job.status is None or job.unfinished]
         for job in open_ones:
+            job.came = job.status is not None
             job.status = Status.IN_PROGRESS
             self._take(job, kind, loses=False, final=True)
         return len(open_ones)
 
     def retry_failed(self, whole: Whole) -> int | None:
-        """How many run again; None when it is refused."""
+        """How many run again, those whose message has yet to come included; None when it is refused."""
         if not whole.complete or not whole.event_published:
             return None
         failed = [job for job in self.of(whole) if job.status is Status.ERRORED]
         for job in failed:
+            job.place = None
+            if not job.came:
+                job.status = None
+                continue
             job.status, job.attempt, job.reopened = Status.IN_PROGRESS, job.attempt + 1, job.reopened + 1
             job.failures = job.losses = 0
-            job.place = None
         if failed:
             whole.errored, whole.generation, whole.event_published = 0, whole.generation + 1, False
         return len(failed)

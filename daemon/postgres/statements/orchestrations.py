@@ -2,7 +2,8 @@
 
 An idempotency key is decided by DO NOTHING and then read in a new statement. Ending from outside (cancel, deadline)
 first marks the orchestration in a transaction of its own, so that claims stop making jobs; then BORN_TO_END makes the
-missing instances, which waits for every claim that is making one; then the unfinished ones are settled.
+missing instances, which waits for every claim that is making one; then the unfinished ones are settled. An instance
+whose message never came has the params `null`, which no producer can give it.
 """
 
 from sqlalchemy import text
@@ -104,9 +105,20 @@ SELECT generation, completed_at IS NOT NULL AS complete, event_published_at IS N
 FROM orchestration WHERE id = :id FOR NO KEY UPDATE
 """)
 
+# What was ended before its message came is unborn again, and runs when the message comes. A message that was rejected
+# does not come by itself: its instance stays as it is.
+UNBEAR = text("""
+DELETE FROM job
+WHERE orchestration_id = :id AND status = 'Errored' AND CAST(params AS text) = 'null'
+  AND error ->> 'kind' <> 'Rejected'
+RETURNING id
+""")
+
 REOPEN_JOBS = text("""
 WITH failed AS MATERIALIZED (
-    SELECT id FROM job WHERE orchestration_id = :id AND status = 'Errored' ORDER BY id FOR NO KEY UPDATE
+    SELECT id FROM job
+    WHERE orchestration_id = :id AND status = 'Errored' AND CAST(params AS text) <> 'null'
+    ORDER BY id FOR NO KEY UPDATE
 )
 UPDATE job j
 SET status = 'InProgress', attempt = j.attempt + 1, failures = 0, losses = 0, finish_number = NULL, finished_at = NULL,

@@ -1,5 +1,7 @@
 WITH failed AS MATERIALIZED (
-    SELECT id FROM job WHERE orchestration_id = %(id)s AND status = 'Errored' ORDER BY id FOR NO KEY UPDATE
+    SELECT id FROM job
+    WHERE orchestration_id = %(id)s AND status = 'Errored' AND CAST(params AS text) <> 'null'
+    ORDER BY id FOR NO KEY UPDATE
 )
 UPDATE job j
 SET status = 'InProgress', attempt = j.attempt + 1, failures = 0, losses = 0, finish_number = NULL, finished_at = NULL,
