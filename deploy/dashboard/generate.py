@@ -192,7 +192,7 @@ def dashboard() -> dict[str, object]:
     for title, row in ROWS.items():
         panels.append({"type": "row", "title": title, "collapsed": False, "gridPos": place(0, top, WIDTH, 1)})
         top += 1
-        per_line = len(row) if row[0].stat else 3
+        per_line = len(row) if row[0].stat else 4 if len(row) % 4 == 0 else 3
         width, height = WIDTH // per_line, 4 if row[0].stat else HEIGHT
         for number, panel in enumerate(row):
             line, column = divmod(number, per_line)

@@ -91,7 +91,7 @@ class Fleet:
     def _watched(self) -> Iterator[Prometheus]:
         with ExitStack() as opened:
             rules = quick_rules(self.folder, self._factor)
-            yield opened.enter_context(scraping(self.worker.port, self.folder, rules=rules, every=SCRAPE_EVERY))
+            yield opened.enter_context(scraping(self.worker.port, folder=self.folder, rules=rules, every=SCRAPE_EVERY))
 
     # -- work ----------------------------------------------------------------------------------
 

@@ -30,10 +30,15 @@ class Prometheus:
 
     port: int
 
+    @property
+    def address(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
     def ask(self, path: str, **parameters: str) -> Any:
         """What the API answers under `data`."""
         query = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}?{query}", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.address}/api/v1/{path}?{query}", timeout=5) as answer:
             return json.load(answer)["data"]
 
     def rows(self, query: str, at: float | None = None) -> list[dict[str, Any]]:
@@ -61,18 +66,18 @@ class Prometheus:
     def is_up(self) -> bool:
         """Whether it answers."""
         with contextlib.suppress(OSError, urllib.error.URLError):
-            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=1).close()
+            urllib.request.urlopen(f"{self.address}/-/ready", timeout=1).close()
             return True
         return False
 
 
 @contextlib.contextmanager
-def scraping(port: int, folder: Path, *, rules: Path = RULES, every: str = "500ms") -> Iterator[Prometheus]:
-    """A Prometheus that scrapes 127.0.0.1:`port` twice a second, or as often as `every` says."""
+def scraping(*ports: int, folder: Path, rules: Path = RULES, every: str = "500ms") -> Iterator[Prometheus]:
+    """A Prometheus that scrapes these ports of 127.0.0.1 twice a second, or as often as `every` says."""
     program = needs("prometheus")
     if rules.parent != folder:
         shutil.copy(rules, folder)
-    target = {"job_name": "jobs-worker", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+    target = {"job_name": "jobs-worker", "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}]}
     settings = {
         "global": {"scrape_interval": every, "evaluation_interval": "500ms"},
         "rule_files": [rules.name],

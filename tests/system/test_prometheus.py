@@ -52,7 +52,7 @@ def port(metrics: Metrics) -> Iterator[int]:
 
 @pytest.fixture
 def prometheus(port: int, tmp_path: Path) -> Iterator[Prometheus]:
-    with scraping(port, tmp_path) as server:
+    with scraping(port, folder=tmp_path) as server:
         yield server
 
 
@@ -165,7 +165,7 @@ async def test_a_worker_counts_what_its_database_holds(
     lines = [f'{{"path": "{file if number % 5 else tmp_path / "missing"}"}}\n' for number in range(500)]
     params.write_text("".join(lines))
     async with WorkerProcess(environment, tmp_path) as worker:
-        with scraping(worker.port, tmp_path) as prometheus:
+        with scraping(worker.port, folder=tmp_path) as prometheus:
             await until(lambda: prometheus.number('headcount_jobs_started_total{job_name="checksum_file"}') == 0)
             asked("kickoff", "checksum_file", "--params", str(params), "--json", environment=environment)
             ended = 'sum(headcount_jobs_finished_total{job_name="checksum_file",outcome=~"Completed|Errored"})'

@@ -1,0 +1,1 @@
+"""The handlers of the worker pool whose dashboard is drawn."""
