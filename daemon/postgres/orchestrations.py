@@ -12,11 +12,13 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from sqlalchemy import RowMapping
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.errors import OrchestrationNotFound, RequestRefused
 from daemon.job import Held, JobError, JobMessage, Kind, Progress, Status
 from daemon.orchestration import JobOutcome, OrchestrationState, Outcome, RunningInstance
+from daemon.postgres.database import passes
 from daemon.postgres.rejections import NEVER_CAME
 from daemon.postgres.settlements import settle
 from daemon.postgres.statements import orchestrations as sql
@@ -27,6 +29,7 @@ CHUNK = 2_000
 PAGE = 1_000
 BIRTH_GRACE = 10.0
 PUBLISHED_A_SECOND = 2_000
+ANSWER_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,24 +222,43 @@ class Orchestrations:
         One that was ended before its message came runs when it comes; one whose message was rejected stays Errored
         until that is replayed.
 
-        Raises OrchestrationNotFound, and RequestRefused while it is unfinished or its event is not published yet.
+        Raises OrchestrationNotFound, and RequestRefused while it is unfinished or its event is not published yet. When
+        the answer to the commit is lost, it looks whether that took effect.
         """
-        async with self._engine.begin() as connection:
-            row = (await connection.execute(sql.REOPEN_LOCK, {"id": orchestration_id})).first()
-            if row is None:
-                raise OrchestrationNotFound(f"no orchestration has the id {orchestration_id}")
-            if not row.complete:
-                raise RequestRefused(f"orchestration {orchestration_id} is not finished; its own retries still run")
-            if not row.published:
-                raise RequestRefused(f"the event of orchestration {orchestration_id} is not published yet; try again")
-            if row.errored == 0:
-                return 0
-            reopened = len((await connection.execute(sql.REOPEN_JOBS, {"id": orchestration_id})).all())
-            reopened += len((await connection.execute(sql.UNBEAR, {"id": orchestration_id})).all())
-            if reopened == 0:
-                return 0
-            await connection.execute(sql.REOPEN, {"id": orchestration_id, "reopened": reopened})
+        seen, reopened, tries = 0, 0, 0
+        while True:
+            try:
+                async with self._engine.begin() as connection:
+                    seen, reopened = await self._reopen(connection, orchestration_id, seen, reopened)
+            except DBAPIError as error:
+                tries += 1
+                if not seen or tries == ANSWER_TRIES or not passes(error):
+                    raise
+                continue
             return reopened
+
+    async def _reopen(
+        self, connection: AsyncConnection, orchestration_id: UUID, seen: int, before: int
+    ) -> tuple[int, int]:
+        """The generation that was reopened, and how many instances of it; `seen` and `before` are those of a try
+        whose answer was lost."""
+        row = (await connection.execute(sql.REOPEN_LOCK, {"id": orchestration_id})).first()
+        if row is None:
+            raise OrchestrationNotFound(f"no orchestration has the id {orchestration_id}")
+        if seen and row.generation > seen:
+            return seen, before
+        if not row.complete:
+            again = f" (generation {row.generation} runs)" if row.generation > 1 else ""
+            raise RequestRefused(f"orchestration {orchestration_id} is not finished{again}; its own retries still run")
+        if not row.published:
+            raise RequestRefused(f"the event of orchestration {orchestration_id} is not published yet; try again")
+        if row.errored == 0:
+            return row.generation, 0
+        reopened = len((await connection.execute(sql.REOPEN_JOBS, {"id": orchestration_id})).all())
+        reopened += len((await connection.execute(sql.UNBEAR, {"id": orchestration_id})).all())
+        if reopened:
+            await connection.execute(sql.REOPEN, {"id": orchestration_id, "reopened": reopened})
+        return row.generation, reopened
 
 
 def _state(row: RowMapping) -> OrchestrationState:

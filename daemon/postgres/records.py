@@ -8,11 +8,11 @@ to words, they must never change how their job ends: an outage is waited for, an
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import Claim, Progress
 from daemon.observe import Observer
@@ -22,6 +22,7 @@ from daemon.postgres.statements import settle as sql
 
 Checkpoint = tuple[Claim, str]
 Words = tuple[Claim, Progress | str]
+Attempt = tuple[UUID, int]
 NOTES_KEPT = 10_000
 
 
@@ -33,6 +34,8 @@ class Records:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._progress: dict[tuple[UUID, int], tuple[Claim, Progress]] = {}
         self._notes: deque[tuple[Claim, str]] = deque(maxlen=NOTES_KEPT)
+        self._noted: Counter[Attempt] = Counter()  # how many notes of each running attempt are written
+        self._doubtful = False  # the last write may have taken effect although it failed
         self._flushing = asyncio.Lock()
         self._checkpoints: GroupCommit[Checkpoint, bool] = GroupCommit(
             "checkpoint", self._write_checkpoints, observer, weigh=lambda item: len(item[1])
@@ -60,13 +63,17 @@ class Records:
             words: list[Words] = [*self._take_progress().values(), *self._take_notes()]
             if not words:
                 return
+            written: set[int] = set()
             try:
-                await self._write_or_split(words)
+                await self._write_or_split(words, written)
             except Exception:
-                for claim, one in _progress(words):
+                self._doubtful = True
+                left = [one for one in words if id(one) not in written]
+                for claim, one in _progress(left):
                     self._progress.setdefault((claim.job_id, claim.attempt), (claim, one))
-                self._notes.extendleft(reversed(_notes(words)))
+                self._notes.extendleft(reversed(_notes(left)))
                 raise
+            self._doubtful = False
 
     async def last_words(self, claim: Claim) -> None:
         """Write what this attempt has said and is not yet written, before it is settled. Never raises."""
@@ -80,6 +87,7 @@ class Records:
                     return
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
+        self._noted.pop((claim.job_id, claim.attempt), None)
 
     def _has_said(self, claim: Claim) -> bool:
         # The copy is made in one step: threads may add notes meanwhile.
@@ -93,7 +101,7 @@ class Records:
     def _take_notes(self) -> list[tuple[Claim, str]]:
         return [self._notes.popleft() for _ in range(len(self._notes))]
 
-    async def _write_or_split(self, words: list[Words]) -> None:
+    async def _write_or_split(self, words: list[Words], written: set[int]) -> None:
         try:
             await self._write(_progress(words), _notes(words))
         except Exception as error:
@@ -103,8 +111,10 @@ class Records:
                 self._observer.refused_item("record", error)
                 return
             middle = len(words) // 2
-            await self._write_or_split(words[:middle])
-            await self._write_or_split(words[middle:])
+            await self._write_or_split(words[:middle], written)
+            await self._write_or_split(words[middle:], written)
+        else:
+            written.update(id(one) for one in words)
 
     async def _write(self, progress: list[tuple[Claim, Progress]], notes: list[tuple[Claim, str]]) -> None:
         async with self._engine.connect() as connection:
@@ -121,8 +131,16 @@ class Records:
                     },
                 )
             if notes:
-                texts = [text for _, text in notes]
-                await connection.execute(sql.NOTES, _fence([claim for claim, _ in notes]) | {"texts": texts})
+                await self._write_notes(connection, notes)
+
+    async def _write_notes(self, connection: AsyncConnection, notes: list[tuple[Claim, str]]) -> None:
+        noted, numbers = self._noted.copy(), []
+        for claim, _ in notes:
+            noted[claim.job_id, claim.attempt] += 1
+            numbers.append(noted[claim.job_id, claim.attempt])
+        texts = {"texts": [text for _, text in notes], "numbers": numbers, "again": self._doubtful}
+        await connection.execute(sql.NOTES, _fence([claim for claim, _ in notes]) | texts)
+        self._noted = noted
 
     async def _write_checkpoints(self, items: list[Checkpoint]) -> list[bool]:
         newest = {(claim.job_id, claim.attempt): (claim, text) for claim, text in items}

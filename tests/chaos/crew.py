@@ -143,8 +143,20 @@ class Crew:
 
     def accidents(self) -> list[Departure]:
         """Processes that had been ready and ended with neither a kill nor an orderly exit."""
+        return [one for one in self._of_their_own() if one.ready and one.code != 0]
+
+    def desertions(self) -> list[str]:
+        """Processes that ended although nobody had asked them to: how, and their last words."""
+        asked = {blow.pid for blow in self.blows if blow.kind == "term"}
+        return [
+            f"{one.pid} at {one.at:.3f}: {one.code} {one.log[-2000:]}"
+            for one in self._of_their_own()
+            if one.pid not in asked
+        ]
+
+    def _of_their_own(self) -> list[Departure]:
         killed = {blow.pid for blow in self.blows if blow.kind == "kill"}
-        return [one for one in self.departures if one.ready and one.pid not in killed and one.code != 0]
+        return [one for one in self.departures if one.pid not in killed]
 
     def logs(self) -> Iterator[str]:
         """What every process has written, the dead ones first."""

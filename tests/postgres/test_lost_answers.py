@@ -155,12 +155,46 @@ async def test_an_operators_retry_whose_answer_was_lost_reopens_once(line: Line)
     await line.scene.run("UPDATE orchestration SET event_published_at = now()")
     orchestrations = Orchestrations(line.worker.engine)
     line.proxy.cut_after(b"COMMIT")
-    with pytest.raises(DBAPIError):
-        await orchestrations.retry_failed(claims[0].orchestration_id)
-    with pytest.raises(RequestRefused, match="not finished"):
+    assert await orchestrations.retry_failed(claims[0].orchestration_id) == 2
+    assert line.proxy.cuts == 1
+    with pytest.raises(RequestRefused, match=r"not finished \(generation 2 runs\)"):
         await orchestrations.retry_failed(claims[0].orchestration_id)
     whole = await line.scene.orchestration(claims[0].orchestration_id)
     assert (whole["generation"], whole["errored"], await line.scene.value("max(attempt) FROM job")) == (2, 0, 2)
+
+
+async def test_notes_whose_answer_was_lost_are_written_once_and_in_order(line: Line) -> None:
+    first, second = await claimed(line, messages_for(uuid4(), 2))
+    records = line.store.records
+    records.note(first, "before")
+    await records.flush()
+    for number in range(3):
+        records.note(first, f"first {number}")
+        records.note(second, "the same words")
+    line.proxy.cut_after(b"INSERT INTO progress_note")
+    with pytest.raises(DBAPIError):
+        await records.flush()
+    assert line.proxy.cuts == 1
+    records.note(second, "the same words")
+    records.note(first, "after")
+    await records.flush()
+    rows = await line.scene.run("SELECT job_id, text FROM progress_note ORDER BY id")
+    of_first = [row["text"] for row in rows if row["job_id"] == first.job_id]
+    assert of_first == ["before", "first 0", "first 1", "first 2", "after"]
+    assert [row["text"] for row in rows if row["job_id"] == second.job_id] == ["the same words"] * 4
+
+
+async def test_notes_that_were_written_before_a_bad_one_stopped_the_rest_are_not_written_again(line: Line) -> None:
+    (claim,) = await claimed(line, messages_for(uuid4(), 1))
+    records = line.store.records
+    for text in ("one", "two", "a lone surrogate: \ud800", "four"):
+        records.note(claim, text)
+    line.proxy.cut_after(b"four")
+    with pytest.raises(DBAPIError):
+        await records.flush()
+    await records.flush()
+    rows = await line.scene.run("SELECT text FROM progress_note ORDER BY id")
+    assert [row["text"] for row in rows] == ["one", "two", "four"]
 
 
 async def test_a_cancel_whose_answer_was_lost_goes_on_where_it_was(line: Line) -> None:

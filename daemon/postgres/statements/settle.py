@@ -126,13 +126,17 @@ FROM held h JOIN input i ON i.id = h.id
 WHERE j.id = h.id AND j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id
 """)
 
+# `again`: the answer to an earlier try was lost. The notes of an attempt are written in order by one worker, so as many
+# of them as there are already are not written again.
 NOTES = text("""
 INSERT INTO progress_note (job_id, orchestration_id, attempt, text)
 SELECT j.id, j.orchestration_id, i.attempt, i.text
-FROM unnest(CAST(:ids AS uuid[]), CAST(:workers AS uuid[]), CAST(:attempts AS int[]), CAST(:texts AS text[]))
-     WITH ORDINALITY AS i (id, worker_id, attempt, text, place)
+FROM unnest(CAST(:ids AS uuid[]), CAST(:workers AS uuid[]), CAST(:attempts AS int[]), CAST(:texts AS text[]),
+            CAST(:numbers AS int[])) WITH ORDINALITY AS i (id, worker_id, attempt, text, number, place)
 JOIN job j ON j.id = i.id
 WHERE j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id AND j.status = 'InProgress'
+  AND (NOT CAST(:again AS bool)
+       OR i.number > (SELECT count(*) FROM progress_note n WHERE n.job_id = i.id AND n.attempt = i.attempt))
 ORDER BY i.place
 """)
 

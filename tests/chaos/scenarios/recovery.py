@@ -88,6 +88,7 @@ async def after_kill(worker_ttl: float, *, jobs: int = 40, rounds: int = 1, at: 
                 blow = crew.blows[-1]
                 waits += await waits_after(stage, blow.pid, blow.at, ids, worker_ttl + 30)
                 await made.cancel()
+            report.none_of("workers that ended by themselves", crew.desertions())
             report.none_of(
                 "two live attempts of one job",
                 overlaps(attempts_of(stage.entries(), silences(crew.blows, crew.departures))),
