@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 
 from daemon.cli.app import app
 from daemon.cli.explain import MEANING
@@ -16,6 +17,7 @@ ALERTS = Path("deploy/alerts")
 RULES = ALERTS / "headcount.rules.yml"
 CASES = ALERTS / "headcount.rules.test.yml"
 RUNBOOK = Path("docs/runbook.md")
+PAGES = sorted([Path("README.md"), *Path("docs").glob("*.md"), *Path("deploy").rglob("*.md")])
 
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]
 RECORDS = [rule for group in GROUPS for rule in group["rules"] if "record" in rule]
@@ -119,9 +121,38 @@ def test_every_verdict_of_explain_has_a_section(verdict: str) -> None:
     assert re.search(rf"^### {verdict}$", RUNBOOK.read_text(), re.M)
 
 
-def test_every_command_of_the_runbook_exists() -> None:
-    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    commands |= {group.name for group in app.registered_groups if group.name}
-    named = set(re.findall(r"(?:^|`)headcount ([a-z-]+)", RUNBOOK.read_text(), re.M))
-    assert len(named) > 8
-    assert named - {"doctor"} <= commands  # doctor is a floor of its own and registers itself last
+def typed_in(text: str) -> set[tuple[str, ...]]:
+    """Every `headcount ...` of a text: the words after it, up to the end of the code or a comment."""
+    found = re.findall(r"(?:^|`|&& |\$ )headcount ((?:[a-z-]+|-)[^`\n#|;&]*)", text, re.M)
+    return {tuple(one.split()) for one in found}
+
+
+def complaint(words: tuple[str, ...]) -> str | None:
+    """What is wrong with a typed command: a name or an option that does not exist."""
+    command = get_command(app)
+    names = []
+    for word in words:
+        commands = getattr(command, "commands", None)
+        if commands is None:
+            break
+        if word not in commands:
+            return f"{' '.join(words)}: no command {word}"
+        command = commands[word]
+        names.append(word)
+    known = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
+    options = {word.split("=")[0] for word in words[len(names) :] if word.startswith("--")}
+    return f"{' '.join(names)} has no {', '.join(sorted(options - known))}" if options - known else None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_command_of_a_page_exists_with_its_options(page: Path) -> None:
+    assert [wrong for words in typed_in(page.read_text()) if (wrong := complaint(words))] == []
+
+
+def test_the_runbook_shows_commands_and_a_wrong_one_would_be_noticed() -> None:
+    assert len({words[0] for words in typed_in(RUNBOOK.read_text())}) > 8
+    assert typed_in("`headcount rejected show ID --json`") == {("rejected", "show", "ID", "--json")}
+    assert complaint(("rejected", "show", "ID", "--json")) is None
+    assert complaint(("doctors",)) == "doctors: no command doctors"
+    assert complaint(("rejected", "eat", "ID")) == "rejected eat ID: no command eat"
+    assert complaint(("doctor", "--cheap")) == "doctor has no --cheap"
