@@ -35,7 +35,6 @@ async def running() -> AsyncIterator[Running]:
             "kill": recovery.after_kill(TTL, jobs=20, at=at),
             "sigterm": recovery.after_sigterm(at=at),
             "blocked": recovery.after_sigterm(recovery.BLOCKED, at=at),
-            "unheard": recovery.unheard_stop(TTL, at=at),
             "stopped": fence.stopped(TTL, LEASE, at=at),
             "poison": fence.poison(TTL, at=at),
             "endings": endings.all_endings(at=at),
@@ -63,11 +62,12 @@ async def _in_turn(places: asyncio.Semaphore, scenario: Coroutine[Any, Any, Repo
         return await scenario
 
 
-async def judged(report: Coroutine[Any, Any, Report] | asyncio.Task[Report]) -> None:
+async def judged(report: Coroutine[Any, Any, Report] | asyncio.Task[Report]) -> Report:
     """Print the figures for the report of a failure, and assert that all are within their limits."""
     figures = await report
     print(figures.scenario, *figures.figures, sep="\n")
     assert figures.broken_or_hung == []
+    return figures
 
 
 async def test_the_jobs_of_a_killed_worker_run_again(running: Running) -> None:
@@ -80,12 +80,6 @@ async def test_sigterm_interrupts_every_manner_of_handler_and_charges_nobody(run
 
 async def test_sigterm_ends_a_worker_whose_event_loop_is_blocked(running: Running) -> None:
     await judged(running["blocked"])
-
-
-async def test_sigterm_ends_a_blocked_worker_whose_last_transaction_gets_no_answer(running: Running) -> None:
-    report = await running["unheard"]
-    assert report.value("exit after, s") < PLATFORM_KILLS
-    await judged(running["unheard"])
 
 
 async def test_a_stopped_worker_loses_its_claims_and_lives_on_under_a_new_id(running: Running) -> None:
@@ -143,9 +137,14 @@ async def test_sigterm_ends_a_worker_in_time_whatever_its_handlers_do_and_howeve
     running: Running,
 ) -> None:
     await asyncio.wait(running.values())
-    report = await recovery.after_sigterm(recovery.STUCK, crowded=True)
+    report = await judged(recovery.after_sigterm(recovery.STUCK, crowded=True))
     assert report.value("exit after, s") < PLATFORM_KILLS
-    await judged(report)
+
+
+async def test_sigterm_ends_a_blocked_worker_in_time_whose_last_transaction_gets_no_answer(running: Running) -> None:
+    await asyncio.wait(running.values())
+    report = await judged(recovery.unheard_stop(TTL))
+    assert report.value("exit after, s") < PLATFORM_KILLS
 
 
 async def test_an_absence_of_pubsub_costs_no_job_and_no_worker_and_readiness_tells_it(running: Running) -> None:
