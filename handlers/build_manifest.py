@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -32,7 +33,7 @@ class BuildManifest(BaseModel):
     entries: list[Entry]
 
 
-@job("build_manifest", max_attempts=5)
+@job("build_manifest", max_attempts=5, timeout=timedelta(minutes=5))
 def build_manifest(params: BuildManifest, ctx: JobContext) -> dict[str, object]:
     """Write the entries, sorted by path, under a temporary name and then rename the file."""
     ctx.progress(0, len(params.entries), f"writing {params.target.name}")
