@@ -65,6 +65,7 @@ class Consumer:
         self._held: deque[tuple[float, Delivery]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._taken = 0
+        self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._hurry = asyncio.Event()
         self._idle = asyncio.Event()
@@ -143,7 +144,7 @@ class Consumer:
         return True
 
     def _start(self, delivery: Delivery) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(delivery))
+        task = self._loop.create_task(self._run(delivery))
         self._tasks.add(task)
         self._taken += 1
         self._idle.clear()

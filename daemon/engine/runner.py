@@ -11,6 +11,7 @@ import inspect
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 
 import anyio
@@ -53,40 +54,52 @@ class HandlerRunner:
         if handler.concurrency is None:
             return await self._within_time(handler, params, context, place)
         limit = self._limits.setdefault(handler.name, anyio.Semaphore(handler.concurrency))
-        with anyio.CancelScope() as waiting:
-            place.scope, place.waiting = waiting, True
-            async with limit:
-                place.waiting = False
-                return await self._within_time(handler, params, context, place)
-        return Interrupted(place.signal.reason or StopReason.DRAINING)
+        if not await self._its_turn(limit, place):
+            return Interrupted(place.signal.reason or StopReason.DRAINING)
+        try:
+            return await self._within_time(handler, params, context, place)
+        finally:
+            limit.release()
+
+    async def _its_turn(self, limit: anyio.Semaphore, place: Place) -> bool:
+        place.waiting = True
+        place.open(self._task())
+        try:
+            await limit.acquire()
+        except asyncio.CancelledError:
+            if not place.cancels:
+                raise
+            return False
+        finally:
+            place.waiting = False
+            place.close()
+        return True
 
     async def _within_time(self, handler: Handler, params: object, context: JobContext, place: Place) -> Result:
         if place.signal.reason is not None:
             return _stopped(handler, place)
-        timer = None
-        with anyio.CancelScope() as scope:
-            place.scope = scope
-            if handler.timeout is not None:
-                timer = self._loop.call_later(handler.timeout, self._time_is_up, handler, place)
-            try:
-                return await self._call(handler, params, context, place)
-            finally:
-                if timer is not None:
-                    timer.cancel()
-        return _stopped(handler, place)
+        task = self._task()
+        place.open(task)
+        if handler.timeout is not None:
+            place.call_later(handler.timeout, partial(_time_is_up, handler, place))
+        try:
+            return await self._call(handler, params, context, task, place)
+        except asyncio.CancelledError:
+            if task.cancelling() > place.cancels:  # somebody else's: the loop is being closed
+                raise
+            return _stopped(handler, place)
+        finally:
+            place.close()
 
-    def _time_is_up(self, handler: Handler, place: Place) -> None:
-        place.signal.set(StopReason.TIMED_OUT)
-        if place.scope is None:
-            return
-        if handler.executor == "thread":
-            place.scope.deadline = anyio.current_time() + THREAD_GRACE
-        else:
-            place.cancel(StopReason.TIMED_OUT)
+    def _task(self) -> asyncio.Task[object]:
+        task = asyncio.current_task(self._loop)  # named: asking for the running loop is a system call each time
+        assert task is not None, "the pipeline runs in a task"
+        return task
 
-    async def _call(self, handler: Handler, params: object, context: JobContext, place: Place) -> Result:
+    async def _call(
+        self, handler: Handler, params: object, context: JobContext, task: asyncio.Task[object], place: Place
+    ) -> Result:
         arguments = (params, context) if handler.wants_context else (params,)
-        task = asyncio.current_task()
         try:
             if handler.executor == "async":
                 value = await _awaitable(handler.function, arguments)
@@ -95,7 +108,7 @@ class HandlerRunner:
                     _plain, handler.function, arguments, abandon_on_cancel=True, limiter=self._threads
                 )
         except BaseException as error:
-            if _is_ours(error, place, task):
+            if _is_ours(error, task):
                 raise
             return _failure(_meant(error), handler, place)
         return self._returned(value)
@@ -128,17 +141,22 @@ def _plain(function: Callable[..., object], arguments: tuple[object, ...]) -> ob
         raise RuntimeError("the handler raised GeneratorExit") from error
 
 
-def _is_ours(error: BaseException, place: Place, task: asyncio.Task[object] | None) -> bool:
-    """Whether a cancellation is one that we asked for: ours must go through the scope, a handler's own is a failure."""
+def _time_is_up(handler: Handler, place: Place) -> None:
+    place.signal.set(StopReason.TIMED_OUT)
+    if handler.executor == "thread":
+        place.call_later(THREAD_GRACE, partial(place.cancel, StopReason.TIMED_OUT))
+    else:
+        place.cancel(StopReason.TIMED_OUT)
+
+
+def _is_ours(error: BaseException, task: asyncio.Task[object]) -> bool:
+    """Whether a cancellation was asked for from outside: that one goes through, a handler's own is a failure."""
     if isinstance(error, GeneratorExit):
         return _is_closed_by_another(task)
-    if not isinstance(error, asyncio.CancelledError):
-        return False
-    asked = place.scope is not None and place.scope.cancel_called
-    return asked or (task is not None and task.cancelling() > 0)
+    return isinstance(error, asyncio.CancelledError) and task.cancelling() > 0
 
 
-def _is_closed_by_another(task: asyncio.Task[object] | None) -> bool:
+def _is_closed_by_another(task: asyncio.Task[object]) -> bool:
     """Whether this coroutine is being closed (with its loop) instead of being run by its task."""
     try:
         return asyncio.current_task() is not task

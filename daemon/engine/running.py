@@ -6,15 +6,18 @@ database says this worker holds. Places are kept in a dict that is copied in one
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
-
-import anyio
 
 from daemon.context import StopSignal
 from daemon.job import Claim, StopReason
+
+CLEAN_UP_SECONDS = 1.0
 
 
 @dataclass(eq=False, slots=True)
@@ -27,7 +30,9 @@ class Place:
     waiting: bool = False
     settling: bool = False
     signal: StopSignal = field(default_factory=StopSignal)
-    scope: anyio.CancelScope | None = None
+    task: asyncio.Task[object] | None = None
+    cancels: int = 0
+    timer: asyncio.TimerHandle | None = None
     cancelled_at: float | None = None
 
     def claimed(self, claim: Claim) -> None:
@@ -36,11 +41,36 @@ class Place:
         self.claimed_at = time.monotonic()
 
     def cancel(self, reason: StopReason) -> None:
-        """Stop the handler now. On the event loop only."""
+        """Stop the handler now, and once a second while it goes on regardless. On the event loop only."""
         self.signal.set(reason)
         self.cancelled_at = self.cancelled_at or time.monotonic()
-        if self.scope is not None:
-            self.scope.cancel()
+        if self.task is not None:
+            self.cancels += 1
+            self.task.cancel()
+            self.call_later(CLEAN_UP_SECONDS, partial(self.cancel, reason))
+
+    def open(self, task: asyncio.Task[object]) -> None:
+        """From here until `close`, `cancel` reaches this task. (A cancel scope of anyio does it for 6 us a job.)"""
+        self.task = task
+
+    def close(self) -> None:
+        """Take back every cancellation of ours, whether the handler let it through or swallowed it."""
+        self._stop_timer()
+        task, self.task = self.task, None
+        while task is not None and self.cancels:
+            self.cancels -= 1
+            task.uncancel()
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call a function, unless the next call of this or `close` comes first."""
+        assert self.task is not None, "a place is open while it has a timer"
+        self._stop_timer()
+        self.timer = self.task.get_loop().call_later(seconds, function)
+
+    def _stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +145,8 @@ class Running:
         """Tell every handler, on the event loop. None is forced; a job that waits for its turn does not begin."""
         for place in self.places():
             place.signal.set(reason)
-            if place.waiting and place.scope is not None:
-                place.scope.cancel()
+            if place.waiting:
+                place.cancel(reason)
 
     def cancel_all(self, reason: StopReason) -> None:
         """Force every handler that is not being settled. On the event loop only."""

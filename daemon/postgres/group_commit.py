@@ -48,6 +48,7 @@ class GroupCommit(Generic[Item, Answer]):
         self._on_away = on_away
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()  # asking for it is a system call each time
         self._away_since: float | None = None
 
     async def submit(self, item: Item) -> Answer:
@@ -56,7 +57,7 @@ class GroupCommit(Generic[Item, Answer]):
         Raises a data error that the item itself is guilty of, and StoreUnavailable when the database refused it again
         and again for another reason (a lost privilege, a missing table).
         """
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((item, answer))
         self._wake.set()
         return await answer

@@ -148,7 +148,10 @@ async def test_a_handler_that_swallows_its_timeout_once_still_has_its_result() -
     assert await attempt(handler, timeout=0.01) == Returned('"saved what I had"')
 
 
-async def test_a_handler_that_swallows_its_cancellation_and_goes_on_is_cancelled_again() -> None:
+async def test_a_handler_that_swallows_its_cancellation_and_goes_on_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("daemon.engine.running.CLEAN_UP_SECONDS", 0.02)
     swallowed = []
 
     async def handler(params: dict[str, object]) -> None:
@@ -161,6 +164,22 @@ async def test_a_handler_that_swallows_its_cancellation_and_goes_on_is_cancelled
 
     failure(await attempt(handler, timeout=0.01), Kind.TIMED_OUT)
     assert len(swallowed) == 3
+
+
+async def test_a_cancelled_handler_may_await_its_clean_up_and_leaves_no_cancellation_behind() -> None:
+    cleaned = []
+
+    async def handler(params: dict[str, object]) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.to_thread(cleaned.append, True)
+
+    failure(await attempt(handler, timeout=0.01), Kind.TIMED_OUT)
+    assert cleaned == [True]
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
 
 
 async def test_an_error_raised_instead_of_a_cancellation_is_a_failure() -> None:

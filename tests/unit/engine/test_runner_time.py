@@ -111,7 +111,7 @@ async def test_stop_points_in_the_tasks_of_a_group_are_one_interruption() -> Non
             tasks.create_task(part())
 
     async with attempting(handler, place) as task:
-        await until(lambda: place.scope is not None)
+        await until(lambda: place.task is not None)
         place.signal.set(StopReason.DRAINING)
         ready.set()
     assert task.result() == Interrupted(StopReason.DRAINING)
@@ -158,7 +158,7 @@ async def test_a_job_that_waits_for_its_turn_can_be_interrupted_and_blocks_nobod
         await gate.wait()
 
     async with attempting(handler, first, runner=runner, concurrency=1) as holds:
-        await until(lambda: first.scope is not None and not first.waiting)
+        await until(lambda: first.task is not None and not first.waiting)
         async with attempting(handler, second, runner=runner, concurrency=1) as waits:
             await until(lambda: second.waiting)
             second.cancel(StopReason.DRAINING)
@@ -179,7 +179,7 @@ async def test_the_timeout_does_not_count_the_wait_for_a_turn() -> None:
 
     first = Place(JOB)
     async with attempting(slow, first, runner=runner, concurrency=1):
-        await until(lambda: first.scope is not None and not first.waiting)
+        await until(lambda: first.task is not None and not first.waiting)
         second = asyncio.create_task(attempt(quick, runner=runner, concurrency=1, timeout=0.05))
         await asyncio.wait({second}, timeout=0.1)
         assert not second.done()
@@ -190,7 +190,7 @@ async def test_the_timeout_does_not_count_the_wait_for_a_turn() -> None:
 async def test_a_job_that_is_cancelled_from_outside_passes_it_on() -> None:
     place = Place(JOB)
     task = asyncio.create_task(a_runner().run(CLAIM, a_handler(forever), place))
-    await until(lambda: place.scope is not None)
+    await until(lambda: place.task is not None)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
