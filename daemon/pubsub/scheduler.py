@@ -33,6 +33,11 @@ class Received:
         self._live = scheduler.live
 
     @property
+    def begun(self) -> bool:
+        """Whether anybody has read what it says: it is read when it gets a slot."""
+        return self._attributes is not None
+
+    @property
     def data(self) -> bytes:
         return self.message.data
 
@@ -163,6 +168,10 @@ class LoopScheduler(Scheduler):
         left = [delivery.message for delivery in list(self.live)]
         self.live.clear()
         return left
+
+    def begun(self) -> set[str]:
+        """The ack ids of deliveries that have begun and wait for their reply. Any thread."""
+        return {delivery.message.ack_id for delivery in list(self.live) if delivery.begun}
 
     def let_go(self) -> None:
         """Wait for no more replies."""

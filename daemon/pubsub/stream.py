@@ -23,6 +23,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from google.pubsub_v1.types import StreamingPullRequest, StreamingPullResponse
 
 from daemon.pubsub.connection import TRANSIENT, call_error
+from daemon.pubsub.leases import Leases
 from daemon.pubsub.scheduler import Handover, LoopScheduler
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -64,14 +65,15 @@ class Stream:
         self.pongs = False
         self.received = False
         self._subscription = subscription
-        self._client = _Client(self, lease_seconds, transport)
         self._scheduler = LoopScheduler(handover, self._ending, self._give_back_held)
+        leases = Leases(lease_seconds, self._scheduler.begun)
+        self._client = _Client(self, lease_seconds, leases, transport)
         self._flow = FlowControl(
             max_messages=_Limit(limit),
             max_bytes=MAX_BYTES,
             max_lease_duration=MAX_LEASE_SECONDS,
-            min_duration_per_lease_extension=round(lease_seconds),
-            max_duration_per_lease_extension=round(lease_seconds),
+            min_duration_per_lease_extension=leases.renewal,
+            max_duration_per_lease_extension=leases.renewal,
         )
         self.call: _Call | None = None
         self._future: StreamingPullFuture | None = None
@@ -190,12 +192,12 @@ class Stream:
 class _Client(SubscriberClient):
     """The library's client with three calls of its streaming pull bent to this project's needs; all are public."""
 
-    def __init__(self, stream: Stream, lease_seconds: float, transport: SubscriberGrpcTransport) -> None:
+    def __init__(self, stream: Stream, patience: float, leases: Leases, transport: SubscriberGrpcTransport) -> None:
         super().__init__(transport=transport)
         self.patient = True
-        self._stream = stream
+        self._stream, self._leases = stream, leases
         # Longer makes no sense, the lease is over by then.
-        self._retry = Retry(self._passes, initial=0.1, maximum=2.0, timeout=lease_seconds)
+        self._retry = Retry(self._passes, initial=0.1, maximum=2.0, timeout=patience)
 
     def streaming_pull(self, requests: Iterator[StreamingPullRequest] | None = None, **options: Any) -> _Call:
         return _Call(super().streaming_pull(_asking_for_pongs(requests or iter(())), **options), self._stream)
@@ -206,7 +208,9 @@ class _Client(SubscriberClient):
 
     def modify_ack_deadline(self, *args: Any, **options: Any) -> None:
         with _never_final():
-            super().modify_ack_deadline(*args, retry=self._retry, timeout=UNARY_TIMEOUT, **options)
+            for seconds, ids in self._leases.measured(options["ack_ids"], options["ack_deadline_seconds"]):
+                options |= {"ack_ids": ids, "ack_deadline_seconds": seconds}
+                super().modify_ack_deadline(*args, retry=self._retry, timeout=UNARY_TIMEOUT, **options)
 
     def _passes(self, error: BaseException) -> bool:
         return self.patient and isinstance(error, TRANSIENT)

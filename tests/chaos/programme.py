@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from tests.chaos.report import Report
-from tests.chaos.scenarios import bus, database, endings, fence, hostile, latency, messages, recovery
+from tests.chaos.scenarios import bus, database, endings, fence, hostile, latency, leases, messages, recovery
 from tests.chaos.scenarios.storm import Storm, storm
 from tests.chaos.stage import Stage
 
@@ -40,6 +40,8 @@ def scenarios(*, long: bool) -> dict[str, Scenario]:
         "pubsub-gone-briefly": partial(bus.gone, 16.0),
         "pubsub-forgotten": bus.forgotten,
         "stopped-default": partial(fence.stopped, 30.0),
+        "leases-held": leases.held_by_a_killed_worker,
+        "leases-hung": leases.sent_to_a_hung_worker,
         "poison-default": partial(fence.poison, 30.0),
         "clock-jump": partial(fence.clock_jump, 6.0),
         "endings": endings.all_endings,

@@ -13,12 +13,13 @@ import pytest
 
 from daemon.local.pubsub_process import PubSubProcess
 from tests.chaos.report import Report
-from tests.chaos.scenarios import bus, database, endings, fence, hostile, latency, messages, recovery
+from tests.chaos.scenarios import bus, database, endings, fence, hostile, latency, leases, messages, recovery
 from tests.chaos.stage import pointed_at
 
 TTL = 3.0
 DEFAULT_TTL = 30.0
 PLATFORM_KILLS = 10.0
+HALF_A_LEASE = 30.0
 LEASE = 10.0
 AT_ONCE = 3
 
@@ -47,6 +48,7 @@ async def running() -> AsyncIterator[Running]:
         patient: dict[str, Coroutine[Any, Any, Report]] = {
             "kill-default": recovery.after_kill(DEFAULT_TTL, jobs=20, at=at),
             "stopped-default": fence.stopped(DEFAULT_TTL, at=at),
+            "held-default": leases.held_by_a_killed_worker(at=at),
             "database-default": database.stopped(DEFAULT_TTL + 10, at=at),
         }
         tasks = {name: asyncio.create_task(scenario) for name, scenario in patient.items()}
@@ -118,6 +120,13 @@ async def test_answers_that_are_lost_after_the_commit_lose_and_double_nothing(ru
 
 async def test_by_default_the_jobs_of_a_killed_worker_run_again_within_35_seconds(running: Running) -> None:
     await judged(running["kill-default"])
+
+
+async def test_by_default_messages_that_a_killed_worker_held_begin_elsewhere_when_half_a_lease_is_over(
+    running: Running,
+) -> None:
+    report = await judged(running["held-default"])
+    assert report.value("begun elsewhere after, longest, s") < HALF_A_LEASE + AT_ONCE * 5
 
 
 async def test_by_default_a_worker_stopped_for_over_30_seconds_loses_its_claims(running: Running) -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import threading
 import time
+from collections.abc import Iterable
 
 import pytest
 
 from daemon.delivery import Delivery
 from daemon.local.pubsub_process import PubSubProcess
+from daemon.pubsub.leases import Leases
 from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.resources import Wanted, WantedSubscription, WantedTopic, provision
 from daemon.pubsub.subscriber import Subscriber
@@ -28,6 +30,30 @@ async def test_a_pause_keeps_running_deliveries_leased_and_their_acks_count(bus:
         inbox.deliveries[1].ack()
         await until(lambda: bus.figures()["acked"] == 2)
     assert bus.figures()["nacked"] == 0
+
+
+async def test_the_client_renews_what_has_begun_for_the_whole_lease_and_what_waits_for_less(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[tuple[int, list[str]]] = []
+    plain = Leases.measured
+
+    def overheard(leases: Leases, ack_ids: Iterable[str], seconds: int) -> list[tuple[int, list[str]]]:
+        lengths = plain(leases, ack_ids, seconds)
+        measured.extend(lengths)
+        return lengths
+
+    monkeypatch.setattr(Leases, "measured", overheard)
+    monkeypatch.setattr("daemon.pubsub.leases.RENEWAL_SECONDS", 10)
+    await bus.publish(b"begins", b"waits")
+    async with bus.pulling() as inbox:
+        await until(lambda: len(inbox.deliveries) == 2)
+        assert {length for length, _ in measured} == {30}, "a receipt"
+        assert inbox.deliveries[0].attributes == {"job_name": "test"}
+        measured.clear()
+        await until(lambda: {length: len(ids) for length, ids in measured} == {60: 1, 30: 1}, within=20)
+        for delivery in inbox.deliveries:
+            delivery.ack()
 
 
 async def test_a_pause_gives_back_what_was_not_received(bus: Bus) -> None:
