@@ -1,7 +1,7 @@
 """What a handler knows about its job and can say while it runs: the second argument of every handler.
 
-Made by the runner for each attempt. The same methods serve `async def` and plain `def` handlers: `progress` and `note`
-take effect when they are called; `save` must be awaited in an `async def`, and waits by itself elsewhere.
+Made by the runner for each attempt, for `async def` and plain `def` handlers alike: `progress` and `note` take effect
+when they are called; `save` must be awaited in an `async def`, and waits by itself elsewhere.
 """
 
 from __future__ import annotations
@@ -91,8 +91,7 @@ class JobContext:
         self._claim = claim
         self._recorder = recorder
         self._stop = stop
-        self._loop = loop
-        self._loop_thread = thread
+        self._loop, self._loop_thread = loop, thread
         self._checkpoint = claim.checkpoint
         left = claim.deadline_in
         self._deadline = None if left is None else datetime.now(UTC) + timedelta(seconds=left)
@@ -237,6 +236,7 @@ class JobContext:
 
     async def _save(self, text: str) -> None:
         if not await self._recorder.save(self._claim, text):
+            self._stop.set(StopReason.CLAIM_LOST)
             raise ClaimLost(f"attempt {self.attempt} of job {self.job_id} lost its claim")
         self._checkpoint = text
         self.stop_point()

@@ -6,6 +6,7 @@ It must not log, count, compute a backoff or speak SQL.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from daemon.job import (
     Claim,
     ClaimAnswer,
     Conflict,
+    Failed,
     JobError,
     JobMessage,
     Kind,
@@ -139,7 +141,14 @@ class Pipeline:
             return Unknown(self._registry.names)
         queued = self._wall_clock() - delivery.publish_time if delivery.publish_time else 0.0
         self._observer.started(claim, max(queued, 0.0))
-        return await self._runner.run(claim, handler, place)
+        try:
+            return await self._runner.run(claim, handler, place)
+        except asyncio.CancelledError:
+            if place.signal.reason is not None:
+                raise
+        # Nobody cancels this task without a reason to stop, not even a loop that is being closed: the handler did.
+        _forget_cancellation()
+        return Failed(JobError(Kind.RAISED, "the handler cancelled its own task"))
 
     async def _settle(self, claim: Claim, place: Place, result: Result) -> None:
         handler = self._registry.find(claim.job_name)
@@ -162,6 +171,12 @@ class Pipeline:
         if instance is not None and elsewhere:  # its job id is taken, but its place in the count must be closed
             instance = replace(instance, job_id=instance_id(instance.orchestration_id, instance.index))
         await self._store.reject(delivery, reason, text, instance)
+
+
+def _forget_cancellation() -> None:
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
 def _unstorable(settlement: Settlement, error: Exception) -> Settlement:

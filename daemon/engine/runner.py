@@ -184,8 +184,8 @@ def _failure(error: BaseException, handler: Handler, place: Place) -> Result:
     reason = place.signal.reason
     if isinstance(error, Stopped) and reason is not None:
         return _stopped(handler, place)
-    if isinstance(error, ClaimLost):
-        return Interrupted(StopReason.CLAIM_LOST)
+    if isinstance(error, ClaimLost) and reason is StopReason.CLAIM_LOST:  # its own ClaimLost would cost it nothing
+        return Interrupted(reason)
     if isinstance(error, GiveUp):
         return Failed(JobError(Kind.GAVE_UP, brief(error), _trace(error)), final=True)
     if isinstance(error, RetryLater):

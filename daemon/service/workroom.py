@@ -22,6 +22,7 @@ from daemon.engine.rescue import Rescuer
 from daemon.engine.runner import HandlerRunner
 from daemon.engine.running import Running
 from daemon.engine.ticker import Step, Ticker
+from daemon.job import StopReason
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine
 from daemon.postgres.dead_letters import Graveyard
@@ -61,6 +62,7 @@ class Workroom:
         self._observer = observer
         self._failed = failed
         self._wanted = asyncio.Event()
+        self._running = running
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
         self._engine = async_engine(url, CONNECTIONS, pooler, observer.pool_waited, hangs_up=True)
         self._publisher = Publisher()
@@ -96,6 +98,7 @@ class Workroom:
                 await self._stop()
                 loops.cancel_scope.cancel()
         finally:
+            self._running.ask_to_stop(StopReason.DRAINING)  # whatever ended this work, its loop is closed next
             await self._publisher.close()
             await self._puller.close()
             await self._engine.dispose()

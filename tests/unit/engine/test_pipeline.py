@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -25,12 +26,15 @@ from daemon.job import (
     Returned,
     Settled,
     Settlement,
+    StopReason,
     Undecided,
 )
 from daemon.registry import Handler, Registry
 from daemon.rules.envelope import instance_id
 from tests.fakes.delivery import CLAIM, FakeDelivery, a_claim, a_handler
 from tests.fakes.observer import Listening
+from tests.harness.waiting import until
+from tests.unit.engine.attempts import a_runner
 
 
 @dataclass
@@ -82,6 +86,38 @@ async def test_a_job_that_succeeds_is_stored_then_acked() -> None:
     assert (delivery.reply, [one.action for one in script.stored]) == ("ack", [Action.COMPLETE])
     assert heard.all("started") == [(CLAIM, 10.0)]
     assert [name for name, _ in heard.heard] == ["started", "finished", "settled"]
+
+
+async def test_a_handler_that_cancels_its_own_task_has_failed_and_cannot_do_so_for_ever_at_no_cost() -> None:
+    async def suicidal(params: dict[str, object]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        task.cancel()
+        await asyncio.Event().wait()
+
+    script, registry, running = Scripted(), Registry({"paint": a_handler(suicidal, max_attempts=2)}), Running()
+    line = Pipeline(script, a_runner(), registry, running, Listening(), 300, lambda: 0.5)
+    delivery = FakeDelivery()
+    processing = asyncio.create_task(line.process(delivery))
+    await processing
+    assert (delivery.reply, processing.cancelling()) == ("ack", 0)
+    assert [(one.action, one.counts) for one in script.stored] == [(Action.RETRY, True)]
+
+
+async def test_a_cancellation_that_was_asked_for_passes_through_the_line() -> None:
+    async def forever(params: dict[str, object]) -> None:
+        await asyncio.Event().wait()
+
+    script, registry, running = Scripted(), Registry({"paint": a_handler(forever)}), Running()
+    line = Pipeline(script, a_runner(), registry, running, Listening(), 300, lambda: 0.5)
+    processing = asyncio.create_task(line.process(FakeDelivery()))
+    await until(lambda: [place for place in running.places() if place.task is not None])
+    running.ask_to_stop(StopReason.DRAINING)
+    processing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await processing
+    assert script.stored == []
 
 
 @pytest.mark.parametrize("why", Refusal)

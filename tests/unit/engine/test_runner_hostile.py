@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import pytest
 
+from daemon import JobContext
 from daemon.errors import ClaimLost, GiveUp, RetryLater, Stopped
 from daemon.job import Failed, Interrupted, Kind, Returned, StopReason
 from daemon.rules.canonical import storable_text
-from tests.unit.engine.attempts import attempt, failure
+from tests.unit.engine.attempts import Recorded, attempt, failure
 
 
 class Mute(Exception):
@@ -43,6 +44,7 @@ HOSTILE = [
     MemoryError(),
     TimeoutError("its own"),
     Stopped("nobody asked"),
+    ClaimLost("its own"),
 ]
 
 
@@ -88,10 +90,16 @@ async def test_a_delay_that_is_no_number_follows_the_policy(after: object) -> No
     assert (later.error.kind, later.retry_in) == (Kind.RETRY_LATER, None)
 
 
-@pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
-async def test_a_lost_claim_is_an_interruption(plain: bool) -> None:
-    result = await attempt(_raising(ClaimLost("taken"), plain=plain))
-    assert result == Interrupted(StopReason.CLAIM_LOST)
+async def test_a_lost_claim_is_an_interruption() -> None:
+    async def handler(params: dict[str, object], ctx: JobContext) -> None:
+        await ctx.save({"done": 3})
+
+    def plain_handler(params: dict[str, object], ctx: JobContext) -> None:
+        ctx.save({"done": 3})
+
+    for function in (handler, plain_handler):
+        result = await attempt(function, recorder=Recorded(saves=False))
+        assert result == Interrupted(StopReason.CLAIM_LOST)
 
 
 async def test_a_group_that_says_one_thing_means_it() -> None:
