@@ -19,12 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.errors import WorkerGone, WorkerNotFresh
 from daemon.job import Cause, Claim, ClaimAnswer, JobMessage, Refusal, Refused, Status, Undecided
+from daemon.postgres.arrays import Bools, Ints, Texts, Uuids
 from daemon.postgres.database import sqlstate
 from daemon.postgres.statements import claim as sql
 from daemon.postgres.wire import Cursor, Link, link_of, send
 from daemon.rules.refusal import Mine, Sight, judge
 
 UNIQUE_VIOLATION = "23505"
+UNDECIDED = Undecided()
 
 
 class Claims:
@@ -50,9 +52,9 @@ class Claims:
 
     async def _write(self, messages: list[JobMessage]) -> list[ClaimAnswer]:
         me, token = self._me(), self._token(messages)
-        first: dict[UUID, JobMessage] = {}
+        first: dict[int, JobMessage] = {}  # by the number in the id: hashing a UUID is a call of Python code
         for message in messages:
-            first.setdefault(message.job_id, message)
+            first.setdefault(message.job_id.int, message)
         batch = sorted(first.values(), key=lambda message: message.job_id.int)
         async with self._engine.begin() as connection:
             link = await link_of(connection)
@@ -62,7 +64,7 @@ class Claims:
                 taken = await self._take(link, batch, me, token)
             if await fresh.fetchone() is None:
                 await self._confess(connection, me)
-            answers = await self._claims(taken, batch, me)
+            answers = await self._claims(taken, first, me)
             if len(answers) < len(batch):
                 await self._explain(connection, batch, answers, me, token)
             given = [self._answer(message, first, answers) for message in messages]
@@ -82,10 +84,10 @@ class Claims:
         raise WorkerNotFresh(f"worker {me} has no fresh heartbeat")
 
     async def _register(self, link: Link, batch: Sequence[JobMessage]) -> None:
-        new: dict[UUID, JobMessage] = {}
+        new: dict[int, JobMessage] = {}
         for message in batch:
             if message.creates and message.count is not None:
-                new.setdefault(message.orchestration_id, message)
+                new.setdefault(message.orchestration_id.int, message)
         if not new:
             return
         rows = sorted(new.values(), key=lambda message: message.orchestration_id.int)
@@ -93,11 +95,11 @@ class Claims:
             link,
             sql.ORCHESTRATIONS,
             {
-                "ids": [row.orchestration_id for row in rows],
-                "names": [row.job_name for row in rows],
-                "totals": [row.count for row in rows],
-                "tags": [json.dumps(dict(row.tags)) if row.tags else "{}" for row in rows],
-                "traceparents": [row.traceparent for row in rows],
+                "ids": Uuids([row.orchestration_id for row in rows]),
+                "names": Texts([row.job_name for row in rows]),
+                "totals": Ints([row.count for row in rows]),
+                "tags": Texts([json.dumps(dict(row.tags)) if row.tags else "{}" for row in rows]),
+                "traceparents": Texts([row.traceparent for row in rows]),
             },
         )
 
@@ -108,30 +110,29 @@ class Claims:
             {
                 "me": me,
                 "token": token,
-                "ids": [message.job_id for message in batch],
-                "orchestration_ids": [message.orchestration_id for message in batch],
-                "indexes": [message.index for message in batch],
-                "counts": [message.count for message in batch],
-                "names": [message.job_name for message in batch],
-                "params": [message.params for message in batch],
-                "creates": [message.creates for message in batch],
-                "message_ids": [message.message_id for message in batch],
+                "ids": Uuids([message.job_id for message in batch]),
+                "orchestration_ids": Uuids([message.orchestration_id for message in batch]),
+                "indexes": Ints([message.index for message in batch]),
+                "counts": Ints([message.count for message in batch]),
+                "names": Texts([message.job_name for message in batch]),
+                "params": Texts([message.params for message in batch]),
+                "creates": Bools([message.creates for message in batch]),
+                "message_ids": Texts([message.message_id for message in batch]),
             },
         )
 
-    async def _claims(self, taken: Cursor, batch: Sequence[JobMessage], me: UUID) -> dict[UUID, ClaimAnswer]:
-        own = {message.job_id: message.params for message in batch}
-        return {row.id: _claim(row, me, own[row.id]) for row in await taken.fetchall()}
+    async def _claims(self, taken: Cursor, sent: Mapping[int, JobMessage], me: UUID) -> dict[int, ClaimAnswer]:
+        return {row.id.int: _claim(row, me, sent[row.id.int].params) for row in await taken.fetchall()}
 
     async def _explain(
         self,
         connection: AsyncConnection,
         batch: Sequence[JobMessage],
-        answers: dict[UUID, ClaimAnswer],
+        answers: dict[int, ClaimAnswer],
         me: UUID,
         token: UUID,
     ) -> None:
-        left = {message.job_id: message for message in batch if message.job_id not in answers}
+        left = {message.job_id: message for message in batch if message.job_id.int not in answers}
         rows = await connection.execute(
             sql.REASONS,
             {
@@ -147,7 +148,7 @@ class Claims:
             if row["lacks_params"] and message.params is not None:
                 late[row["taken_by"] or row["id"]] = message.params
             answer = judge(message, _sight(row), me, token)
-            answers[message.job_id] = (
+            answers[message.job_id.int] = (
                 _claim(SimpleNamespace(**row), me, message.params) if isinstance(answer, Mine) else answer
             )
         if late:
@@ -175,12 +176,12 @@ class Claims:
 
     @staticmethod
     def _answer(
-        message: JobMessage, first: Mapping[UUID, JobMessage], answers: Mapping[UUID, ClaimAnswer]
+        message: JobMessage, first: Mapping[int, JobMessage], answers: Mapping[int, ClaimAnswer]
     ) -> ClaimAnswer:
-        answer = answers.get(message.job_id, Undecided())
-        if first[message.job_id] is message or not isinstance(answer, Claim):
+        answer, earliest = answers.get(message.job_id.int, UNDECIDED), first[message.job_id.int]
+        if earliest is message or not isinstance(answer, Claim):
             return answer
-        same = first[message.job_id].message_id == message.message_id
+        same = earliest.message_id == message.message_id
         return Refused(Refusal.HELD, Cause.LEASE_EXPIRED if same else Cause.DUPLICATE_PUBLISH)
 
 

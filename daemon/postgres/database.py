@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 
+from daemon.postgres import arrays
 from daemon.postgres.links import AsyncLink, Link
 
 _LINK = {
@@ -157,6 +158,7 @@ def _on_connect(connection: _Adapted, _record: ConnectionPoolEntry) -> None:
     connection.adapters.register_dumper(UUID, UUIDBinaryDumper)
     connection.adapters.register_dumper(str, StrBinaryDumper)
     connection.adapters.register_dumper(list, ListBinaryDumper)
+    arrays.register(connection.adapters)
 
 
 def _make_link(_dialect: Dialect, _record: ConnectionPoolEntry, _arguments: list[Any], named: dict[str, Any]) -> Link:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import JobError, Settled, Settlement
+from daemon.postgres.arrays import Floats, Ints, Texts, Uuids
 from daemon.postgres.statements import settle as sql
 from daemon.postgres.wire import Link, link_of, send
 from daemon.rules.canonical import storable_text
@@ -44,15 +45,20 @@ class Settlements:
         async with self._engine.connect() as connection:
             for distinct in _rounds(settlements):
                 written = await _settle_and_commit(await link_of(connection), distinct)
-                left = [one for one in distinct if one.job_id not in written.jobs]
-                mine = await _mine_already(connection, left) if left else frozenset[UUID]()
-                stored.update(id(one) for one in distinct if one.job_id in written.jobs or one.job_id in mine)
+                mine: frozenset[UUID] = frozenset()
+                if len(written.jobs) == len(distinct):
+                    stored.update(map(id, distinct))
+                else:
+                    mine = await _mine_already(connection, [one for one in distinct if one.job_id not in written.jobs])
+                    stored.update(id(one) for one in distinct if one.job_id in written.jobs or one.job_id in mine)
                 # An earlier try of ours may have completed an orchestration: say so, to be safe.
                 completes = completes or written.completes or bool(mine)
         return [(Settled.STORED if id(one) in stored else Settled.STALE, completes) for one in settlements]
 
 
 def _rounds(settlements: Sequence[Settlement]) -> list[list[Settlement]]:
+    if len({one.job_id.int for one in settlements}) == len(settlements):
+        return [list(settlements)]
     rounds: list[dict[UUID, Settlement]] = []
     for one in settlements:
         for taken in rounds:
@@ -88,18 +94,18 @@ def settle_in_thread(connection: Connection, settlements: Sequence[Settlement]) 
 def parameters(settlements: Iterable[Settlement]) -> dict[str, object]:
     """The arrays of SETTLE, sorted by job. Two settlements of one job in a batch are a programming error."""
     rows = sorted(settlements, key=lambda one: one.job_id.int)
-    assert len({row.job_id for row in rows}) == len(rows), "a job is settled twice in one batch"
+    assert len({row.job_id.int for row in rows}) == len(rows), "a job is settled twice in one batch"
     return {
-        "ids": [row.job_id for row in rows],
-        "workers": [row.worker_id for row in rows],
-        "attempts": [row.attempt for row in rows],
-        "actions": [row.action.value for row in rows],
-        "results": [row.result for row in rows],
-        "errors": [None if row.error is None else error_json(row.error) for row in rows],
-        "delays": [float(row.delay) for row in rows],
-        "counts": [int(row.counts) for row in rows],
-        "losses": [int(row.loses) for row in rows],
-        "causes": [None if row.cause is None else row.cause.value for row in rows],
+        "ids": Uuids([row.job_id for row in rows]),
+        "workers": Uuids([row.worker_id for row in rows]),
+        "attempts": Ints([row.attempt for row in rows]),
+        "actions": Texts([row.action.value for row in rows]),
+        "results": Texts([row.result for row in rows]),
+        "errors": Texts([None if row.error is None else error_json(row.error) for row in rows]),
+        "delays": Floats([row.delay for row in rows]),
+        "counts": Ints([row.counts for row in rows]),
+        "losses": Ints([row.loses for row in rows]),
+        "causes": Texts([None if row.cause is None else row.cause.value for row in rows]),
     }
 
 

@@ -18,6 +18,7 @@ from psycopg.types.uuid import UUIDBinaryDumper
 from sqlalchemy import TextClause
 
 from daemon.job import Action, Settlement
+from daemon.postgres import arrays
 from daemon.postgres.settlements import parameters
 from daemon.postgres.statements import claim, settle, workers
 from daemon.postgres.wire import compiled
@@ -34,6 +35,7 @@ class Bare:
         self._connection.adapters.register_dumper(UUID, UUIDBinaryDumper)
         self._connection.adapters.register_dumper(str, StrBinaryDumper)
         self._connection.adapters.register_dumper(list, ListBinaryDumper)
+        arrays.register(self._connection.adapters)
         self.me = uuid4()
         self.run(workers.BIRTH, {"me": self.me, "host": "bench", "revision": "", "slots": 1})
         self.commit()

@@ -3,8 +3,6 @@
 import io
 import json
 import logging
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -193,22 +191,6 @@ def test_libraries_speak_from_warning_on_and_the_handlers_package_from_info(line
         ("a warning of theirs", "google.cloud.pubsub_v1"),
         ("a line of mine", "handlers.thumbnail"),
     ]
-
-
-@pytest.mark.parametrize("made", ["before", "after"])
-def test_what_googles_clients_warn_of_is_heard_whether_one_was_made_before_or_after(made: str) -> None:
-    configure_then = "client(); configure()" if made == "before" else "configure(); client()"
-    program = f"""
-import logging
-from google.auth.credentials import AnonymousCredentials
-from google.pubsub_v1 import SubscriberClient
-from daemon.telemetry.logs import configure
-def client(): SubscriberClient(credentials=AnonymousCredentials())
-{configure_then}
-logging.getLogger("google.cloud.pubsub_v1").warning("a warning of theirs")
-"""
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
-    assert '"message":"a warning of theirs"' in ended.stderr.replace('": "', '":"')
 
 
 def test_an_exception_is_a_stack_trace_without_local_variables(lines: Lines) -> None:
