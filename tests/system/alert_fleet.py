@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -84,8 +84,15 @@ class Fleet:
 
     async def new_worker(self, **settings: object) -> None:
         """Another worker in the place of one that ended, at the same port, with some settings changed."""
+        self.worker = await self._hired(settings)
+
+    async def new_neighbour(self) -> WorkerProcess:
+        """Another worker beside the first one, which no Prometheus watches."""
+        return await self._hired({"http_port": free_port()})
+
+    async def _hired(self, settings: Mapping[str, object]) -> WorkerProcess:
         changed = {f"HEADCOUNT_{name.upper()}": str(value) for name, value in settings.items()}
-        self.worker = await self._open.enter_async_context(WorkerProcess({**self.environment, **changed}, self.folder))
+        return await self._open.enter_async_context(WorkerProcess({**self.environment, **changed}, self.folder))
 
     @contextmanager
     def _watched(self) -> Iterator[Prometheus]:
@@ -95,14 +102,16 @@ class Fleet:
 
     # -- work ----------------------------------------------------------------------------------
 
-    async def publish(self, params: Mapping[str, object] | bytes, count: int = 1, **attributes: str) -> None:
+    async def publish(
+        self, params: Mapping[str, object] | bytes, count: int = 1, *, topic: str = "", **attributes: str
+    ) -> None:
         """Publish one job message, or the same several times, as a producer without a database does."""
         data = params if isinstance(params, bytes) else json.dumps(params).encode()
-        await self.publish_all([{"data": data, "attributes": attributes}] * count)
+        await self.publish_all([{"data": data, "attributes": attributes}] * count, topic)
 
-    async def publish_all(self, messages: Sequence[Mapping[str, object]]) -> None:
-        """Publish these in one call."""
-        await asyncio.to_thread(self._publisher.publish, topic=self.topic, messages=list(messages))
+    async def publish_all(self, messages: Sequence[Mapping[str, object]], topic: str = "") -> None:
+        """Publish these in one call, to the jobs' topic or to another one."""
+        await asyncio.to_thread(self._publisher.publish, topic=topic or self.topic, messages=list(messages))
 
     async def kick_off(self, job_name: str, *options: str) -> str:
         """Start an orchestration by the command line; its id."""
@@ -113,16 +122,21 @@ class Fleet:
     def begin_load(self, params: Mapping[str, object] | bytes, count: int = 1, **attributes: str) -> None:
         """Publish the same again and again, ten times a second."""
 
+        self.begin_again_and_again(lambda: self.publish(params, count, **attributes), LOAD_PAUSE)
+
+    def begin_again_and_again(self, step: Callable[[], Awaitable[object]], pause: float) -> None:
+        """Do something for as long as the load lasts."""
+
         async def load() -> None:
             while True:
-                await self.publish(params, count, **attributes)
-                await asyncio.sleep(LOAD_PAUSE)
+                await step()
+                await asyncio.sleep(pause)
 
         assert self._load is None, "there is a load already"
         self._load = asyncio.create_task(load())
 
     async def end_load(self) -> None:
-        """Publish no more of it."""
+        """Do it no more."""
         load, self._load = self._load, None
         if load is not None:
             load.cancel()

@@ -19,12 +19,15 @@ from daemon.local.postgres import EmbeddedPostgres
 from daemon.postgres.migrations import upgrade
 from tests.harness.databases import TestDatabases
 from tests.harness.needs import needs
-from tests.system.alert_faults import FAULTS, all_that_fire
+from tests.system.alert_faults import COMMON, all_that_fire
 from tests.system.alert_fleet import USUAL_FACTOR, Fleet
+from tests.system.alert_rarities import RARITIES, TTL
 from tests.system.prometheus import RULES
 from tests.system.quick_rules import DURATION, milliseconds, quickened
 
 PUBLISHER_FACTOR = 30  # a relay that is refused tries again after 5 s at the latest: a window must hold two tries
+ROWS_FACTOR = 90  # what looks back an hour stays red for that long
+FAULTS = COMMON | RARITIES
 FLEETS: dict[str, tuple[str, ...]] = {
     "crash": ("none: a worker works", "the database is away", "the worker is killed with a job"),
     "idle": ("a message is not delivered for two hours", "a job never ends and fills the only slot"),
@@ -34,12 +37,23 @@ FLEETS: dict[str, tuple[str, ...]] = {
         "a stop is held up by a handler",
     ),
     "bus": ("Pub/Sub refuses the events", "a producer breaks the contract"),
+    "rows": (
+        "a handler ignores its cancel, Postgres refuses a row, Pub/Sub gives a message up",
+        "the rows contradict each other and the worker",
+    ),
+    "streams": (
+        "a worker stands still and is declared dead",
+        "Pub/Sub forgets leases",
+        "Pub/Sub ends every stream",
+    ),
 }
 SETTINGS: dict[str, dict[str, int]] = {
     "crash": {},
     "idle": {"slots": 1},
     "busy": {"unknown_job_patience_seconds": 15},
     "bus": {"factor": PUBLISHER_FACTOR},
+    "rows": {"factor": ROWS_FACTOR, "sweep_seconds": 1},
+    "streams": {"worker_ttl_seconds": TTL},
 }
 
 Trials = dict[str, asyncio.Future[set[str]]]
@@ -115,7 +129,7 @@ def test_every_fault_is_tried_on_one_fleet() -> None:
     assert sorted(fault for faults in FLEETS.values() for fault in faults) == sorted(FAULTS)
 
 
-@pytest.mark.parametrize("factor", [USUAL_FACTOR, PUBLISHER_FACTOR])
+@pytest.mark.parametrize("factor", [USUAL_FACTOR, PUBLISHER_FACTOR, ROWS_FACTOR])
 def test_quicker_rules_differ_in_nothing_but_how_long_they_wait_and_look_back(factor: int) -> None:
     plain = RULES.read_text()
     quick = quickened(plain, factor)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 from daemon import Backoff, JobContext, job
@@ -62,3 +64,11 @@ async def cling(params: dict, ctx: JobContext) -> None:
         while not is_there(params):
             time.sleep(0.05)  # noqa: ASYNC251 - this is the fault
         raise
+
+
+@job("ignore", max_attempts=1, timeout=timedelta(seconds=1))
+async def ignore(params: dict) -> None:
+    """Wait for a file, whoever cancels it."""
+    while not is_there(params):
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.05)
