@@ -161,7 +161,9 @@ class Orchestrations:
             marked = (await connection.execute(sql.MARK_CANCELLED, {"id": orchestration_id})).first()
         if marked is None:
             return 0
-        return await self.end_unfinished(orchestration_id, JobError(Kind.CANCELLED, "the orchestration was cancelled"))
+        await self.end_unfinished(orchestration_id, JobError(Kind.CANCELLED, "the orchestration was cancelled"))
+        async with self._engine.connect() as connection:  # a worker's closer may have ended some of them, or all
+            return int((await connection.execute(sql.CANCELLED, {"id": orchestration_id})).scalar_one())
 
     async def past_deadline(self) -> list[UUID]:
         """Unfinished orchestrations whose deadline has passed, the longest overdue first."""

@@ -8,10 +8,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from daemon.engine.closing import CANCELLED
 from daemon.errors import OrchestrationNotFound, RequestRefused
 from daemon.job import Claim, Conflict, Failed, JobError, Kind, Refusal, Refused, Settled
 from daemon.orchestration import CompletedOrchestration, Outcome
 from daemon.postgres.due import Due
+from daemon.postgres.orchestrations import Orchestrations
 from daemon.rules.envelope import instance_id
 from tests.postgres.scene import BOOM, Scene, Worker, message_for, messages_for, pointer_to
 
@@ -151,6 +153,19 @@ async def test_a_cancel_ends_waiting_running_and_unborn_instances(scene: Scene) 
     assert await worker.settle(running) is Settled.STALE
     assert await scene.history(running.job_id) == [(1, "Cancelled")]
     assert await scene.orchestrations.cancel(orchestration) == 0
+
+
+async def test_a_cancel_tells_what_it_ended_although_the_closer_of_a_worker_was_quicker(scene: Scene) -> None:
+    made = await scene.kick_off(3)
+    end_unfinished = scene.orchestrations.end_unfinished
+
+    async def second(orchestration_id: UUID, error: JobError) -> int:
+        assert await Orchestrations(scene.engine).end_unfinished(orchestration_id, CANCELLED) == 3
+        return await end_unfinished(orchestration_id, error)
+
+    scene.orchestrations.end_unfinished = second  # type: ignore[method-assign]
+    assert await scene.orchestrations.cancel(made.id) == 3
+    assert await scene.orchestrations.cancel(made.id) == 0
 
 
 async def test_a_late_message_of_a_cancelled_instance_is_finished_and_acked(scene: Scene) -> None:

@@ -58,6 +58,8 @@ WHERE id = :id AND completed_at IS NULL
 RETURNING id
 """)
 
+CANCELLED = text("SELECT count(*) FROM job WHERE orchestration_id = :id AND error ->> 'kind' = 'Cancelled'")
+
 DEADLINES_PASSED = text("""
 SELECT id FROM orchestration
 WHERE completed_at IS NULL AND deadline <= statement_timestamp()

@@ -1,0 +1,44 @@
+"""A worker that has to go ends in time and says why, whatever its handlers do."""
+
+from __future__ import annotations
+
+import time
+
+from tests.chaos.scenarios.recovery import all_begun, jobs_of
+from tests.chaos.stage import Stage
+from tests.harness.waiting import until
+from tests.harness.worker import WorkerProcess
+
+KILLED_AFTER = 10.0
+
+
+async def test_a_worker_that_lost_its_subscription_says_so_and_ends_although_its_handlers_hang() -> None:
+    with Stage() as stage:
+        await stage.provision()
+        async with WorkerProcess(stage.environment(), stage.folder) as worker, stage.client() as client:
+            for name in ("deaf", "swallow", "nap"):
+                made = await client.kick_off(name, [{"seconds": 90.0}])
+                await all_begun(stage, jobs_of(made.id, 1))
+            stage.control.wipe(stage.project)
+            await until(lambda: worker.status_of("/readyz") == 503, within=20, what="it is not ready")
+            noticed = time.monotonic()
+            await worker.until_exit(code=2, within=30)
+            assert time.monotonic() - noticed < KILLED_AFTER
+            assert "does not exist" in worker.log
+            assert stage.number("SELECT count(*) FROM job WHERE worker_id IS NOT NULL") == 0
+            assert stage.number("SELECT sum(losses + failures) FROM job") == 0
+
+
+async def test_a_second_signal_ends_a_worker_at_once_although_a_handler_swallows_its_cancellation() -> None:
+    with Stage() as stage:
+        await stage.provision()
+        async with WorkerProcess(stage.environment(), stage.folder) as worker, stage.client() as client:
+            made = await client.kick_off("swallow", [{"seconds": 90.0}])
+            await all_begun(stage, jobs_of(made.id, 1))
+            worker.terminate()
+            await until(lambda: worker.status_of("/readyz") == 503, what="it drains")
+            worker.terminate()
+            asked = time.monotonic()
+            await worker.until_exit(code=0)
+            assert time.monotonic() - asked < 5, "neither the drain nor the last resort was waited for"
+            assert stage.number("SELECT count(*) FROM job WHERE worker_id IS NOT NULL") == 0
