@@ -50,14 +50,16 @@ class HandlerRunner:
             return Failed(JobError(Kind.INVALID_PARAMS, brief(error)), final=True)
         except BaseException as error:  # a validator is the author's code: SystemExit must not end the worker
             return Failed(JobError(Kind.INVALID_PARAMS, f"validating the params raised: {brief(error)}"), final=True)
-        context = JobContext(claim, self._recorder, place.signal, self._loop, self._loop_thread)
+        arguments: tuple[object, ...] = (params,)
+        if handler.wants_context:
+            arguments = (params, JobContext(claim, self._recorder, place.signal, self._loop, self._loop_thread))
         if handler.concurrency is None:
-            return await self._within_time(handler, params, context, place)
+            return await self._within_time(handler, arguments, place)
         limit = self._limits.setdefault(handler.name, anyio.Semaphore(handler.concurrency))
         if not await self._its_turn(limit, place):
             return Interrupted(place.signal.reason or StopReason.DRAINING)
         try:
-            return await self._within_time(handler, params, context, place)
+            return await self._within_time(handler, arguments, place)
         finally:
             limit.release()
 
@@ -75,7 +77,7 @@ class HandlerRunner:
             place.close()
         return True
 
-    async def _within_time(self, handler: Handler, params: object, context: JobContext, place: Place) -> Result:
+    async def _within_time(self, handler: Handler, arguments: tuple[object, ...], place: Place) -> Result:
         if place.signal.reason is not None:
             return _stopped(handler, place)
         task = self._task()
@@ -83,7 +85,7 @@ class HandlerRunner:
         if handler.timeout is not None:
             place.call_later(handler.timeout, partial(_time_is_up, handler, place))
         try:
-            return await self._call(handler, params, context, task, place)
+            return await self._call(handler, arguments, task, place)
         except asyncio.CancelledError:
             if task.cancelling() > place.cancels:  # somebody else's: the loop is being closed
                 raise
@@ -97,9 +99,8 @@ class HandlerRunner:
         return task
 
     async def _call(
-        self, handler: Handler, params: object, context: JobContext, task: asyncio.Task[object], place: Place
+        self, handler: Handler, arguments: tuple[object, ...], task: asyncio.Task[object], place: Place
     ) -> Result:
-        arguments = (params, context) if handler.wants_context else (params,)
         try:
             if handler.executor == "async":
                 value = await _awaitable(handler.function, arguments)

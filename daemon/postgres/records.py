@@ -75,6 +75,11 @@ class Records:
                 raise
             self._doubtful = False
 
+    @property
+    def has_words(self) -> bool:
+        """Whether any attempt has said something that is not yet written."""
+        return bool(self._progress or self._notes or self._noted) or self._flushing.locked()
+
     async def last_words(self, claim: Claim) -> None:
         """Write what this attempt has said and is not yet written, before it is settled. Never raises."""
         pause = FIRST_PAUSE

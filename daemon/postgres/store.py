@@ -52,7 +52,8 @@ class Store:
 
     async def settle(self, claim: Claim, settlement: Settlement) -> Settled:
         """Store the end of an attempt; returns once it is committed. Raises a data error of this settlement."""
-        await self.records.last_words(claim)
+        if self.records.has_words:
+            await self.records.last_words(claim)
         settled, completes = await self._settlements.submit(settlement)
         if completes:
             self._completed()

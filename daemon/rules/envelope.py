@@ -7,8 +7,9 @@ DecodeError with a stable reason. Limits of messages are Pub/Sub's own (100 attr
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID, uuid5
@@ -40,7 +41,7 @@ def decode(data: bytes, attributes: Mapping[str, str], message_id: str) -> JobMe
     if attributes.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
         raise DecodeError("UnknownSchemaVersion", f"schema_version is {attributes['schema_version']!r}, known is 1")
     job_name = _job_name(attributes.get("job_name"))
-    orchestration_id = _uuid(attributes, "orchestration_id")
+    orchestration_id = _uuid(attributes, "orchestration_id", _shared)
     index = _number(attributes, "index", 0)
     count = _number(attributes, "count", None)
     given_id = _uuid(attributes, "job_id")
@@ -135,12 +136,18 @@ def _job_name(value: str | None) -> str:
     return check_name(value)
 
 
-def _uuid(attributes: Mapping[str, str], key: str) -> UUID | None:
+def _uuid(attributes: Mapping[str, str], key: str, make: Callable[[str], UUID] = UUID) -> UUID | None:
     value = attributes.get(key)
     if value is None:
         return None
     if not _UUID.fullmatch(value):
         raise DecodeError("BadUuid", f"{key} is no UUID: {value[:100]!r}")
+    return make(value)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared(value: str) -> UUID:
+    """Thousands of messages name the same orchestration."""
     return UUID(value)
 
 
