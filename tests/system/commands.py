@@ -40,9 +40,11 @@ def typed(
     return done
 
 
-def asked(*words: str, environment: Mapping[str, str], code: int | None = 0, given: str = "") -> Any:
+def asked(
+    *words: str, environment: Mapping[str, str], folder: Path = REPOSITORY, given: str = "", code: int | None = 0
+) -> Any:
     """The JSON document that a command printed."""
-    return json.loads(typed(*words, environment=environment, code=code, given=given).stdout)
+    return json.loads(typed(*words, environment=environment, folder=folder, given=given, code=code).stdout)
 
 
 class Session:
