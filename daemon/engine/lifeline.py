@@ -25,6 +25,7 @@ COMPARE_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 STOP_BUDGET = 8.7  # the platform kills after 10; a crowded machine needs the rest
 FORCE_SECONDS = 0.1
+STANDARD_ERROR = 2
 FAREWELL_AT = 7.7  # handlers are cancelled at 6.0; a crowded machine has a second for its last transaction
 FROZEN = 70
 
@@ -232,6 +233,6 @@ class Lifeline:
     def _last_resort(self) -> None:
         """End the process before Cloud Run kills it, whatever still hangs: the client's own joins have no timeout."""
         # Not a thread of Python: it needs no interpreter, which a handler's C code may hold, and says where that is.
-        faulthandler.dump_traceback_later(STOP_BUDGET + FORCE_SECONDS, exit=True)
+        faulthandler.dump_traceback_later(STOP_BUDGET + FORCE_SECONDS, exit=True, file=STANDARD_ERROR)
         time.sleep(STOP_BUDGET)
         os._exit(self._exit_code)
