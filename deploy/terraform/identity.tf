@@ -12,11 +12,12 @@ resource "google_service_account" "migration" {
   display_name = "Changes the schema of ${var.name}"
 }
 
-# Logging in to the database as itself, and writing metrics and logs through the collector beside it.
+# Logging in to the database as itself, and writing metrics, logs and traces through the collector beside it.
 resource "google_project_iam_member" "worker" {
   for_each = toset([
     "roles/cloudsql.client",
     "roles/cloudsql.instanceUser",
+    "roles/cloudtrace.agent",
     "roles/logging.logWriter",
     "roles/monitoring.metricWriter",
   ])

@@ -4,28 +4,22 @@ locals {
   agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
-resource "google_pubsub_topic" "jobs" {
-  project    = var.project
-  name       = "jobs"
-  depends_on = [google_project_service.needed]
-}
+resource "google_pubsub_topic" "all" {
+  for_each = {
+    jobs   = "jobs"
+    events = "job-events"
+    dead   = "jobs-dead"
+  }
 
-resource "google_pubsub_topic" "events" {
   project    = var.project
-  name       = "job-events"
-  depends_on = [google_project_service.needed]
-}
-
-resource "google_pubsub_topic" "dead" {
-  project    = var.project
-  name       = "jobs-dead"
+  name       = each.value
   depends_on = [google_project_service.needed]
 }
 
 resource "google_pubsub_subscription" "jobs" {
   project                    = var.project
   name                       = "jobs-worker"
-  topic                      = google_pubsub_topic.jobs.id
+  topic                      = google_pubsub_topic.all["jobs"].id
   filter                     = var.jobs_filter
   ack_deadline_seconds       = 60
   message_retention_duration = "604800s"
@@ -43,7 +37,7 @@ resource "google_pubsub_subscription" "jobs" {
 
   # Rollouts spend deliveries too; real failures are counted in the database.
   dead_letter_policy {
-    dead_letter_topic     = google_pubsub_topic.dead.id
+    dead_letter_topic     = google_pubsub_topic.all["dead"].id
     max_delivery_attempts = 100
   }
 }
@@ -51,7 +45,7 @@ resource "google_pubsub_subscription" "jobs" {
 resource "google_pubsub_subscription" "dead" {
   project                    = var.project
   name                       = "jobs-dead-worker"
-  topic                      = google_pubsub_topic.dead.id
+  topic                      = google_pubsub_topic.all["dead"].id
   ack_deadline_seconds       = 60
   message_retention_duration = "604800s"
 
@@ -63,7 +57,7 @@ resource "google_pubsub_subscription" "dead" {
 # Pub/Sub's own account forwards dead letters: it publishes them there and acks them here.
 resource "google_pubsub_topic_iam_member" "agent_publishes_dead_letters" {
   project = var.project
-  topic   = google_pubsub_topic.dead.name
+  topic   = google_pubsub_topic.all["dead"].name
   role    = "roles/pubsub.publisher"
   member  = local.agent
 }
@@ -78,8 +72,8 @@ resource "google_pubsub_subscription_iam_member" "agent_acks_dead_letters" {
 # The worker publishes jobs (retries, schedules, chains) and events, pulls both subscriptions, and looks at their terms.
 resource "google_pubsub_topic_iam_member" "worker_publishes" {
   for_each = {
-    jobs   = google_pubsub_topic.jobs.name
-    events = google_pubsub_topic.events.name
+    jobs   = google_pubsub_topic.all["jobs"].name
+    events = google_pubsub_topic.all["events"].name
   }
 
   project = var.project

@@ -19,6 +19,7 @@ data "google_project" "this" {
 
 resource "google_project_service" "needed" {
   for_each = toset(concat([
+    "cloudtrace.googleapis.com",
     "logging.googleapis.com",
     "monitoring.googleapis.com",
     "pubsub.googleapis.com",

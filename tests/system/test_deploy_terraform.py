@@ -29,6 +29,7 @@ RIGHTS = {
     "worker": {
         "roles/cloudsql.client",
         "roles/cloudsql.instanceUser",
+        "roles/cloudtrace.agent",
         "roles/logging.logWriter",
         "roles/monitoring.metricWriter",
         "roles/pubsub.publisher",
@@ -129,7 +130,8 @@ def test_the_subscription_has_the_terms_that_the_doctor_wants() -> None:
 
 def test_topics_and_subscriptions_are_called_what_the_settings_expect() -> None:
     fields = Settings.model_fields
-    topics = {module.text_of(body["name"]) for body in resources("google_pubsub_topic").values()}
+    (every_topic,) = resources("google_pubsub_topic").values()
+    topics = {module.text_of(name) for name in every_topic["for_each"].values()}
     assert topics == {fields[name].default for name in ("jobs_topic", "events_topic", "dead_letter_topic")}
     subscriptions = {module.text_of(body["name"]) for body in resources("google_pubsub_subscription").values()}
     assert subscriptions == {fields["jobs_subscription"].default, fields["dead_letter_subscription"].default}
@@ -194,3 +196,15 @@ def test_every_policy_s_query_is_promql(alerts: dict[str, dict[str, Any]], tmp_p
     command: list[str | Path] = [needs("promtool"), "check", "rules", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_owner_s_url_of_the_guide_leads_through_the_proxy() -> None:
+    guide = (REPOSITORY / "docs" / "deploy.md").read_text()
+    (line,) = re.findall(r"^OWNER_URL=.*$", guide, re.M)
+    made = "postgresql://headcount:s3cret@/headcount?host=/cloudsql/p:europe-west1:headcount"  # as database.tf makes it
+    assert '"postgresql://%s:%s@/%s?host=/cloudsql/%s"' in (DEPLOY / "terraform" / "database.tf").read_text()
+    script = f"{line}; echo -n $OWNER_URL"
+    told = subprocess.run(
+        ["bash", "-ec", script], env={**os.environ, "SECRET": made}, capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "postgresql://headcount:s3cret@127.0.0.1:5433/headcount"

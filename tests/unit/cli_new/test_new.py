@@ -21,7 +21,9 @@ def test_no_placeholder_is_left_in_any_file(tmp_path: Path) -> None:
     for path in create(tmp_path / "thumbnails"):
         left = re.findall(r"\$name|\$\$", path.read_text())
         assert not left, f"{path.name} still holds {left}"
-    assert "FROM ${HEADCOUNT}" in (tmp_path / "thumbnails" / "Dockerfile").read_text()
+    steps = (tmp_path / "thumbnails" / "Dockerfile").read_text().splitlines()
+    assert "FROM ${HEADCOUNT}" in steps
+    assert steps[-2:] == ["ARG REVISION=unknown", "ENV HEADCOUNT_REVISION=${REVISION}"], "else it bears the base's"
     assert (tmp_path / "thumbnails" / "README.md").read_text().startswith("# thumbnails\n")
 
 
