@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from tests.chaos.scenarios.recovery import all_begun, jobs_of
@@ -42,3 +43,16 @@ async def test_a_second_signal_ends_a_worker_at_once_although_a_handler_swallows
             await worker.until_exit(code=0)
             assert time.monotonic() - asked < 5, "neither the drain nor the last resort was waited for"
             assert stage.number("SELECT count(*) FROM job WHERE worker_id IS NOT NULL") == 0
+
+
+async def test_a_handler_that_holds_the_whole_interpreter_cannot_hold_up_the_end_and_is_named() -> None:
+    with Stage() as stage:
+        await stage.provision()
+        async with WorkerProcess(stage.environment(), stage.folder) as worker, stage.client() as client:
+            made = await client.kick_off("seize", [{"seconds": 90.0}])
+            await all_begun(stage, jobs_of(made.id, 1))
+            worker.terminate()
+            asked = time.monotonic()
+            await worker.until_exit(code=1)
+            assert time.monotonic() - asked < KILLED_AFTER
+            assert re.search(r"wild\.py.*in seize", worker.log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 
 from pydantic import BaseModel
@@ -60,6 +61,14 @@ def deaf(params: Mood, ctx: JobContext) -> None:
     """Sit in a thread and never look whether a stop is asked for."""
     with diary.attempt(ctx):
         time.sleep(params.seconds)
+
+
+@job("seize")
+def seize(params: Mood, ctx: JobContext) -> None:
+    """When a stop is asked for, hold the whole interpreter in C: no thread of Python runs any more."""
+    with diary.attempt(ctx):
+        ctx.wait_stop(params.seconds)
+        re.match(r"(a+)+$", "a" * 60 + "b")
 
 
 @job("hurried", timeout=1.0, max_attempts=1)
