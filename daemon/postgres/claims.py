@@ -22,7 +22,7 @@ from daemon.job import Cause, Claim, ClaimAnswer, JobMessage, Refusal, Refused, 
 from daemon.postgres.arrays import Bools, Ints, Texts, Uuids
 from daemon.postgres.database import sqlstate
 from daemon.postgres.statements import claim as sql
-from daemon.postgres.wire import Cursor, Link, link_of, send
+from daemon.postgres.wire import Cursor, Link, link_of, send, together
 from daemon.rules.refusal import Mine, Sight, judge
 
 UNIQUE_VIOLATION = "23505"
@@ -58,7 +58,7 @@ class Claims:
         batch = sorted(first.values(), key=lambda message: message.job_id.int)
         async with self._engine.begin() as connection:
             link = await link_of(connection)
-            async with link.pipeline():  # three statements in one round trip, each with a snapshot of its own
+            async with together(link):  # three statements in one round trip, each with a snapshot of its own
                 fresh = await send(link, sql.FRESH, {"me": me, "ttl": self._ttl})
                 await self._register(link, batch)
                 taken = await self._take(link, batch, me, token)

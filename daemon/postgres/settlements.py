@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from daemon.job import JobError, Settled, Settlement
 from daemon.postgres.arrays import Floats, Ints, Texts, Uuids
 from daemon.postgres.statements import settle as sql
-from daemon.postgres.wire import Link, link_of, send
+from daemon.postgres.wire import Link, link_of, send, together
 from daemon.rules.canonical import storable_text
 
 
@@ -72,7 +72,7 @@ def _rounds(settlements: Sequence[Settlement]) -> list[list[Settlement]]:
 
 async def _settle_and_commit(link: Link, settlements: Sequence[Settlement]) -> Written:
     """SETTLE and its COMMIT in one round trip."""
-    async with link.pipeline():
+    async with together(link):
         settling = await send(link, sql.SETTLE, parameters(settlements))
         await link.commit()
     rows = await settling.fetchall()

@@ -7,10 +7,13 @@ round it takes a third of the CPU, and lets statements travel together (a pipeli
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import psycopg
+from psycopg import AsyncPipeline
+from psycopg.abc import PQGen
 from psycopg.rows import namedtuple_row
 from sqlalchemy import Dialect, TextClause
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -25,8 +28,36 @@ async def link_of(connection: AsyncConnection) -> Link:
     return cast(Link, (await connection.get_raw_connection()).driver_connection)
 
 
+@asynccontextmanager
+async def together(link: Link) -> AsyncIterator[None]:
+    """Everything that is sent inside leaves at the end in one packet, and its answers are there afterwards."""
+    link._pipeline = _OnePacket(link)  # what `pipeline` would make itself
+    async with link.pipeline():
+        yield
+
+
+class _OnePacket(AsyncPipeline):
+    """The driver's pipeline flushes after every statement, and each flush wakes the server: 0.1 to 0.3 ms of a batch.
+
+    It reaches into the driver. Should the driver change, its own way of sending is what remains.
+    """
+
+    _complete = False
+
+    def _enqueue_sync(self) -> None:
+        super()._enqueue_sync()
+        while self.command_queue:
+            self.command_queue.popleft()()  # into libpq's buffer
+        self._complete = True
+
+    def _communicate_gen(self) -> PQGen[None]:
+        if self._complete:
+            self._complete = False
+            yield from super()._communicate_gen()
+
+
 async def send(link: Link, statement: TextClause, values: Mapping[str, object]) -> Cursor:
-    """Run a statement; inside `link.pipeline()` it is only queued, and its rows are there after the pipeline."""
+    """Run a statement; inside `together` it is only queued, and its rows are there after the pipeline."""
     cursor = link.cursor(row_factory=namedtuple_row)
     await cursor.execute(compiled(statement), values)
     return cursor
