@@ -35,23 +35,23 @@ def _seen(link: Link, column: object, name: str) -> list[object]:
 
 @EACH
 @given(st.lists(st.none() | st.uuids()))
-def test_uuids_arrive(link: Link, values: list[UUID | None]) -> None:
+def test_uuids_arrive_as_they_were_sent(link: Link, values: list[UUID | None]) -> None:
     assert _seen(link, Uuids(values), "uuid") == values
 
 
 @EACH
 @given(st.lists(st.none() | st.integers(-(2**31), 2**31 - 1)))
-def test_numbers_arrive(link: Link, values: list[int | None]) -> None:
+def test_numbers_arrive_as_they_were_sent(link: Link, values: list[int | None]) -> None:
     assert _seen(link, Ints(values), "int") == values
 
 
 @EACH
 @given(st.lists(st.none() | st.floats(allow_nan=False)))
-def test_fractions_arrive(link: Link, values: list[float | None]) -> None:
+def test_fractions_arrive_as_they_were_sent(link: Link, values: list[float | None]) -> None:
     assert _seen(link, Floats(values), "float8") == values
 
 
-def test_a_nan_arrives(link: Link) -> None:
+def test_a_nan_arrives_as_one(link: Link) -> None:
     (value,) = _seen(link, Floats([math.nan]), "float8")
     assert isinstance(value, float)
     assert math.isnan(value)
@@ -59,13 +59,13 @@ def test_a_nan_arrives(link: Link) -> None:
 
 @EACH
 @given(st.lists(st.none() | st.booleans()))
-def test_truths_arrive(link: Link, values: list[bool | None]) -> None:
+def test_truths_arrive_as_they_were_sent(link: Link, values: list[bool | None]) -> None:
     assert _seen(link, Bools(values), "bool") == values
 
 
 @EACH
 @given(st.lists(st.none() | STORABLE))
-def test_texts_arrive(link: Link, values: list[str | None]) -> None:
+def test_texts_arrive_as_they_were_sent(link: Link, values: list[str | None]) -> None:
     assert _seen(link, Texts(values), "text") == values
 
 
