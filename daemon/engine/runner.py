@@ -89,6 +89,8 @@ class HandlerRunner:
         except asyncio.CancelledError:
             if task.cancelling() > place.cancels:  # somebody else's: the loop is being closed
                 raise
+            if handler.executor == "thread" and place.claim is not None:
+                self._observer.stuck(place.claim, 0.0)  # nobody watches its thread from here on
             return _stopped(handler, place)
         finally:
             place.close()

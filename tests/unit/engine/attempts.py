@@ -42,9 +42,15 @@ class Recorded:
         return self._saves
 
 
-def a_runner(recorder: Recorded | None = None, *, result_limit: int = 100_000, threads: int = 4) -> HandlerRunner:
+def a_runner(
+    recorder: Recorded | None = None,
+    *,
+    result_limit: int = 100_000,
+    threads: int = 4,
+    observer: Listening | None = None,
+) -> HandlerRunner:
     """A runner on the running loop."""
-    return HandlerRunner(recorder or Recorded(), Listening(), result_limit, threads)
+    return HandlerRunner(recorder or Recorded(), observer or Listening(), result_limit, threads)
 
 
 async def attempt(

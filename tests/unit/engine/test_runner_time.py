@@ -14,6 +14,7 @@ from daemon.engine.running import Place
 from daemon.errors import Stopped
 from daemon.job import Interrupted, Kind, Returned, StopReason
 from tests.fakes.delivery import CLAIM, JOB, a_handler
+from tests.fakes.observer import Listening
 from tests.harness.waiting import until
 from tests.unit.engine.attempts import a_runner, attempt, attempting, failure
 
@@ -36,18 +37,21 @@ async def test_a_plain_handler_learns_of_its_timeout_at_a_stop_point() -> None:
     failure(await attempt(handler, timeout=0.01), Kind.TIMED_OUT)
 
 
-async def test_a_plain_handler_that_ignores_its_timeout_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_plain_handler_that_ignores_its_timeout_is_left_behind_and_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(runner_module, "THREAD_GRACE", 0.02)
-    released = threading.Event()
+    released, heard = threading.Event(), Listening()
 
     def handler(params: dict[str, object]) -> str:
         released.wait(10)
         return "too late"
 
     try:
-        failure(await attempt(handler, timeout=0.01), Kind.TIMED_OUT)
+        failure(await attempt(handler, runner=a_runner(observer=heard), timeout=0.01), Kind.TIMED_OUT)
     finally:
         released.set()
+    assert heard.all("stuck") == [(CLAIM, 0.0)]
 
 
 async def test_a_plain_handler_that_ends_within_the_grace_keeps_its_result() -> None:
