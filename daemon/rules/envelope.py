@@ -136,19 +136,20 @@ def _job_name(value: str | None) -> str:
     return check_name(value)
 
 
-def _uuid(attributes: Mapping[str, str], key: str, make: Callable[[str], UUID] = UUID) -> UUID | None:
+def _own(value: str) -> UUID:
+    return UUID(int=int(value.replace("-", ""), 16))  # half the cost of UUID(value), which checks what we have checked
+
+
+_shared = functools.lru_cache(maxsize=1024)(_own)  # thousands of messages name the same orchestration
+
+
+def _uuid(attributes: Mapping[str, str], key: str, make: Callable[[str], UUID] = _own) -> UUID | None:
     value = attributes.get(key)
     if value is None:
         return None
     if not _UUID.fullmatch(value):
         raise DecodeError("BadUuid", f"{key} is no UUID: {value[:100]!r}")
     return make(value)
-
-
-@functools.lru_cache(maxsize=1024)
-def _shared(value: str) -> UUID:
-    """Thousands of messages name the same orchestration."""
-    return UUID(value)
 
 
 def _number(attributes: Mapping[str, str], key: str, default: int | None) -> int | None:

@@ -12,6 +12,8 @@ from typing import Generic, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from daemon.telemetry.tally import CountFamily, SpreadFamily
+
 F = TypeVar("F", bound=MetricWrapperBase)
 
 OTHER = "other"
@@ -71,6 +73,17 @@ class Catalogue:
         self.series[f"{name}_sum"] = self.series[f"{name}_count"] = frozenset(labels)
         return Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)
 
+    def tally(self, name: str, meaning: str, *labels: str) -> CountFamily:
+        """A counter of what happens to every job or message, counted by the event loop's thread alone."""
+        self.series[name] = frozenset(labels)
+        return CountFamily(self.registry, name, meaning, labels)
+
+    def spread(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> SpreadFamily:
+        """A histogram of the same kind."""
+        self.series[f"{name}_bucket"] = frozenset([*labels, "le"])
+        self.series[f"{name}_sum"] = self.series[f"{name}_count"] = frozenset(labels)
+        return SpreadFamily(self.registry, name, meaning, buckets, labels)
+
 
 class Children(Generic[F]):
     """The series of a metric with one label, by its value: born at zero for known values, `other` beyond the limit.
@@ -100,8 +113,8 @@ class JobFamilies:
 
     def __init__(self, new: Catalogue) -> None:
         name = "job_name"
-        self.started = new.counter("headcount_jobs_started_total", "Attempts that a handler began.", name)
-        self.finished = new.counter(
+        self.started = new.tally("headcount_jobs_started_total", "Attempts that a handler began.", name)
+        self.finished = new.tally(
             "headcount_jobs_finished_total",
             "Attempts whose end is stored: Completed and Errored end the job, Retried and Interrupted do not, "
             "Stale came too late to count.",
@@ -111,12 +124,10 @@ class JobFamilies:
         self.failures = new.counter(
             "headcount_attempt_failures_total", "Attempts that did not complete, by kind of error.", name, "kind"
         )
-        self.queue_delay = new.histogram(
+        self.queue_delay = new.spread(
             "headcount_queue_delay_seconds", "From the publication of a message to its start.", QUEUE_BUCKETS, name
         )
-        self.duration = new.histogram(
-            "headcount_job_duration_seconds", "How long an attempt ran.", DURATION_BUCKETS, name
-        )
+        self.duration = new.spread("headcount_job_duration_seconds", "How long an attempt ran.", DURATION_BUCKETS, name)
         self.stuck = new.counter(
             "headcount_handlers_stuck_total", "Handlers that went on although they were cancelled.", name
         )
@@ -133,7 +144,7 @@ class MessageFamilies:
     """What becomes of messages, in and out."""
 
     def __init__(self, new: Catalogue) -> None:
-        self.received = new.counter(
+        self.received = new.tally(
             "headcount_messages_received_total", "Messages that arrived, by what Pub/Sub says of it.", "delivery"
         )
         self.undecided = new.counter(
