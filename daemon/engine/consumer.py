@@ -28,13 +28,14 @@ class Process(Protocol):
 
 
 class Slot:
-    """The right of one delivery to run a handler; it ends once."""
+    """The right of one delivery to run a handler; it ends once. It keeps its task from the garbage collector."""
 
-    __slots__ = ("_free", "_taken")
+    __slots__ = ("_free", "_taken", "task")
 
     def __init__(self, free: Callable[[], None]) -> None:
         self._free = free
         self._taken = True
+        self.task: asyncio.Task[None] | None = None
 
     def leave(self) -> None:
         """Let the next delivery have it."""
@@ -63,7 +64,7 @@ class Consumer:
         self._observer = observer
         self._overfull = overfull
         self._held: deque[tuple[float, Delivery]] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._live: set[Slot] = set()
         self._taken = 0
         self._loop = asyncio.get_running_loop()
         self._stopping = False
@@ -84,7 +85,7 @@ class Consumer:
     @property
     def outstanding(self) -> int:
         """How many deliveries have had no reply."""
-        return len(self._tasks) + len(self._held)
+        return len(self._live) + len(self._held)
 
     def receive(self, delivery: Delivery) -> None:
         """Start a delivery, or let it wait for a slot. Never blocks."""
@@ -126,7 +127,7 @@ class Consumer:
             hurry.cancel()
         if self._idle.is_set():
             return 0
-        left = len(self._tasks)
+        left = len(self._live)
         self._running.cancel_all(StopReason.DRAINING)
         await self._emptied(last_seconds)
         return left
@@ -144,14 +145,13 @@ class Consumer:
         return True
 
     def _start(self, delivery: Delivery) -> None:
-        task = self._loop.create_task(self._run(delivery))
-        self._tasks.add(task)
+        slot = Slot(self._free)
+        self._live.add(slot)
         self._taken += 1
         self._idle.clear()
-        task.add_done_callback(self._ended)
+        slot.task = self._loop.create_task(self._run(delivery, slot))
 
-    async def _run(self, delivery: Delivery) -> None:
-        slot = Slot(self._free)
+    async def _run(self, delivery: Delivery, slot: Slot) -> None:
         try:
             await self._pipeline.process(delivery, slot.leave)
         except BaseException as error:
@@ -162,16 +162,15 @@ class Consumer:
             self._observer.loop_failed("pipeline", error, 0.0)
         finally:
             slot.leave()
+            slot.task = None
+            self._live.discard(slot)
+            if not self._live:
+                self._idle.set()
 
     def _free(self) -> None:
         self._taken -= 1
         while self._held and self._taken < self._slots and not self._stopping:
             self._start(self._held.popleft()[1])
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not self._tasks:
-            self._idle.set()
 
     def _return(self, deliveries: list[Delivery], why: str) -> None:
         for delivery in deliveries:

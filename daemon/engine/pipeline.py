@@ -103,7 +103,8 @@ class Pipeline:
             await self._reject(delivery, error.reason, str(error))
             delivery.ack()
             return
-        with self._running.place(message.job_id) as place:
+        place = self._running.enter(message.job_id)
+        try:
             match await self._claim(message):
                 case Claim() as claim:
                     place.claimed(claim)
@@ -119,6 +120,8 @@ class Pipeline:
                     delivery.nack()
                     return
             delivery.ack()
+        finally:
+            self._running.leave(place)
 
     async def _claim(self, message: JobMessage) -> ClaimAnswer:
         try:

@@ -7,7 +7,6 @@ database says this worker holds. Places are kept in a dict that is copied in one
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -83,34 +82,21 @@ class Standing:
     settling: bool
 
 
-class Taken:
-    """A place in the dict of all places, between `with` and its end."""
-
-    __slots__ = ("_number", "_place", "_places")
-
-    def __init__(self, places: dict[int, Place], number: int, place: Place) -> None:
-        self._places = places
-        self._number = number
-        self._place = place
-
-    def __enter__(self) -> Place:
-        self._places[self._number] = self._place
-        return self._place
-
-    def __exit__(self, *_raised: object) -> None:
-        del self._places[self._number]
-
-
 class Running:
     """All places of this worker."""
 
     def __init__(self) -> None:
         self._places: dict[int, Place] = {}
-        self._numbers = itertools.count()
 
-    def place(self, job_id: UUID) -> Taken:
-        """A place for one delivery, taken before the claim is asked for; `with` gives it."""
-        return Taken(self._places, next(self._numbers), Place(job_id))
+    def enter(self, job_id: UUID) -> Place:
+        """A place for one delivery, taken before the claim is asked for, until `leave`."""
+        place = Place(job_id)
+        self._places[id(place)] = place
+        return place
+
+    def leave(self, place: Place) -> None:
+        """The delivery is at its end."""
+        del self._places[id(place)]
 
     def places(self) -> list[Place]:
         """A copy of all places. Any thread."""

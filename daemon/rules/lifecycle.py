@@ -50,7 +50,7 @@ def settle(
     """What is stored after an attempt. `unknown_job_patience` is seconds since the job was created."""
     match result:
         case Returned():
-            return _settlement(claim, Action.COMPLETE, result=result.result)
+            return Settlement(claim.job_id, claim.worker_id, claim.attempt, Action.COMPLETE, result.result)
         case Interrupted():
             error = JobError(Kind.INTERRUPTED, f"the worker stopped it: {result.reason}")
             return _settlement(claim, Action.INTERRUPT, error=error, cause=Cause.INTERRUPTED)

@@ -102,12 +102,8 @@ class Logs(Observer):
     # --- one job -------------------------------------------------------------------------------------------------
 
     def started(self, claim: Claim, queued: float) -> None:
-        """Name the job on all lines of its handler's context."""
+        """Name the job on all lines of its handler's context, which ends with the task that it runs in."""
         CURRENT.set(claim)
-
-    def finished(self, claim: Claim, settlement: Settlement, seconds: float) -> None:
-        """No longer name it."""
-        CURRENT.set(None)
 
     def settled(self, claim: Claim, settlement: Settlement, answer: Settled) -> None:
         """A final failure is a warning, one that is retried is for information, a success is for debugging."""

@@ -67,18 +67,19 @@ def test_who_holds_what_it_runs_differs_in_nothing(seen: tuple[list[Standing], l
 def test_a_claim_that_comes_in_while_the_holdings_are_read_is_not_lost() -> None:
     running = Running()
     claim = a_claim()
-    with running.place(claim.job_id) as place:
-        before = running.standings()
-        held: frozenset[tuple[UUID, int]] = frozenset()  # read now, committed a moment later:
-        place.claimed(claim)
-        assert compare(before, held, running.standings()).run_not_held == ()
+    place = running.enter(claim.job_id)
+    before = running.standings()
+    held: frozenset[tuple[UUID, int]] = frozenset()  # read now, committed a moment later:
+    place.claimed(claim)
+    assert compare(before, held, running.standings()).run_not_held == ()
 
 
 def test_a_claim_in_flight_is_never_given_back() -> None:
     running = Running()
     claim = a_claim()
-    with running.place(claim.job_id):
-        before = running.standings()
+    place = running.enter(claim.job_id)
+    before = running.standings()
+    running.leave(place)
     held = frozenset({(claim.job_id, claim.attempt)})
     assert compare(before, held, running.standings()).held_not_run == ()
     assert compare([], held, []).held_not_run == ((claim.job_id, claim.attempt),)

@@ -6,7 +6,6 @@ Used by the tests of the lifeline. Waiting moves the clock on; events planned fo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from queue import Empty
 from types import SimpleNamespace
 from uuid import UUID
@@ -93,7 +92,7 @@ class Life:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
         self.pulse, self.loop, self.running, self.heard = FakePulse(), FakeLoop(), Running(), Listening()
-        self.identity, self.places = Identity(WORKER), ExitStack()
+        self.identity = Identity(WORKER)
         self.drains, self.exits = 0, []
         self._plans: list[tuple[float, Callable[[], None]]] = []
         monkeypatch.setattr(lifeline_module, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self._sleep))

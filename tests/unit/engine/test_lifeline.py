@@ -20,7 +20,7 @@ def life(monkeypatch: pytest.MonkeyPatch) -> Life:
 
 
 def _runs_a_job(life: Life) -> Place:
-    place = life.places.enter_context(life.running.place(JOB))
+    place = life.running.enter(JOB)
     place.claimed(CLAIM)
     return place
 
@@ -96,7 +96,7 @@ def test_what_is_run_and_not_held_is_cancelled(life: Life) -> None:
 
 
 def test_a_claim_whose_answer_comes_in_during_the_comparison_is_left_alone(life: Life) -> None:
-    place = life.places.enter_context(life.running.place(JOB))
+    place = life.running.enter(JOB)
     life.pulse.while_reading = lambda: place.claimed(CLAIM)
     life.at(1.2, lambda: setattr(life.pulse, "holds", frozenset({(JOB, 1)})))
     life.live(3)

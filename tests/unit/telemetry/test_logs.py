@@ -1,5 +1,6 @@
 """Log lines: their shape for Cloud Logging, what is masked, and that nothing is said per job."""
 
+import asyncio
 import io
 import json
 import logging
@@ -87,7 +88,6 @@ def test_ten_thousand_good_jobs_write_no_line_at_info(lines: Lines) -> None:
     for _ in range(10_000):
         logs.received(None)
         logs.started(CLAIM, 0.1)
-        logs.finished(CLAIM, COMPLETED, 0.1)
         logs.settled(CLAIM, COMPLETED, Settled.STORED)
     logs.refused(MESSAGE, Refusal.FINISHED, None)
     logs.published("job", 100)
@@ -163,11 +163,14 @@ def test_a_handlers_log_goes_the_same_way_with_its_job(lines: Lines) -> None:
     assert line[LABELS] == {"job_id": str(JOB), "job_name": "thumbnail", "attempt": "2"}
 
 
-def test_a_library_called_by_a_handler_is_named_with_the_job_until_it_ends(lines: Lines) -> None:
+async def test_a_library_called_by_a_handler_is_named_with_the_job_until_its_task_ends(lines: Lines) -> None:
     logs, library = Logs(), logging.getLogger("some.library")
-    logs.started(CLAIM, 0.0)
-    library.warning("during")
-    logs.finished(CLAIM, COMPLETED, 1.0)
+
+    async def attempt() -> None:
+        logs.started(CLAIM, 0.0)
+        library.warning("during")
+
+    await asyncio.create_task(attempt())
     library.warning("after")
 
     during, after = lines()
