@@ -29,6 +29,10 @@ UNIQUE_VIOLATION = "23505"
 UNDECIDED = Undecided()
 
 
+class _Pruned(Exception):
+    """A claimed job's orchestration was deleted meanwhile; nothing was committed."""
+
+
 class Claims:
     """Claims batches of messages for the worker that `me` names at the moment of writing."""
 
@@ -42,6 +46,8 @@ class Claims:
         """The answers to `messages`, in order. Raises WorkerNotFresh, WorkerGone, and what the database raises."""
         try:
             return await self._write(messages)
+        except _Pruned:
+            return await self._write(messages)  # by now it sees that they are gone
         except (psycopg.IntegrityError, IntegrityError) as error:
             if sqlstate(error) != UNIQUE_VIOLATION:
                 raise
@@ -58,10 +64,13 @@ class Claims:
         batch = sorted(first.values(), key=lambda message: message.job_id.int)
         async with self._engine.begin() as connection:
             link = await link_of(connection)
-            async with together(link):  # three statements in one round trip, each with a snapshot of its own
+            async with together(link):  # in one round trip, each with a snapshot of its own
                 fresh = await send(link, sql.FRESH, {"me": me, "ttl": self._ttl})
                 await self._register(link, batch)
                 taken = await self._take(link, batch, me, token)
+                orphans = await send(link, sql.ORPHANS, {"ids": Uuids([one.job_id for one in batch]), "token": token})
+            if await orphans.fetchone() is not None:
+                raise _Pruned
             if await fresh.fetchone() is None:
                 await self._confess(connection, me)
             answers = await self._claims(taken, first, me)

@@ -42,9 +42,12 @@ CREATE TABLE orchestration (
     CONSTRAINT orchestration_event CHECK (event_published_at IS NULL OR completed_at IS NOT NULL)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 
+-- A job's orchestration has no foreign key. Its check would lock that row (FOR KEY SHARE) for every new job; as long as
+-- one such lock is held, Postgres takes the row's old versions for being modified, and settlements that count in one
+-- orchestration deadlock on them. A claim looks for orphans instead, and pruning deletes the jobs itself.
 CREATE TABLE job (
     id uuid PRIMARY KEY,
-    orchestration_id uuid NOT NULL REFERENCES orchestration ON DELETE CASCADE,
+    orchestration_id uuid NOT NULL,
     worker_id uuid,
     claim_token uuid,
     created_at timestamptz NOT NULL DEFAULT now(),

@@ -104,7 +104,7 @@ class Scene:
 
     async def clear(self) -> None:
         """Remove every row."""
-        for table in ("orchestration", "worker", "rejected_message", "repair"):
+        for table in ("job", "orchestration", "worker", "rejected_message", "repair"):
             await self.run(f"DELETE FROM {table}")
 
     async def worker(self, *, regular: bool = True) -> Worker:

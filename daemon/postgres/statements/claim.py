@@ -69,6 +69,16 @@ SELECT c.id, c.orchestration_id, c.index, c.job_name, c.attempt, c.failures, c.l
 FROM claimed c CROSS JOIN LATERAL (SELECT * FROM orchestration WHERE id = c.orchestration_id LIMIT 1) o
 """)
 
+# A job that was pruned while JOBS waited for its row is made anew by ON CONFLICT, from a snapshot in which its
+# orchestration was still there. Nothing else makes a job without one.
+ORPHANS = text("""
+SELECT j.id
+FROM unnest(CAST(:ids AS uuid[])) AS i (id)
+CROSS JOIN LATERAL (SELECT id, orchestration_id FROM job WHERE id = i.id AND claim_token = :token LIMIT 1) j
+WHERE NOT EXISTS (SELECT FROM orchestration o WHERE o.id = j.orchestration_id)
+LIMIT 1
+""")
+
 REASONS = text("""
 SELECT i.id, j.id IS NOT NULL AS born, j.status, j.worker_id, j.claim_token, j.message_id,
        j.not_before > statement_timestamp() AS early,

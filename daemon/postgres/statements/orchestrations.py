@@ -138,13 +138,17 @@ WHERE id = :id
 RETURNING generation
 """)
 
+# FOR UPDATE looks again at a row that it waited for: one that was just opened for a retry is not finished any more.
 DELETE_FINISHED = text("""
-DELETE FROM orchestration
-WHERE id = ANY(ARRAY(
+WITH old AS MATERIALIZED (
     SELECT id FROM orchestration
     WHERE completed_at < statement_timestamp() - make_interval(secs => :older_than)
       AND event_published_at IS NOT NULL
     ORDER BY completed_at LIMIT 500
-))
+    FOR UPDATE
+), jobs AS (
+    DELETE FROM job WHERE orchestration_id = ANY(ARRAY(SELECT id FROM old))
+)
+DELETE FROM orchestration WHERE id = ANY(ARRAY(SELECT id FROM old))
 RETURNING id
 """)
