@@ -15,9 +15,11 @@ from tests.harness.needs import everything_is_required, is_excused
 # Before anything imports grpc: a test that starts a process forks, and grpc's own threads do not survive that.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-# A shell ignores SIGINT for what it starts in the background, and every command under test would inherit that.
+# A shell ignores these for what it starts in the background, and every command under test would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
