@@ -174,6 +174,8 @@ class Fleet:
         """Wait until all of these have fired since that time."""
 
         async def fired() -> bool:
+            if self._load is not None and self._load.done():
+                self._load.result()
             assert set(names) <= (so_far := await self.fired_since(since)), f"{so_far} fired"
             return True
 

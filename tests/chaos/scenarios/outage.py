@@ -78,6 +78,7 @@ async def outage(stage: Stage, fault: Fault, seconds: float, worker_ttl: float =
             went = time.monotonic()
             added = asyncio.create_task(fault.meanwhile(scene))
             refused, dying = await _watch_health(crew, went + seconds)
+            returning = time.monotonic()  # a worker may be served before whoever starts the server knows
             await fault.end(scene)
             back = time.monotonic()
             await until(lambda: _all_ready(crew), within=READY_PATIENCE, what="all are ready")  # type: ignore[arg-type,return-value]
@@ -93,19 +94,19 @@ async def outage(stage: Stage, fault: Fault, seconds: float, worker_ttl: float =
             report.within("ready again after", ready_again, BACK_LIMIT)
             report.within("all complete after", complete_again, DRAIN_LIMIT)
             report.none_of("workers that ended", (f"{one.pid}: {one.code} {one.log[-300:]}" for one in crew.departures))
-            _judge_jobs(report, scene, went, back, pauses_intake=fault.pauses_intake)
+            _judge_jobs(report, scene, went, returning, pauses_intake=fault.pauses_intake)
         judge_events(report, witness, scene.made)
     await judge_invariants(report, stage, worker_ttl)
     return report
 
 
-def _judge_jobs(report: Report, scene: Scene, went: float, back: float, *, pauses_intake: bool) -> None:
+def _judge_jobs(report: Report, scene: Scene, went: float, returning: float, *, pauses_intake: bool) -> None:
     stage = scene.stage
     live = intervals(stage.entries(), silences(scene.crew.blows, scene.crew.departures))
     report.is_exactly("runs", len(live), scene.jobs)
     report.none_of("two live attempts of one job", overlaps(live))
     if pauses_intake:
-        report.none_of("begun while it was away", [one for one in live if went + 3 < one.begin < back])
+        report.none_of("begun while it was away", [one for one in live if went + 3 < one.begin < returning])
     report.is_exactly("jobs Completed", stage.number("SELECT count(*) FROM job WHERE status = 'Completed'"), scene.jobs)
     report.is_exactly("workers declared lost", stage.number("SELECT coalesce(sum(losses), 0) FROM job"), 0)
     report.note("given back by heartbeats after a lost answer", stage.given_back())
