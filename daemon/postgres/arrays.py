@@ -9,6 +9,7 @@ the length, the lower bound, and then each item as its length (-1 for NULL) and 
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Generic, TypeVar
 from uuid import UUID
@@ -28,7 +29,7 @@ _UUID_LENGTH = _LENGTH(16)
 _BOOLS = {True: b"\x00\x00\x00\x01\x01", False: b"\x00\x00\x00\x01\x00"}
 
 
-class _Column(Generic[T]):
+class _Column(ABC, Generic[T]):
     """The values of one column, None for NULL."""
 
     __slots__ = ("values",)
@@ -38,9 +39,9 @@ class _Column(Generic[T]):
     def __init__(self, values: Sequence[T | None]) -> None:
         self.values = values
 
+    @abstractmethod
     def items(self) -> list[bytes]:
         """Each value with its length before it."""
-        raise NotImplementedError
 
 
 class Uuids(_Column[UUID]):
