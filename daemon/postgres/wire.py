@@ -39,7 +39,8 @@ async def together(link: Link) -> AsyncIterator[None]:
 class _OnePacket(AsyncPipeline):
     """The driver's pipeline flushes after every statement, and each flush wakes the server: 0.1 to 0.3 ms of a batch.
 
-    It reaches into the driver. Should the driver change, its own way of sending is what remains.
+    It reaches into the driver, whose version is locked: these two methods move with it, and every test of the store
+    goes through them.
     """
 
     _complete = False
