@@ -32,6 +32,7 @@ from tests.system.quick_rules import quick_rules
 USUAL_FACTOR = 60  # a minute of the rules is a second
 LOAD_PAUSE = 0.1
 SCRAPE_EVERY = "1s"
+SILENCE = 3  # seconds: a scrape and an evaluation of what just happened lie in it
 
 
 class Fleet:
@@ -165,11 +166,6 @@ class Fleet:
 
     # -- alerts --------------------------------------------------------------------------------
 
-    async def firing(self) -> set[str]:
-        """The alerts that fire now."""
-        answer = await asyncio.to_thread(self.prometheus.ask, "alerts")
-        return {one["labels"]["alertname"] for one in answer["alerts"] if one["state"] == "firing"}
-
     async def until_fired(self, names: Collection[str], since: float, within: float = 60.0) -> None:
         """Wait until all of these have fired since that time."""
 
@@ -181,14 +177,18 @@ class Fleet:
 
         await until(fired, within=within, what=f"{', '.join(names)} fire")
 
-    async def until_silent(self, within: float = 60.0) -> None:
-        """Wait until nothing fires."""
+    async def until_silent(self, within: float = 120.0) -> None:
+        """Wait until nothing has fired, nor been about to, for a few scrapes: what still waits would fire too late."""
+        began = time.time()
 
         async def silent() -> bool:
-            assert not (firing := await self.firing()), f"{firing} fire"
+            assert time.time() - began > SILENCE, "it is not silent for long enough"
+            query = f"count by (alertname, alertstate) (count_over_time(ALERTS[{SILENCE}s]))"
+            rows = await asyncio.to_thread(self.prometheus.rows, query)
+            assert not rows, f"there are {[row['metric'] for row in rows]}"
             return True
 
-        await until(silent, within=within, what="no alert fires")
+        await until(silent, within=within, what="no alert fires or is about to")
 
     async def fired_since(self, began: float) -> set[str]:
         """All alerts that fired at any evaluation since that time."""
