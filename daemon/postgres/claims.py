@@ -1,4 +1,4 @@
-"""One claim transaction for a batch of messages: three statements, then the reason of every one that was not given.
+"""One claim transaction for a batch of messages, then the reason of every one that was not given.
 
 Called by the store's claim lane. A claim takes free jobs only; whatever it did not get is explained by a row that it
 read, or is left Undecided. It must not judge another worker's liveness.
@@ -14,18 +14,15 @@ from uuid import UUID, uuid4
 
 import psycopg
 from sqlalchemy import RowMapping
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.errors import WorkerGone, WorkerNotFresh
 from daemon.job import Cause, Claim, ClaimAnswer, JobMessage, Refusal, Refused, Status, Undecided
 from daemon.postgres.arrays import Bools, Ints, Texts, Uuids
-from daemon.postgres.database import sqlstate
 from daemon.postgres.statements import claim as sql
-from daemon.postgres.wire import Cursor, Link, link_of, send, together
+from daemon.postgres.wire import Kept, Query, commit_together, link_of
 from daemon.rules.refusal import Mine, Sight, judge
 
-UNIQUE_VIOLATION = "23505"
 UNDECIDED = Undecided()
 
 
@@ -37,89 +34,69 @@ class Claims:
     """Claims batches of messages for the worker that `me` names at the moment of writing."""
 
     def __init__(self, engine: AsyncEngine, me: Callable[[], UUID], worker_ttl: float) -> None:
-        self._engine = engine
+        self.kept = Kept(engine)
         self._me = me
         self._ttl = worker_ttl
-        self._repeated: tuple[list[JobMessage], UUID] | None = None
+        self._tried: dict[int, JobMessage] = {}  # not answered yet; by identity, which they keep while they are here
+        self._latest = uuid4()
 
     async def write(self, messages: list[JobMessage]) -> list[ClaimAnswer]:
         """The answers to `messages`, in order. Raises WorkerNotFresh, WorkerGone, and what the database raises."""
+        token = self._token(messages)
         try:
-            return await self._write(messages)
+            answers = await self._write(messages, token)
         except _Pruned:
-            return await self._write(messages)  # by now it sees that they are gone
-        except (psycopg.IntegrityError, IntegrityError) as error:
-            if sqlstate(error) != UNIQUE_VIOLATION:
-                raise
-        # Another worker was making the same row. ON CONFLICT (id) decides that, unless the row met the other unique
-        # index first: the winner has committed by now, so a second try reads its row. Else two messages of this very
-        # batch want one index, and the batch is split.
-        return await self._write(messages)
+            answers = await self._write(messages, token)  # by now it sees that they are gone
+        except psycopg.errors.UniqueViolation:
+            # Another worker was making the same row. ON CONFLICT (id) decides that, unless the row met the other unique
+            # index first: the winner has committed by now, so a second try reads its row. Else two messages of this
+            # very batch want one index, and the batch is split.
+            answers = await self._write(messages, token)
+        for message in messages:
+            self._tried.pop(id(message), None)
+        return answers
 
-    async def _write(self, messages: list[JobMessage]) -> list[ClaimAnswer]:
-        me, token = self._me(), self._token(messages)
+    def _token(self, messages: list[JobMessage]) -> UUID:
+        """The same token when the same batch, or a part of it, is tried again: what it has claimed by then is ours."""
+        if id(messages[0]) not in self._tried:
+            self._tried = {id(message): message for message in messages}
+            self._latest = uuid4()
+        return self._latest
+
+    async def _write(self, messages: list[JobMessage], token: UUID) -> list[ClaimAnswer]:
+        me = self._me()
         first: dict[int, JobMessage] = {}  # by the number in the id: hashing a UUID is a call of Python code
         for message in messages:
             first.setdefault(message.job_id.int, message)
         batch = sorted(first.values(), key=lambda message: message.job_id.int)
-        async with self._engine.begin() as connection:
-            link = await link_of(connection)
-            async with together(link):  # in one round trip, each with a snapshot of its own
-                fresh = await send(link, sql.FRESH, {"me": me, "ttl": self._ttl})
-                await self._register(link, batch)
-                taken = await self._take(link, batch, me, token)
-                orphans = await send(link, sql.ORPHANS, {"ids": Uuids([one.job_id for one in batch]), "token": token})
-            if await orphans.fetchone() is not None:
-                raise _Pruned
-            if await fresh.fetchone() is None:
-                await self._confess(connection, me)
-            answers = await self._claims(taken, first, me)
-            if len(answers) < len(batch):
-                await self._explain(connection, batch, answers, me, token)
-            given = [self._answer(message, first, answers) for message in messages]
-            await self._remember(connection, messages, given, me)
-        self._repeated = None
-        return given
+        async with self.kept.connection() as connection:
+            taken = await self._take(connection, batch, me, token)
+            answers: dict[int, ClaimAnswer] = {}
+            for row in taken:
+                answers[row.id.int] = _claim(row, me, first[row.id.int].params)
+            if len(answers) == len(messages):
+                return [answers[message.job_id.int] for message in messages]
+            async with connection.begin():
+                if len(answers) < len(batch):
+                    await self._explain(connection, batch, answers, me, token)
+                given = [self._answer(message, first, answers) for message in messages]
+                await self._remember(connection, messages, given, me)
+            return given
 
-    def _token(self, messages: list[JobMessage]) -> UUID:
-        """The same token when the same batch is tried again: so a lost answer to COMMIT is recognised as ours."""
-        if self._repeated is None or len(self._repeated[0]) != len(messages) or self._repeated[0][0] is not messages[0]:
-            self._repeated = (list(messages), uuid4())
-        return self._repeated[1]
-
-    async def _confess(self, connection: AsyncConnection, me: UUID) -> None:
-        if (await connection.execute(sql.EXISTS, {"me": me})).first() is None:
-            raise WorkerGone(f"worker {me} was declared dead")
-        raise WorkerNotFresh(f"worker {me} has no fresh heartbeat")
-
-    async def _register(self, link: Link, batch: Sequence[JobMessage]) -> None:
-        new: dict[int, JobMessage] = {}
-        for message in batch:
-            if message.creates and message.count is not None:
-                new.setdefault(message.orchestration_id.int, message)
-        if not new:
-            return
-        rows = sorted(new.values(), key=lambda message: message.orchestration_id.int)
-        await send(
-            link,
-            sql.ORCHESTRATIONS,
-            {
-                "ids": Uuids([row.orchestration_id for row in rows]),
-                "names": Texts([row.job_name for row in rows]),
-                "totals": Ints([row.count for row in rows]),
-                "tags": Texts([json.dumps(dict(row.tags)) if row.tags else "{}" for row in rows]),
-                "traceparents": Texts([row.traceparent for row in rows]),
-            },
-        )
-
-    async def _take(self, link: Link, batch: Sequence[JobMessage], me: UUID, token: UUID) -> Cursor:
-        return await send(
-            link,
+    async def _take(
+        self, connection: AsyncConnection, batch: Sequence[JobMessage], me: UUID, token: UUID
+    ) -> Sequence[Any]:
+        """Claim and commit; the rows of what was claimed."""
+        link = link_of(connection)
+        ids = Uuids([message.job_id for message in batch])
+        fresh = (sql.FRESH, {"me": me, "ttl": self._ttl})
+        orphans = (sql.ORPHANS, {"ids": ids, "token": token})
+        jobs = (
             sql.JOBS,
             {
                 "me": me,
                 "token": token,
-                "ids": Uuids([message.job_id for message in batch]),
+                "ids": ids,
                 "orchestration_ids": Uuids([message.orchestration_id for message in batch]),
                 "indexes": Ints([message.index for message in batch]),
                 "counts": Ints([message.count for message in batch]),
@@ -129,9 +106,18 @@ class Claims:
                 "message_ids": Texts([message.message_id for message in batch]),
             },
         )
+        try:
+            return (await commit_together(link, [fresh, *_registration(batch), jobs, orphans]))[-2]
+        except psycopg.errors.DivisionByZero:
+            await link.rollback()
+            raise await self._why_not(connection, me) from None
 
-    async def _claims(self, taken: Cursor, sent: Mapping[int, JobMessage], me: UUID) -> dict[int, ClaimAnswer]:
-        return {row.id.int: _claim(row, me, sent[row.id.int].params) for row in await taken.fetchall()}
+    async def _why_not(self, connection: AsyncConnection, me: UUID) -> Exception:
+        """Which of the two statements that guard a claim stopped it."""
+        row = (await connection.execute(sql.STANDING, {"me": me, "ttl": self._ttl})).first()
+        if row is None:
+            return WorkerGone(f"worker {me} was declared dead")
+        return _Pruned() if row.fresh else WorkerNotFresh(f"worker {me} has no fresh heartbeat")
 
     async def _explain(
         self,
@@ -192,6 +178,23 @@ class Claims:
             return answer
         same = earliest.message_id == message.message_id
         return Refused(Refusal.HELD, Cause.LEASE_EXPIRED if same else Cause.DUPLICATE_PUBLISH)
+
+
+def _registration(batch: Sequence[JobMessage]) -> Sequence[Query]:
+    """The statement that makes the orchestrations of this batch's messages, if any of them may."""
+    new: dict[int, JobMessage] = {}
+    for message in batch:
+        if message.creates and message.count is not None:
+            new.setdefault(message.orchestration_id.int, message)
+    rows = sorted(new.values(), key=lambda message: message.orchestration_id.int)
+    values = {
+        "ids": Uuids([row.orchestration_id for row in rows]),
+        "names": Texts([row.job_name for row in rows]),
+        "totals": Ints([row.count for row in rows]),
+        "tags": Texts([json.dumps(dict(row.tags)) if row.tags else "{}" for row in rows]),
+        "traceparents": Texts([row.traceparent for row in rows]),
+    }
+    return [(sql.ORCHESTRATIONS, values)] if rows else []
 
 
 def _claim(row: Any, me: UUID, own_params: str | None) -> Claim:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from daemon.job import JobError, Settled, Settlement
 from daemon.postgres.arrays import Floats, Ints, Texts, Uuids
 from daemon.postgres.statements import settle as sql
-from daemon.postgres.wire import Link, link_of, send, together
+from daemon.postgres.wire import Kept, Link, commit_together, link_of
 from daemon.rules.canonical import storable_text
 
 
@@ -33,7 +33,7 @@ class Settlements:
     """Writes batches of settlements. `completed` hears when an orchestration may have an event due."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        self.kept = Kept(engine)
 
     async def write(self, settlements: list[Settlement]) -> list[tuple[Settled, bool]]:
         """For each settlement: stored or stale, and whether it completed an orchestration.
@@ -42,9 +42,9 @@ class Settlements:
         """
         stored: set[int] = set()  # by identity: hashing all the fields of a settlement costs more than the rest
         completes = False
-        async with self._engine.connect() as connection:
+        async with self.kept.connection() as connection:
             for distinct in _rounds(settlements):
-                written = await _settle_and_commit(await link_of(connection), distinct)
+                written = await _settle_and_commit(link_of(connection), distinct)
                 mine: frozenset[UUID] = frozenset()
                 if len(written.jobs) == len(distinct):
                     stored.update(map(id, distinct))
@@ -71,11 +71,7 @@ def _rounds(settlements: Sequence[Settlement]) -> list[list[Settlement]]:
 
 
 async def _settle_and_commit(link: Link, settlements: Sequence[Settlement]) -> Written:
-    """SETTLE and its COMMIT in one round trip."""
-    async with together(link):
-        settling = await send(link, sql.SETTLE, parameters(settlements))
-        await link.commit()
-    rows = await settling.fetchall()
+    (rows,) = await commit_together(link, [(sql.SETTLE, parameters(settlements))])
     return Written(frozenset(row.id for row in rows), any(row.done for row in rows))
 
 

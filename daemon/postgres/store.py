@@ -36,11 +36,13 @@ class Store:
     ) -> None:
         self._completed = completed
         self.records = Records(engine, observer)
+        claims, settlements = Claims(engine, me, worker_ttl), Settlements(engine)
+        self._kept = (claims.kept, settlements.kept)
         self._claims: GroupCommit[JobMessage, ClaimAnswer] = GroupCommit(
-            "claim", Claims(engine, me, worker_ttl).write, observer, weigh=_message_bytes, on_away=on_away
+            "claim", claims.write, observer, weigh=_message_bytes, on_away=on_away
         )
         self._settlements: GroupCommit[Settlement, tuple[Settled, bool]] = GroupCommit(
-            "settle", Settlements(engine).write, observer, weigh=_settlement_bytes, on_away=on_away
+            "settle", settlements.write, observer, weigh=_settlement_bytes, on_away=on_away
         )
         self._rejections: GroupCommit[Rejection, bool] = GroupCommit(
             "reject", Rejections(engine).write, observer, weigh=lambda one: len(one.data), on_away=on_away
@@ -80,11 +82,16 @@ class Store:
 
     async def run(self) -> None:
         """Write for ever; ends by cancellation."""
-        async with anyio.create_task_group() as lanes:
-            lanes.start_soon(self._claims.run)
-            lanes.start_soon(self._settlements.run)
-            lanes.start_soon(self._rejections.run)
-            lanes.start_soon(self.records.run)
+        try:
+            async with anyio.create_task_group() as lanes:
+                lanes.start_soon(self._claims.run)
+                lanes.start_soon(self._settlements.run)
+                lanes.start_soon(self._rejections.run)
+                lanes.start_soon(self.records.run)
+        finally:
+            with anyio.CancelScope(shield=True):
+                for kept in self._kept:
+                    await kept.close()
 
 
 def _message_bytes(message: JobMessage) -> int:

@@ -69,10 +69,13 @@ class Worker:
         self.settlements = Settlements(self.engine)
 
     async def answers(self, *messages: JobMessage) -> list[ClaimAnswer]:
-        return await self.claims.write(list(messages))
+        try:
+            return await self.claims.write(list(messages))
+        finally:
+            await self.claims.kept.close()  # a scene has many workers, and one pool
 
     async def answer(self, message: JobMessage) -> ClaimAnswer:
-        return (await self.claims.write([message]))[0]
+        return (await self.answers(message))[0]
 
     async def claim(self, message: JobMessage) -> Claim:
         answer = await self.answer(message)
@@ -83,7 +86,13 @@ class Worker:
         return await self.store(decided(claim, result, policy))
 
     async def store(self, settlement: Settlement) -> Settled:
-        return (await self.settlements.write([settlement]))[0][0]
+        return (await self.stored([settlement]))[0][0]
+
+    async def stored(self, settlements: list[Settlement]) -> list[tuple[Settled, bool]]:
+        try:
+            return await self.settlements.write(settlements)
+        finally:
+            await self.settlements.kept.close()
 
     async def rescue(self, max_losses: int = 3, ttl: float = TTL) -> list[Rescued]:
         return await Rescue(self.engine, lambda: self.id, ttl, GAP, max_losses).rescue()

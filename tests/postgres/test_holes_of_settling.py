@@ -178,7 +178,7 @@ async def test_two_attempts_of_a_job_settled_in_one_batch_end_as_one_after_the_o
     stale, running = await _two_attempts(scene)
     worker = Worker(running.worker_id, scene.engine)
     both = [decided(running), decided(stale, Failed(BOOM))]
-    answers = await worker.settlements.write(both)
+    answers = await worker.stored(both)
     assert [answer for answer, _ in answers] == [Settled.STORED, Settled.STORED]
     row = await scene.job(running.job_id)
     assert (row["status"], row["attempt"], row["failures"]) == ("Completed", 2, 1)
@@ -213,7 +213,7 @@ async def test_finish_numbers_have_no_gaps_and_follow_the_commits(scene: Scene) 
     worker, messages = await scene.worker(), messages_for(uuid4(), 12)
     claims = [claim for claim in await worker.answers(*messages) if isinstance(claim, Claim)]
     for batch in (claims[8:], claims[:1], claims[1:8]):
-        await worker.settlements.write([decided(claim) for claim in batch])
+        await worker.stored([decided(claim) for claim in batch])
         numbers = [(await scene.job(claim.job_id))["finish_number"] for claim in batch]
         assert max(numbers) == (await scene.orchestration(batch[0].orchestration_id))["finishes"]
     rows = await scene.run("SELECT finish_number FROM job ORDER BY 1")

@@ -71,7 +71,7 @@ async def test_an_update_in_the_order_of_its_plan_would_lock_in_another_order(sc
 async def test_a_claim_locks_jobs_by_id(scene: Scene) -> None:
     worker = await scene.worker()
     claims = await _claims(worker)
-    await worker.settlements.write([decided(claim, Failed(BOOM)) for claim in claims])
+    await worker.stored([decided(claim, Failed(BOOM)) for claim in claims])
     messages = [pointer_to(message_for(claim.orchestration_id, claim.index, COUNT)) for claim in claims]
     await assert_locks_in_order(scene, "job", lambda: worker.answers(*messages))
 
@@ -80,13 +80,13 @@ async def test_a_claim_locks_jobs_by_id(scene: Scene) -> None:
 async def test_a_settlement_locks_jobs_by_id(scene: Scene, result: Failed | None) -> None:
     worker = await scene.worker()
     settlements = [decided(claim, result) for claim in await _claims(worker)]
-    await assert_locks_in_order(scene, "job", lambda: worker.settlements.write(settlements))
+    await assert_locks_in_order(scene, "job", lambda: worker.stored(settlements))
 
 
 async def test_a_settlement_locks_orchestrations_by_id(scene: Scene) -> None:
     worker = await scene.worker()
     settlements = [decided(claim) for claim in await _claims(worker, orchestrations=20)]
-    await assert_locks_in_order(scene, "orchestration", lambda: worker.settlements.write(settlements))
+    await assert_locks_in_order(scene, "orchestration", lambda: worker.stored(settlements))
 
 
 async def test_a_rescue_of_several_workers_locks_jobs_by_id(scene: Scene) -> None:
@@ -114,7 +114,7 @@ async def test_a_cancel_locks_jobs_by_id(scene: Scene) -> None:
 async def test_an_operators_retry_locks_jobs_by_id(scene: Scene) -> None:
     worker = await scene.worker()
     claims = await _claims(worker)
-    await worker.settlements.write([decided(claim, Failed(BOOM, final=True)) for claim in claims])
+    await worker.stored([decided(claim, Failed(BOOM, final=True)) for claim in claims])
     await scene.run("UPDATE orchestration SET event_published_at = now()")
     retry = scene.orchestrations.retry_failed
     await assert_locks_in_order(scene, "job", lambda: retry(claims[0].orchestration_id))
@@ -180,7 +180,7 @@ async def test_rejected_messages_are_kept_by_id(scene: Scene) -> None:
 @pytest.fixture
 async def impatient(scene_url: str) -> AsyncIterator[Scene]:
     """A scene whose sessions look for deadlocks at once."""
-    engine = async_engine(f"{scene_url}{'&' if '?' in scene_url else '?'}options=-c%20deadlock_timeout%3D30ms", 12)
+    engine = async_engine(f"{scene_url}{'&' if '?' in scene_url else '?'}options=-c%20deadlock_timeout%3D30ms", 30)
     scene = Scene(engine, scene_url)
     await scene.clear()
     yield scene
@@ -203,7 +203,7 @@ async def test_claims_settlements_rescues_cancels_and_the_relay_never_deadlock(i
             results = [random.choice([Interrupted(StopReason.DRAINING), Failed(BOOM)]) for _ in claims]
             results = [None if random.random() < 0.05 else result for result in results]
             settlements = [decided(*pair) for pair in zip(claims, results, strict=True) if random.random() < 0.9]
-            await worker.settlements.write(settlements)
+            await worker.stored(settlements)
             rounds += 1
 
     async def rescue() -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
+import psycopg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
@@ -66,7 +67,7 @@ async def test_a_repeated_claim_that_is_not_ours_is_refused_as_held(line: Line) 
     """The same token is asked for only by the same batch: a redelivery of the message gets no second claim."""
     message = message_for(uuid4())
     line.proxy.cut_after(b"COMMIT")
-    with pytest.raises(DBAPIError):
+    with pytest.raises(psycopg.OperationalError):
         await line.worker.answer(message)
     redelivered = await line.worker.answer(replace(message))
     assert type(redelivered).__name__ == "Refused"

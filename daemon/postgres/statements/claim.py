@@ -1,6 +1,7 @@
 """Claiming: the statements of one claim transaction, in the order in which they run.
 
-FRESH holds the own worker row, so that a rescue either sees the claim or waits for it. ORCHESTRATIONS comes before
+All of it leaves in one packet, COMMIT included, so nobody can look at an answer before it is committed. FRESH and
+ORPHANS must stop it by themselves: they divide by zero, which nothing else here can do. FRESH holds the own worker row, so that a rescue either sees the claim or waits for it. ORCHESTRATIONS comes before
 JOBS as a statement of its own, because a row made in the same statement is not visible to it; it looks first, because
 ON CONFLICT alone would wait for every settlement that is just counting in the same orchestration. JOBS takes free jobs
 only and never looks at the liveness of another worker: a sub-select on `worker` would use a snapshot that can be older
@@ -11,12 +12,15 @@ with LIMIT finds rows one by one by their key, whatever the planner believes of 
 from sqlalchemy import text
 
 FRESH = text("""
-SELECT 1 FROM worker
-WHERE id = :me AND seen_at > statement_timestamp() - make_interval(secs => :ttl / 2)
-FOR KEY SHARE
+SELECT 1 / count(*) AS fresh
+FROM (SELECT FROM worker
+      WHERE id = :me AND seen_at > statement_timestamp() - make_interval(secs => :ttl / 2)
+      FOR KEY SHARE) me
 """)
 
-EXISTS = text("SELECT 1 FROM worker WHERE id = :me")
+STANDING = text("""
+SELECT seen_at > statement_timestamp() - make_interval(secs => :ttl / 2) AS fresh FROM worker WHERE id = :me
+""")
 
 ORCHESTRATIONS = text("""
 INSERT INTO orchestration (id, job_name, total, tags, traceparent)
@@ -72,11 +76,11 @@ FROM claimed c CROSS JOIN LATERAL (SELECT * FROM orchestration WHERE id = c.orch
 # A job that was pruned while JOBS waited for its row is made anew by ON CONFLICT, from a snapshot in which its
 # orchestration was still there. Nothing else makes a job without one.
 ORPHANS = text("""
-SELECT j.id
-FROM unnest(CAST(:ids AS uuid[])) AS i (id)
-CROSS JOIN LATERAL (SELECT id, orchestration_id FROM job WHERE id = i.id AND claim_token = :token LIMIT 1) j
-WHERE NOT EXISTS (SELECT FROM orchestration o WHERE o.id = j.orchestration_id)
-LIMIT 1
+SELECT 1 / (1 - count(*)) AS whole
+FROM (SELECT FROM unnest(CAST(:ids AS uuid[])) AS i (id)
+      CROSS JOIN LATERAL (SELECT orchestration_id FROM job WHERE id = i.id AND claim_token = :token LIMIT 1) j
+      WHERE NOT EXISTS (SELECT FROM orchestration o WHERE o.id = j.orchestration_id)
+      LIMIT 1) orphan
 """)
 
 REASONS = text("""

@@ -1,3 +1,4 @@
-SELECT 1 FROM worker
-WHERE id = %(me)s AND seen_at > statement_timestamp() - make_interval(secs => %(ttl)s / 2)
-FOR KEY SHARE
+SELECT 1 / count(*) AS fresh
+FROM (SELECT FROM worker
+      WHERE id = %(me)s AND seen_at > statement_timestamp() - make_interval(secs => %(ttl)s / 2)
+      FOR KEY SHARE) me
