@@ -44,7 +44,7 @@ class Settings(BaseModel):
     handlers_path: Path = Field(Path("."), description="The folder that holds those packages")
     slots: Annotated[int, Field(ge=1, le=10_000)] = Field(100, description="How many jobs run at the same time")
     prefetch: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
-        None, description="Messages held beyond the running ones; default as many as slots, 0 for long jobs"
+        None, description="Messages held beyond the running ones; default twice the slots, 0 for long jobs"
     )
     streams: Annotated[int, Field(ge=1, le=16)] = Field(1, description="Streaming pulls per worker")
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(9090, description="Metrics and health; 0 picks a free one")
@@ -81,8 +81,12 @@ class Settings(BaseModel):
 
     @property
     def held(self) -> int:
-        """How many messages may wait here beyond those that run."""
-        return self.slots if self.prefetch is None else self.prefetch
+        """How many messages may be here beyond those that run.
+
+        A slot is free again while the outcome of its job is stored, so with short jobs as many messages as there are
+        slots wait for that. As many again must wait for a slot, or it stays empty until Pub/Sub has sent another.
+        """
+        return self.slots * 2 if self.prefetch is None else self.prefetch
 
     @property
     def beat_seconds(self) -> float:

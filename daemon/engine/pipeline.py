@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -48,11 +48,11 @@ def _stay() -> None:
 class Store(Protocol):
     """Where claims, outcomes and rejections are committed, each before the call returns."""
 
-    async def claim(self, message: JobMessage) -> ClaimAnswer:
+    def claim(self, message: JobMessage) -> Awaitable[ClaimAnswer]:
         """The right to run a job, or why not."""
         ...
 
-    async def settle(self, claim: Claim, settlement: Settlement) -> Settled:
+    def settle(self, claim: Claim, settlement: Settlement) -> Awaitable[Settled]:
         """Store the end of an attempt."""
         ...
 

@@ -26,22 +26,30 @@ _NULL = _LENGTH(-1)
 _INT = struct.Struct("!ii").pack
 _FLOAT = struct.Struct("!id").pack
 _UUID_LENGTH = _LENGTH(16)
+_SMALL: dict[int | None, bytes] = {None: _NULL} | {number: _INT(4, number) for number in range(1024)}
 _BOOLS = {True: b"\x00\x00\x00\x01\x01", False: b"\x00\x00\x00\x01\x00"}
 
 
 class _Column(ABC, Generic[T]):
-    """The values of one column, None for NULL."""
+    """The values of one column, None for NULL. They are encoded once, in however many statements they are sent."""
 
-    __slots__ = ("values",)
+    __slots__ = ("_items", "values")
     element: ClassVar[int]
     array: ClassVar[int]
 
     def __init__(self, values: Sequence[T | None]) -> None:
         self.values = values
+        self._items: list[bytes] | None = None
 
-    @abstractmethod
     def items(self) -> list[bytes]:
         """Each value with its length before it."""
+        if self._items is None:
+            self._items = self.encoded()
+        return self._items
+
+    @abstractmethod
+    def encoded(self) -> list[bytes]:
+        """The same, anew."""
 
 
 class Uuids(_Column[UUID]):
@@ -49,8 +57,8 @@ class Uuids(_Column[UUID]):
 
     element, array = 2950, 2951
 
-    def items(self) -> list[bytes]:
-        return [_NULL if one is None else _UUID_LENGTH + one.bytes for one in self.values]
+    def encoded(self) -> list[bytes]:
+        return [_NULL if one is None else _UUID_LENGTH + one.int.to_bytes(16, "big") for one in self.values]
 
 
 class Ints(_Column[int]):
@@ -58,9 +66,9 @@ class Ints(_Column[int]):
 
     element, array = 23, 1007
 
-    def items(self) -> list[bytes]:
+    def encoded(self) -> list[bytes]:
         try:
-            return [_NULL if one is None else _INT(4, one) for one in self.values]
+            return [_SMALL.get(one) or _INT(4, one) for one in self.values]
         except struct.error as error:
             raise DataError(f"a number does not fit into int: {error}") from None
 
@@ -70,7 +78,7 @@ class Floats(_Column[float]):
 
     element, array = 701, 1022
 
-    def items(self) -> list[bytes]:
+    def encoded(self) -> list[bytes]:
         return [_NULL if one is None else _FLOAT(8, one) for one in self.values]
 
 
@@ -79,7 +87,7 @@ class Bools(_Column[bool]):
 
     element, array = 16, 1000
 
-    def items(self) -> list[bytes]:
+    def encoded(self) -> list[bytes]:
         return [_NULL if one is None else _BOOLS[one] for one in self.values]
 
 
@@ -88,15 +96,18 @@ class Texts(_Column[str]):
 
     element, array = 25, 1009
 
-    def items(self) -> list[bytes]:
-        found = []
+    def encoded(self) -> list[bytes]:
+        found, before, item = [], None, _NULL  # names and outcomes are mostly those of the row before
         for one in self.values:
-            if one is None:
-                found.append(_NULL)
-            else:
-                encoded = one.encode()
-                found.append(_LENGTH(len(encoded)) + encoded)
+            if one != before:
+                before = one
+                item = _NULL if one is None else _text(one.encode())
+            found.append(item)
         return found
+
+
+def _text(encoded: bytes) -> bytes:
+    return _LENGTH(len(encoded)) + encoded
 
 
 def register(adapters: AdaptersMap) -> None:
@@ -112,7 +123,7 @@ class _ColumnDumper(Dumper):
         items = obj.items()
         if not items:
             return _EMPTY.pack(0, 0, obj.element)
-        return _HEAD.pack(1, _NULL in items, obj.element, len(items), 1) + b"".join(items)
+        return _HEAD.pack(1, None in obj.values, obj.element, len(items), 1) + b"".join(items)
 
 
 _DUMPERS = {

@@ -51,16 +51,17 @@ class GroupCommit(Generic[Item, Answer]):
         self._loop = asyncio.get_running_loop()  # asking for it is a system call each time
         self._away_since: float | None = None
 
-    async def submit(self, item: Item) -> Answer:
-        """Have an item written; returns its answer once it is committed.
+    def submit(self, item: Item) -> asyncio.Future[Answer]:
+        """Have an item written; its answer comes once it is committed.
 
-        Raises a data error that the item itself is guilty of, and StoreUnavailable when the database refused it again
-        and again for another reason (a lost privilege, a missing table).
+        It raises a data error that the item itself is guilty of, and StoreUnavailable when the database refused it
+        again and again for another reason (a lost privilege, a missing table). It is no coroutine: every job waits for
+        two of these.
         """
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((item, answer))
         self._wake.set()
-        return await answer
+        return answer
 
     @property
     def away(self) -> bool:

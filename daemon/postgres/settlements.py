@@ -30,13 +30,13 @@ class Written:
 
 
 class Settlements:
-    """Writes batches of settlements. `completed` hears when an orchestration may have an event due."""
+    """Writes batches of settlements."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.kept = Kept(engine)
 
-    async def write(self, settlements: list[Settlement]) -> list[tuple[Settled, bool]]:
-        """For each settlement: stored or stale, and whether it completed an orchestration.
+    async def write(self, settlements: list[Settlement]) -> tuple[list[Settled], bool]:
+        """For each settlement: stored or stale; and whether any of them completed an orchestration.
 
         A worker that lost a job and claimed it again can settle both attempts at once: one statement takes one of them.
         """
@@ -53,7 +53,7 @@ class Settlements:
                     stored.update(id(one) for one in distinct if one.job_id in written.jobs or one.job_id in mine)
                 # An earlier try of ours may have completed an orchestration: say so, to be safe.
                 completes = completes or written.completes or bool(mine)
-        return [(Settled.STORED if id(one) in stored else Settled.STALE, completes) for one in settlements]
+        return [Settled.STORED if id(one) in stored else Settled.STALE for one in settlements], completes
 
 
 def _rounds(settlements: Sequence[Settlement]) -> list[list[Settlement]]:

@@ -5,7 +5,7 @@ Built by the service, used by `engine/` through its protocols. It carries decisi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import anyio
@@ -36,30 +36,38 @@ class Store:
     ) -> None:
         self._completed = completed
         self.records = Records(engine, observer)
-        claims, settlements = Claims(engine, me, worker_ttl), Settlements(engine)
-        self._kept = (claims.kept, settlements.kept)
+        claims = Claims(engine, me, worker_ttl)
+        self._settling = Settlements(engine)
+        self._kept = (claims.kept, self._settling.kept)
         self._claims: GroupCommit[JobMessage, ClaimAnswer] = GroupCommit(
             "claim", claims.write, observer, weigh=_message_bytes, on_away=on_away
         )
-        self._settlements: GroupCommit[Settlement, tuple[Settled, bool]] = GroupCommit(
-            "settle", settlements.write, observer, weigh=_settlement_bytes, on_away=on_away
+        self._settlements: GroupCommit[Settlement, Settled] = GroupCommit(
+            "settle", self._settle, observer, weigh=_settlement_bytes, on_away=on_away
         )
         self._rejections: GroupCommit[Rejection, bool] = GroupCommit(
             "reject", Rejections(engine).write, observer, weigh=lambda one: len(one.data), on_away=on_away
         )
 
-    async def claim(self, message: JobMessage) -> ClaimAnswer:
+    def claim(self, message: JobMessage) -> Awaitable[ClaimAnswer]:
         """Ask for the right to run a message's job. Raises what only this message can be guilty of (a data error)."""
-        return await self._claims.submit(message)
+        return self._claims.submit(message)
 
-    async def settle(self, claim: Claim, settlement: Settlement) -> Settled:
-        """Store the end of an attempt; returns once it is committed. Raises a data error of this settlement."""
+    def settle(self, claim: Claim, settlement: Settlement) -> Awaitable[Settled]:
+        """Store the end of an attempt; answers once it is committed. Raises a data error of this settlement."""
         if self.records.has_words:
-            await self.records.last_words(claim)
-        settled, completes = await self._settlements.submit(settlement)
+            return self._settle_after_last_words(claim, settlement)
+        return self._settlements.submit(settlement)
+
+    async def _settle_after_last_words(self, claim: Claim, settlement: Settlement) -> Settled:
+        await self.records.last_words(claim)
+        return await self._settlements.submit(settlement)
+
+    async def _settle(self, settlements: list[Settlement]) -> list[Settled]:
+        answers, completes = await self._settling.write(settlements)
         if completes:
             self._completed()
-        return settled
+        return answers
 
     async def reject(self, delivery: Delivery, reason: str, text: str, instance: JobMessage | None) -> None:
         """Keep a message that can't become a job, whole; close the instance it stood for."""

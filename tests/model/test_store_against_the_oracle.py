@@ -168,7 +168,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _settle(self, batch: list[Settlement]) -> None:
         if batch:
-            answers = [answer for answer, _ in self.do(self.judge.stored(batch))]
+            answers = self.do(self.judge.stored(batch))
             assert answers == self.oracle.settle(batch)
             self.settled += batch
 

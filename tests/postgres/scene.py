@@ -86,11 +86,11 @@ class Worker:
         return await self.store(decided(claim, result, policy))
 
     async def store(self, settlement: Settlement) -> Settled:
-        return (await self.stored([settlement]))[0][0]
+        return (await self.stored([settlement]))[0]
 
-    async def stored(self, settlements: list[Settlement]) -> list[tuple[Settled, bool]]:
+    async def stored(self, settlements: list[Settlement]) -> list[Settled]:
         try:
-            return await self.settlements.write(settlements)
+            return (await self.settlements.write(settlements))[0]
         finally:
             await self.settlements.kept.close()
 

@@ -100,9 +100,9 @@ async def test_what_arrives_during_a_write_is_the_next_batch() -> None:
         return items
 
     async with lane(write) as (group, heard):
-        first = asyncio.create_task(group.submit("0"))
+        first = asyncio.ensure_future(group.submit("0"))
         await writing.wait()
-        rest = [asyncio.create_task(group.submit(str(n))) for n in range(1, 1201)]
+        rest = [asyncio.ensure_future(group.submit(str(n))) for n in range(1, 1201)]
         await asyncio.sleep(0)
         assert group.waiting == 1200
         go_on.set()
@@ -233,7 +233,7 @@ async def test_a_caller_that_went_away_harms_nobody_of_its_batch() -> None:
         return items
 
     async with lane(write) as (group, _):
-        gone, other = asyncio.create_task(group.submit("a")), asyncio.create_task(group.submit("b"))
+        gone, other = asyncio.ensure_future(group.submit("a")), asyncio.ensure_future(group.submit("b"))
         await asyncio.sleep(0)
         gone.cancel()
         go_on.set()

@@ -178,8 +178,7 @@ async def test_two_attempts_of_a_job_settled_in_one_batch_end_as_one_after_the_o
     stale, running = await _two_attempts(scene)
     worker = Worker(running.worker_id, scene.engine)
     both = [decided(running), decided(stale, Failed(BOOM))]
-    answers = await worker.stored(both)
-    assert [answer for answer, _ in answers] == [Settled.STORED, Settled.STORED]
+    assert await worker.stored(both) == [Settled.STORED, Settled.STORED]
     row = await scene.job(running.job_id)
     assert (row["status"], row["attempt"], row["failures"]) == ("Completed", 2, 1)
 

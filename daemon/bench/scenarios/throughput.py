@@ -29,7 +29,7 @@ def throughput_wide(bench: Bench) -> Sheet:
 
 
 def _measured(bench: Bench, sheet: Sheet, slots: int) -> Sheet:
-    jobs = bench.size(20_000, 5_000)
+    jobs = bench.size(40_000, 5_000)
     site = bench.stack.site()
     spare = [site.add_subscription(f"floor-{number}") for number in range(2)]
     publish(site, "noop", jobs, per_orchestration=PER_ORCHESTRATION)

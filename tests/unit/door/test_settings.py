@@ -46,7 +46,7 @@ def test_a_default_is_what_the_design_says(name: str) -> None:
 
 def test_derived_values_follow_the_settings() -> None:
     settings = load(NEEDED | {"HEADCOUNT_HANDLERS": " jobs_a, jobs_b ,", "HEADCOUNT_WORKER_TTL_SECONDS": "12"})
-    assert settings.held == 100
+    assert settings.held == 200
     assert settings.beat_seconds == 2.0
     assert settings.packages == ["jobs_a", "jobs_b"]
     assert settings.topic("jobs") == "projects/p/topics/jobs"
