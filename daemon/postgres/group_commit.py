@@ -30,7 +30,11 @@ TRIES_OF_THE_UNKNOWN = 5
 
 
 class GroupCommit(Generic[Item, Answer]):
-    """One lane of writing. `write` takes a list of items and gives their answers in the same order."""
+    """One lane of writing. `write` takes a list of items and gives their answers in the same order.
+
+    `weigh` gives an item's bytes, so that no batch is too large; `on_away` hears when the database stops to answer and
+    when it answers again; `gives_way` lets other lanes be first.
+    """
 
     def __init__(
         self,
@@ -40,12 +44,14 @@ class GroupCommit(Generic[Item, Answer]):
         *,
         weigh: Callable[[Item], int] | None = None,
         on_away: Callable[[bool], None] | None = None,
+        gives_way: bool = False,
     ) -> None:
         self.name = name
         self._write = write
         self._observer = observer
         self._weigh = weigh
         self._on_away = on_away
+        self._gives_way = gives_way
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()  # asking for it is a system call each time
@@ -78,6 +84,8 @@ class GroupCommit(Generic[Item, Answer]):
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if self._gives_way:  # to lanes that are woken in the same turn of the loop
+                await asyncio.sleep(0)
             while self._waiting:
                 await self._write_batch(self._next_batch())
 

@@ -43,8 +43,8 @@ class Store:
             "claim", claims.write, observer, weigh=_message_bytes, on_away=on_away
         )
         self._settlements: GroupCommit[Settlement, Settled] = GroupCommit(
-            "settle", self._settle, observer, weigh=_settlement_bytes, on_away=on_away
-        )
+            "settle", self._settle, observer, weigh=_settlement_bytes, on_away=on_away, gives_way=True
+        )  # the handlers that ended have left their slots to jobs that must be claimed
         self._rejections: GroupCommit[Rejection, bool] = GroupCommit(
             "reject", Rejections(engine).write, observer, weigh=lambda one: len(one.data), on_away=on_away
         )

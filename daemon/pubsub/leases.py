@@ -19,19 +19,22 @@ class Leases:
 
     def __init__(self, lease_seconds: float, begun: Callable[[], set[str]]) -> None:
         self._running = round(lease_seconds)
-        self._waiting = min(WAITING_SECONDS, self._running)
+        self.waiting = min(WAITING_SECONDS, self._running)
         self._begun = begun
         self.renewal = min(RENEWAL_SECONDS, self._running)
 
+    @staticmethod
+    def is_receipt(seconds: int) -> bool:
+        """Whether the lease that this thread of the client asks for is the first, of messages that have just come."""
+        return seconds != 0 and threading.current_thread().name != RENEWER
+
     def measured(self, ack_ids: Iterable[str], seconds: int) -> list[tuple[int, list[str]]]:
-        """Seconds and the ids that get them, for ids that the client would give `seconds`; 0 gives them back."""
+        """Seconds and the ids that get them, for a renewal by the client, or when it gives them back (0 seconds)."""
         if seconds == 0:
             return [(0, list(ack_ids))]
-        if threading.current_thread().name != RENEWER:  # the receipt of messages that have just come
-            return [(self._waiting, list(ack_ids))]
         begun = self._begun()
         running: list[str] = []
         waiting: list[str] = []
         for one in ack_ids:
             (running if one in begun else waiting).append(one)
-        return [(length, ids) for length, ids in ((self._running, running), (self._waiting, waiting)) if ids]
+        return [(length, ids) for length, ids in ((self._running, running), (self.waiting, waiting)) if ids]

@@ -63,11 +63,13 @@ class Received:
 
     def ack(self) -> None:
         if self in self._live:
+            self._scheduler.replies(self.message.ack_id)
             self.message.ack()
             self._replied()
 
     def nack(self) -> None:
         if self in self._live:
+            self._scheduler.replies(self.message.ack_id)
             self.message.nack()
             self._replied()
 
@@ -128,11 +130,19 @@ class LoopScheduler(Scheduler):
     """Hands the messages of one streaming pull to the loop instead of a thread pool.
 
     `shutdown` keeps the client's leases and acks going until every delivery has its reply: it is called when the stream
-    ends for whatever reason, and whoever opens the next stream must not wait for it. `idle` is called while it waits.
+    ends for whatever reason, and whoever opens the next stream must not wait for it. `idle` is called while it waits,
+    `replies` with the ack id of every message that is about to have its reply.
     """
 
-    def __init__(self, handover: Handover, ending: Callable[[], None], idle: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        handover: Handover,
+        ending: Callable[[], None],
+        idle: Callable[[], None],
+        replies: Callable[[str], None],
+    ) -> None:
         self.live: set[Received] = set()
+        self.replies = replies
         self.closed = False
         self._handover = handover
         self._ending = ending

@@ -10,27 +10,23 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import grpc
-from google.api_core.exceptions import GoogleAPICallError, RetryError
-from google.api_core.retry import Retry
-from google.cloud.pubsub_v1 import SubscriberClient
+from google.api_core.exceptions import GoogleAPICallError
 from google.cloud.pubsub_v1.subscriber.futures import StreamingPullFuture
 from google.cloud.pubsub_v1.types import FlowControl
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
-from google.pubsub_v1.types import StreamingPullRequest, StreamingPullResponse
 
-from daemon.pubsub.connection import TRANSIENT, call_error
+from daemon.pubsub.client import Call, Client
 from daemon.pubsub.leases import Leases
+from daemon.pubsub.receipts import Receipts
 from daemon.pubsub.scheduler import Handover, LoopScheduler
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_LEASE_SECONDS = 7 * 86_400.0
 HOLD_SECONDS = 5.0
 PONG_SECONDS = 60.0  # the client pings every 30 s; the service answers at once
-UNARY_TIMEOUT = 20.0
 FINISH_SECONDS = 1.0
 CONNECT_SECONDS = 1.5  # a connection that can't be had is given up after one
 
@@ -65,9 +61,10 @@ class Stream:
         self.pongs = False
         self.received = False
         self._subscription = subscription
-        self._scheduler = LoopScheduler(handover, self._ending, self._give_back_held)
+        self._receipts = Receipts(lambda ack_ids: self._client.lease(ack_ids))
+        self._scheduler = LoopScheduler(handover, self._ending, self._give_back_held, self._receipts.replied)
         leases = Leases(lease_seconds, self._scheduler.begun)
-        self._client = _Client(self, lease_seconds, leases, transport)
+        self._client = Client(self, subscription, lease_seconds, leases, self._receipts, transport)
         self._flow = FlowControl(
             max_messages=_Limit(limit),
             max_bytes=MAX_BYTES,
@@ -75,7 +72,7 @@ class Stream:
             min_duration_per_lease_extension=leases.renewal,
             max_duration_per_lease_extension=leases.renewal,
         )
-        self.call: _Call | None = None
+        self.call: Call | None = None
         self._future: StreamingPullFuture | None = None
         self._ended: Ended | None = None
         self._retired_at = 0.0
@@ -95,6 +92,7 @@ class Stream:
     def open(self, ended: Ended) -> None:
         """Start it; `ended` is called once, on any thread, when it ends by itself."""
         self._ended = ended
+        self._receipts.start()
         self._future = self._client.subscribe(
             self._subscription,
             callback=_never,
@@ -127,6 +125,7 @@ class Stream:
     def release(self) -> None:
         """Give back what is live, without waiting for replies or for a service that is away."""
         self._client.patient = False
+        self._receipts.end()
         self._scheduler.let_go()
 
     def join(self, timeout: float) -> bool:
@@ -135,6 +134,8 @@ class Stream:
             return True
         with contextlib.suppress(Exception):
             self._future.result(timeout=max(0.0, timeout))
+        if self._future.done():
+            self._receipts.end()
         return self._future.done()
 
     def end(self, error: GoogleAPICallError | None) -> None:
@@ -150,6 +151,8 @@ class Stream:
         if self.pongs and self.reading_since is not None and now - self.reading_since > PONG_SECONDS:
             return f"the service has been silent for {PONG_SECONDS:.0f} s"
         self._look_at_held(now)
+        if not self._receipts.is_alive():
+            return "the thread of the receipts died"
         for part in ("_consumer", "_leaser", "_dispatcher"):
             # Each part of the client is a thread; one that died leaves a stream that looks open. Nothing public tells.
             thread = getattr(getattr(self._manager, part, None), "_thread", None)
@@ -182,118 +185,12 @@ class Stream:
             while (message := on_hold.get()) is not None:
                 if hasattr(manager, "_on_hold_bytes"):
                     manager._on_hold_bytes = max(0, manager._on_hold_bytes - message.size)
+                self._receipts.replied(message.ack_id)
                 message.nack()
 
     @property
     def _manager(self) -> Any:
         return getattr(self._future, "_StreamingPullFuture__manager", None)
-
-
-class _Client(SubscriberClient):
-    """The library's client with three calls of its streaming pull bent to this project's needs; all are public."""
-
-    def __init__(self, stream: Stream, patience: float, leases: Leases, transport: SubscriberGrpcTransport) -> None:
-        super().__init__(transport=transport)
-        self.patient = True
-        self._stream, self._leases = stream, leases
-        # Longer makes no sense, the lease is over by then.
-        self._retry = Retry(self._passes, initial=0.1, maximum=2.0, timeout=patience)
-
-    def streaming_pull(self, requests: Iterator[StreamingPullRequest] | None = None, **options: Any) -> _Call:
-        return _Call(super().streaming_pull(_asking_for_pongs(requests or iter(())), **options), self._stream)
-
-    def acknowledge(self, *args: Any, **options: Any) -> None:
-        with _never_final():
-            super().acknowledge(*args, retry=self._retry, timeout=UNARY_TIMEOUT, **options)
-
-    def modify_ack_deadline(self, *args: Any, **options: Any) -> None:
-        with _never_final():
-            for seconds, ids in self._leases.measured(options["ack_ids"], options["ack_deadline_seconds"]):
-                options |= {"ack_ids": ids, "ack_deadline_seconds": seconds}
-                super().modify_ack_deadline(*args, retry=self._retry, timeout=UNARY_TIMEOUT, **options)
-
-    def _passes(self, error: BaseException) -> bool:
-        return self.patient and isinstance(error, TRANSIENT)
-
-
-class _Call:
-    """A streaming call that tells its Stream how it goes, and ends for the library in a way that it does not mend."""
-
-    def __init__(self, call: Any, stream: Stream) -> None:
-        self._call = call
-        self._stream = stream
-        self._finishing = False
-        stream.call = self
-        if not call.add_callback(self._over):
-            self._over()
-
-    def __iter__(self) -> Iterator[StreamingPullResponse]:
-        return self
-
-    def __next__(self) -> StreamingPullResponse:
-        stream = self._stream
-        try:
-            # The client does not read while all its messages are out, so only a read that waits proves a silence.
-            stream.reading_since = time.monotonic()
-            response: StreamingPullResponse = next(self._call)
-            while self._finishing:
-                stream.give_back([message.ack_id for message in response._pb.received_messages])
-                response = next(self._call)
-        except GoogleAPICallError as error:
-            raise call_error(grpc.StatusCode.CANCELLED, f"ended: {error.message}") from error
-        finally:
-            stream.reading_since = None
-        if response._pb.received_messages:
-            stream.received = True
-        else:
-            stream.pongs = True
-        return response
-
-    def add_done_callback(self, callback: Callable[[object], None]) -> None:
-        """Ignored: the library would open the next call from here."""
-
-    def is_active(self) -> bool:
-        return bool(self._call.is_active())
-
-    def cancel(self) -> None:
-        """Not yet: the library closes its half of the stream next. What is still on its way is read and given back.
-
-        A call that is cancelled instead leaves those messages leased to nobody until their time is over.
-        """
-        self._finishing = True
-
-    def abort(self) -> None:
-        """The service does not close its half: end it without."""
-        self._call.cancel()
-
-    def error(self) -> GoogleAPICallError | None:
-        """Why it ended; None while it goes on, and when it ended well."""
-        if self._call.is_active():
-            return None
-        code = self._call.code()
-        if code is None or code is grpc.StatusCode.OK:
-            return None
-        return call_error(code, self._call.details() or "no details")
-
-    def _over(self) -> None:
-        self._stream.end(self.error())
-
-
-def _asking_for_pongs(requests: Iterator[StreamingPullRequest]) -> Iterator[StreamingPullRequest]:
-    for number, request in enumerate(requests):
-        if number == 0:
-            # The service then answers the client's pings, which tells a link that is half open from one that is quiet.
-            request.protocol_version = 1
-        yield request
-
-
-@contextlib.contextmanager
-def _never_final() -> Iterator[None]:
-    # A RetryError ends the whole stream and kills the thread that keeps the leases; a call error is passed over.
-    try:
-        yield
-    except RetryError as error:
-        raise call_error(grpc.StatusCode.UNAVAILABLE, str(error)) from error
 
 
 def _never(message: object) -> None:

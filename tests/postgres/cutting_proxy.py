@@ -25,6 +25,7 @@ class CuttingProxy:
         self._marker: bytes | None = None
         self.url = ""
         self.cuts = 0
+        self.packets = 0
 
     def cut_after(self, marker: bytes) -> None:
         """Lose the answer of the next statement that holds these bytes, or of the COMMIT that ends its transaction."""
@@ -63,6 +64,7 @@ class CuttingProxy:
     ) -> None:
         tail = b""
         while data := await client.read(CHUNK):
+            self.packets += 1
             seen, tail = tail + data, data[-100:]
             if self._marker is not None and self._marker in seen:
                 self._marker = None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
 
 from daemon.job import Failed, JobError, JobMessage, Kind, Refusal, Refused
+from daemon.observe import Observer
 from daemon.postgres.due import Due
 from daemon.postgres.rejections import Rejection, Rejections
+from daemon.postgres.store import Store
 from daemon.rules.envelope import instance_id
-from tests.postgres.scene import BOOM, Scene, Worker, message_for, pointer_to
+from tests.postgres.scene import BOOM, TTL, Scene, Worker, message_for, messages_for, pointer_to
 
 OVER = JobError(Kind.CANCELLED, "over")
 
@@ -116,3 +120,19 @@ async def test_the_params_of_another_orchestration_are_not_taken(scene: Scene) -
     stranger = message_for(uuid4(), 0, 1, job_id=instance_id(orchestration, 1), params='{"n": 9}')
     assert type(await worker.answer(stranger)).__name__ == "Conflict"
     assert await scene.value("CAST(params AS text) FROM job WHERE index = 1") == "null"
+
+
+async def test_late_params_that_postgres_refuses_cost_the_others_of_their_batch_nothing(scene: Scene) -> None:
+    """They are refused after the claim of the others is committed: the half batches must still know it as theirs."""
+    worker, store_of = await scene.worker(), uuid4()
+    orchestration = await _cancelled(scene, worker)
+    bad = replace(_late(orchestration, False), params='{"half a')
+    good = messages_for(store_of, 3)
+    store = Store(scene.engine, lambda: worker.id, TTL, Observer(), completed=lambda: None, on_away=lambda _: None)
+    running = asyncio.create_task(store.run())
+    asked = [store.claim(one) for one in (good[0], bad, *good[1:])]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert [type(answer).__name__ for answer in answers] == ["Claim", "DataError", "Claim", "Claim"]
+    assert await scene.value("max(attempt) FROM job WHERE worker_id IS NOT NULL") == 1

@@ -45,6 +45,7 @@ async def line(scene: Scene) -> AsyncIterator[Line]:
         running = asyncio.create_task(store.run())
         yield Line(proxy, store, away, scene)
         running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
         await away.engine.dispose()
 
 

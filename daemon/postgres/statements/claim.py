@@ -1,12 +1,13 @@
 """Claiming: the statements of one claim transaction, in the order in which they run.
 
-All of it leaves in one packet, COMMIT included, so nobody can look at an answer before it is committed. FRESH and
-ORPHANS must stop it by themselves: they divide by zero, which nothing else here can do. FRESH holds the own worker row, so that a rescue either sees the claim or waits for it. ORCHESTRATIONS comes before
-JOBS as a statement of its own, because a row made in the same statement is not visible to it; it looks first, because
-ON CONFLICT alone would wait for every settlement that is just counting in the same orchestration. JOBS takes free jobs
-only and never looks at the liveness of another worker: a sub-select on `worker` would use a snapshot that can be older
-than the row it judges. REASONS is a new statement for the same reason: only what it positively reads is acked. LATERAL
-with LIMIT finds rows one by one by their key, whatever the planner believes of the tables' sizes.
+All of it leaves in one packet, COMMIT included, so nobody can look at an answer before it is committed: FRESH and
+ORPHANS stop it by themselves, by a division by zero, which nothing else here can raise. FRESH holds the own worker row,
+so that a rescue either sees the claim or waits for it. ORCHESTRATIONS comes before JOBS as a statement of its own,
+because a row made in the same statement is not visible to it; it looks first, because ON CONFLICT alone would wait for
+every settlement that is just counting in the same orchestration. JOBS takes free jobs only and never looks at the
+liveness of another worker: a sub-select on `worker` would use a snapshot that can be older than the row it judges.
+REASONS comes after the COMMIT, with a newer snapshot: only what it positively reads is acked. LATERAL with LIMIT finds
+rows one by one by their key, whatever the planner believes of the tables' sizes.
 """
 
 from sqlalchemy import text

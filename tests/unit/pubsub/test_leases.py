@@ -21,9 +21,14 @@ def renewed(leases: Leases, ack_ids: Iterable[str]) -> Measured:
     return found[0]
 
 
-def test_what_has_just_come_is_leased_briefly() -> None:
-    leases = Leases(60, lambda: pytest.fail("nothing has begun that has just come"))
-    assert leases.measured(["a", "b"], 20) == [(30, ["a", "b"])]
+def test_the_first_lease_of_a_message_is_told_from_renewals_and_returns() -> None:
+    leases = Leases(60, set)
+    found: list[bool] = []
+    renewer = threading.Thread(target=lambda: found.append(leases.is_receipt(20)), name=RENEWER)
+    renewer.start()
+    renewer.join()
+    assert (leases.is_receipt(20), leases.is_receipt(0), found) == (True, False, [False])
+    assert leases.waiting == 30
 
 
 def test_a_renewal_gives_the_whole_lease_to_what_has_begun_and_little_to_what_waits() -> None:

@@ -1,0 +1,106 @@
+"""One transaction in one packet: what arrives at the server, and what becomes of the link when something goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from daemon.job import Claim, Settled
+from daemon.postgres.claims import Claims
+from daemon.postgres.database import async_engine, is_bad_item, passes
+from daemon.postgres.settlements import Settlements
+from daemon.postgres.wire import Kept, Rows, commit_together, link_of
+from tests.postgres.cutting_proxy import CuttingProxy
+from tests.postgres.scene import TTL, Scene, decided, messages_for
+
+DIVIDE = text("SELECT 1 / CAST(:by AS int) AS part")
+BIG = 20 * 1024 * 1024
+
+
+async def _asked(connection: AsyncConnection, **values: object) -> Rows:
+    (rows,) = await commit_together(link_of(connection), [(DIVIDE, values)])
+    return rows
+
+
+@pytest.mark.parametrize("pooler", ["none", "transaction"])
+async def test_a_claim_and_a_settlement_leave_in_one_packet_each(scene: Scene, pooler: str) -> None:
+    worker, first, second = await scene.worker(), messages_for(uuid4(), 20), messages_for(uuid4(), 20)
+    async with CuttingProxy(scene.url).running() as proxy:
+        engine = async_engine(proxy.url, 2, pooler)
+        claims, settlements = Claims(engine, lambda: worker.id, TTL), Settlements(engine)
+        await settlements.write([decided(one) for one in await claims.write(first) if isinstance(one, Claim)])
+        before = proxy.packets
+        given = [one for one in await claims.write(second) if isinstance(one, Claim)]
+        assert (len(given), proxy.packets) == (20, before + 1)
+        answers, _ = await settlements.write([decided(one) for one in given])
+        assert (answers, proxy.packets) == ([Settled.STORED] * 20, before + 2)
+        await claims.kept.close()
+        await settlements.kept.close()
+        await engine.dispose()
+
+
+async def test_a_link_that_forgot_its_statements_learns_them_again(scene: Scene) -> None:
+    async with scene.engine.connect() as connection:
+        assert (await _asked(connection, by=1))[0].part == 1
+        await connection.execute(text("DEALLOCATE ALL"))
+        await connection.commit()
+        for _ in range(2):
+            assert (await _asked(connection, by=1))[0].part == 1
+
+
+async def test_a_refusal_is_raised_as_the_server_said_it_and_nothing_of_its_packet_stays(scene: Scene) -> None:
+    make = text("CREATE TABLE made_in_vain AS SELECT CAST(:one AS int) AS one")
+    async with scene.engine.connect() as connection:
+        link = link_of(connection)
+        with pytest.raises(psycopg.errors.DivisionByZero) as refused:
+            await commit_together(link, [(make, {"one": 1}), (DIVIDE, {"by": 0}), (DIVIDE, {"by": 1})])
+        assert is_bad_item(refused.value)
+        await link.rollback()
+        assert (await _asked(connection, by=1))[0].part == 1
+    assert await scene.value("to_regclass('made_in_vain')") is None
+
+
+async def test_long_questions_and_long_answers_do_not_wait_for_each_other(scene: Scene) -> None:
+    answer = text("SELECT repeat('x', CAST(:size AS int)) AS told")
+    question = text("SELECT length(CAST(:told AS text)) AS size")
+    async with asyncio.timeout(60), scene.engine.connect() as connection:
+        queries = [(answer, {"size": BIG}), (question, {"told": "y" * BIG})]
+        (told,), (heard,) = await commit_together(link_of(connection), queries)
+    assert (len(told.told), heard.size) == (BIG, BIG)
+
+
+async def test_a_wait_that_is_given_up_costs_the_link_and_the_next_batch_gets_another(scene: Scene) -> None:
+    kept = Kept(scene.engine)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2), kept.connection() as connection:
+            await commit_together(link_of(connection), [(text("SELECT pg_sleep(CAST(:s AS int))"), {"s": 60})])
+    async with kept.connection() as connection:
+        assert (await _asked(connection, by=1))[0].part == 1
+    await kept.close()
+
+
+async def test_a_link_that_the_server_ends_is_an_error_that_passes(scene: Scene) -> None:
+    kept, end = Kept(scene.engine), text("SELECT pg_terminate_backend(pg_backend_pid()), CAST(:by AS int)")
+    with pytest.raises(psycopg.OperationalError) as lost:
+        async with kept.connection() as connection:
+            await commit_together(link_of(connection), [(end, {"by": 1}), (DIVIDE, {"by": 1})])
+    assert passes(lost.value)
+    async with kept.connection() as connection:
+        assert (await _asked(connection, by=1))[0].part == 1
+    await kept.close()
+
+
+async def test_two_batches_at_once_have_a_link_each_and_one_of_them_is_kept(scene: Scene) -> None:
+    kept = Kept(scene.engine)
+    async with kept.connection() as first, kept.connection() as second:
+        assert link_of(first) is not link_of(second)
+        assert (await _asked(first, by=1)) == (await _asked(second, by=1))
+        stays = link_of(second)
+    async with kept.connection() as connection:
+        assert link_of(connection) in (stays, link_of(first))
+    await kept.close()
