@@ -23,7 +23,7 @@ from psycopg.adapt import PyFormat
 from psycopg.adapt import Transformer as AnyTransformer
 from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
-from psycopg.waiting import READY_R, WAIT_R, WAIT_RW
+from psycopg.waiting import WAIT_R, WAIT_RW
 from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -170,8 +170,8 @@ def _exchange(pgconn: PGconn) -> PQGen[list[PGresult]]:
     Answers are taken in while a long packet is still leaving: a server whose answers nobody reads stops to read.
     """
     while pgconn.flush():
-        if (yield WAIT_RW) & READY_R:
-            pgconn.consume_input()
+        yield WAIT_RW
+        pgconn.consume_input()
     answers: list[PGresult] = []
     while True:
         yield WAIT_R

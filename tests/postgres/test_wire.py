@@ -19,6 +19,7 @@ from tests.postgres.cutting_proxy import CuttingProxy
 from tests.postgres.scene import TTL, Scene, decided, messages_for
 
 DIVIDE = text("SELECT 1 / CAST(:by AS int) AS part")
+LENGTH = text("SELECT length(CAST(:told AS text)) AS size")
 BIG = 20 * 1024 * 1024
 
 
@@ -67,9 +68,8 @@ async def test_a_refusal_is_raised_as_the_server_said_it_and_nothing_of_its_pack
 
 async def test_long_questions_and_long_answers_do_not_wait_for_each_other(scene: Scene) -> None:
     answer = text("SELECT repeat('x', CAST(:size AS int)) AS told")
-    question = text("SELECT length(CAST(:told AS text)) AS size")
     async with asyncio.timeout(60), scene.engine.connect() as connection:
-        queries = [(answer, {"size": BIG}), (question, {"told": "y" * BIG})]
+        queries = [(answer, {"size": BIG}), (LENGTH, {"told": "y" * BIG})]
         (told,), (heard,) = await commit_together(link_of(connection), queries)
     assert (len(told.told), heard.size) == (BIG, BIG)
 
