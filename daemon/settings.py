@@ -46,7 +46,9 @@ class Settings(BaseModel):
     prefetch: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
         None, description="Messages held beyond the running ones; default twice the slots, 0 for long jobs"
     )
-    streams: Annotated[int, Field(ge=1, le=16)] = Field(1, description="Streaming pulls per worker")
+    streams: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="Streaming pulls to begin with; more are opened when they carry all they can"
+    )
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(9090, description="Metrics and health; 0 picks a free one")
     http_host: str = "0.0.0.0"
     drain_seconds: Seconds = Field(6.0, description="How long handlers may go on after SIGTERM")

@@ -27,11 +27,14 @@ UNARY_TIMEOUT = 20.0
 
 
 class Pull(Protocol):
-    """The streaming pull that a call belongs to. `reading_since` is when the read began that is waiting."""
+    """The streaming pull that a call belongs to. `reading_since` is when the read began that is waiting.
+
+    `received` counts the bytes of the responses that held messages; `pongs` says that the service sends others too.
+    """
 
     call: Call | None
     reading_since: float | None
-    received: bool
+    received: int
     pongs: bool
 
     def give_back(self, ack_ids: list[str]) -> None:
@@ -120,7 +123,7 @@ class Call:
         finally:
             pull.reading_since = None
         if response._pb.received_messages:
-            pull.received = True
+            pull.received += response._pb.ByteSize()
         else:
             pull.pongs = True
         return response

@@ -179,6 +179,11 @@ class LoopScheduler(Scheduler):
         self.live.clear()
         return left
 
+    @property
+    def live_bytes(self) -> int:
+        """The size of what waits for its reply. Any thread."""
+        return sum(delivery.message.size for delivery in list(self.live))
+
     def begun(self) -> set[str]:
         """The ack ids of deliveries that have begun and wait for their reply. Any thread."""
         return {delivery.message.ack_id for delivery in list(self.live) if delivery.begun}

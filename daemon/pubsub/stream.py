@@ -23,7 +23,8 @@ from daemon.pubsub.leases import Leases
 from daemon.pubsub.receipts import Receipts
 from daemon.pubsub.scheduler import Handover, LoopScheduler
 
-MAX_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024  # of all streams; Pub/Sub's messages have at most 10 MB, and one always fits
+LEAST_BYTES = 16 * 1024 * 1024
 MAX_LEASE_SECONDS = 7 * 86_400.0
 HOLD_SECONDS = 5.0
 PONG_SECONDS = 60.0  # the client pings every 30 s; the service answers at once
@@ -45,7 +46,7 @@ class _Limit(int):
 
 
 class Stream:
-    """A streaming pull of at most `limit` messages at a time. Its methods are called by one thread."""
+    """A streaming pull of at most `limit` messages at a time, one of `streams`. One thread calls its methods."""
 
     def __init__(
         self,
@@ -54,12 +55,13 @@ class Stream:
         lease_seconds: float,
         transport: SubscriberGrpcTransport,
         handover: Handover,
+        streams: int,
     ) -> None:
         self.limit = limit
         self.opened_at = time.monotonic()
         self.reading_since: float | None = None
         self.pongs = False
-        self.received = False
+        self.received = 0
         self._subscription = subscription
         self._receipts = Receipts(lambda ack_ids: self._client.lease(ack_ids))
         self._scheduler = LoopScheduler(handover, self._ending, self._give_back_held, self._receipts.replied)
@@ -67,7 +69,7 @@ class Stream:
         self._client = Client(self, subscription, lease_seconds, leases, self._receipts, transport)
         self._flow = FlowControl(
             max_messages=_Limit(limit),
-            max_bytes=MAX_BYTES,
+            max_bytes=max(MAX_BYTES // streams, LEAST_BYTES),
             max_lease_duration=MAX_LEASE_SECONDS,
             min_duration_per_lease_extension=leases.renewal,
             max_duration_per_lease_extension=leases.renewal,
@@ -85,9 +87,14 @@ class Stream:
         return len(self._scheduler.live)
 
     @property
+    def live_bytes(self) -> int:
+        """How many bytes those have."""
+        return self._scheduler.live_bytes
+
+    @property
     def goes_well(self) -> bool:
         """Whether the service has answered, or has at least not refused it for longer than connecting may take."""
-        return self.received or self.pongs or time.monotonic() - self.opened_at > CONNECT_SECONDS
+        return bool(self.received) or self.pongs or time.monotonic() - self.opened_at > CONNECT_SECONDS
 
     def open(self, ended: Ended) -> None:
         """Start it; `ended` is called once, on any thread, when it ends by itself."""

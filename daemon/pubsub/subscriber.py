@@ -22,9 +22,10 @@ from daemon.delivery import Delivery
 from daemon.errors import SubscriptionNotReady
 from daemon.observe import Observer
 from daemon.pubsub.connection import subscriber_transport
+from daemon.pubsub.pressure import Pressure
 from daemon.pubsub.refusals import refusal
 from daemon.pubsub.scheduler import Handover
-from daemon.pubsub.stream import Stream
+from daemon.pubsub.stream import MAX_BYTES, Stream
 from daemon.rules.retry import Backoff, retry_delay
 
 # With the channel's own second for a new connection this is back within 5 s of an outage's end.
@@ -39,7 +40,7 @@ class Subscriber:
     """Streaming pulls of one subscription, handed to the event loop.
 
     At most `max_messages` are out at any time, over all streams, the ones that ended and still have running jobs
-    included: a new stream is opened for what is free.
+    included: a new stream is opened for what is free. `streams` is how many there are at first; see `pressure`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Subscriber:
         self._subscription = subscription
         self._streams = max(1, min(streams, max_messages))
         self._capacity = max_messages
+        self._pressure = Pressure()
         self._lease_seconds = lease_seconds
         self._observer = observer
         self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()  # its put is safe in a signal handler
@@ -150,7 +152,18 @@ class Subscriber:
         if any(stream.goes_well for stream in self._active):
             self._failing_since = None
         self._retired = [stream for stream in self._retired if not stream.finished()]
+        self._widen()
         self._fill()
+
+    def _widen(self) -> None:
+        streams = (*self._active, *self._retired)
+        complete = len(self._active) == self._streams
+        few = sum(one.live for one in streams) * 2 < self._capacity
+        small = sum(one.live_bytes for one in streams) * 2 < MAX_BYTES
+        received = sum(one.received for one in streams)
+        if self._pressure.wants_another(time.monotonic(), received, self._streams, hungry=complete and few and small):
+            self._streams = min(self._streams + 1, self._capacity)
+            self._retire_all()
 
     def _fill(self) -> None:
         now = time.monotonic()
@@ -179,7 +192,7 @@ class Subscriber:
         assert self._handover is not None
         if self._transport is None:
             self._transport = subscriber_transport()
-        stream = Stream(self._subscription, limit, self._lease_seconds, self._transport, self._handover)
+        stream = Stream(self._subscription, limit, self._lease_seconds, self._transport, self._handover, self._streams)
         stream.open(lambda ended, error: self._orders.put(lambda: self._ended(ended, error)))
         self._active = (*self._active, stream)
 

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from daemon.delivery import Delivery
 from daemon.pubsub.resources import Wanted, WantedSubscription, WantedTopic, provision
 from tests.contract.google_client.conftest import Bus, for_a_while
@@ -106,6 +108,26 @@ async def test_no_slot_stays_idle_while_there_is_a_backlog_and_none_is_exceeded(
             inbox.deliveries[ended].ack()
             await until(lambda ended=ended: len(inbox.deliveries) == ended + 11, within=1)
         assert bus.figures()["outstanding"] <= 11  # the last ack may be on its way
+
+
+async def test_a_stream_that_carries_all_it_can_gets_a_second_one_and_nothing_is_lost(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.pubsub.pressure.FULL_BYTES", 1_000)
+    monkeypatch.setattr("daemon.pubsub.pressure.MOST_STREAMS", 2)
+    sent = 0
+    async with bus.pulling(lambda delivery: delivery.ack()) as inbox:
+
+        async def widened() -> bool:
+            nonlocal sent
+            await bus.publish(*(b"x" * 100 for _ in range(20)))
+            sent += 20
+            return bus.figures()["receivers"] == 2
+
+        await until(widened, within=30)
+        await bus.publish(b"the last one")
+        await until(lambda: bus.figures()["acked"] == sent + 1)
+        assert len(inbox.deliveries) == sent + 1
 
 
 async def test_several_streams_share_the_number_of_messages(bus: Bus) -> None:
