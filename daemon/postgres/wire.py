@@ -128,16 +128,16 @@ async def _committed(link: Link, asked: Sequence[tuple[Numbered, _Values]]) -> l
 async def _prepared(link: Link, asked: Sequence[tuple[Numbered, _Values]]) -> Mapping[bytes, bytes]:
     """The name of each statement on this link. A name is used once, for nobody knows which of them a link forgot."""
     known = _known.setdefault(link, {})
-    if all(statement.text in known for statement, _ in asked):
+    new = {statement.text: values.types for statement, values in asked if statement.text not in known}
+    if not new:
         return known
-    new = {statement.text: b"headcount_%d" % next(_numbers) for statement, _ in asked if statement.text not in known}
+    names = {statement: b"headcount_%d" % next(_numbers) for statement in new}
     with _Pipeline(link.pgconn):
-        for statement, values in asked:
-            if statement.text in new:
-                link.pgconn.send_prepare(new[statement.text], statement.text, values.types)
+        for statement, types in new.items():
+            link.pgconn.send_prepare(names[statement], statement, types)
         answers = await _exchanged(link)
     _accepted(link, answers)
-    known.update(new)
+    known.update(names)
     return known
 
 

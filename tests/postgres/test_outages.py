@@ -75,13 +75,13 @@ async def office(own_postgres: EmbeddedPostgres) -> AsyncIterator[Office]:
 
 async def test_claims_and_settlements_wait_for_the_server_and_are_done_once(office: Office) -> None:
     messages = messages_for(uuid4(), 300)
-    held = [asyncio.create_task(office.store.claim(message)) for message in messages[:150]]
+    held = [asyncio.ensure_future(office.store.claim(message)) for message in messages[:150]]
     claims = [answer for answer in await asyncio.gather(*held) if isinstance(answer, Claim)]
-    in_flight = [asyncio.create_task(office.store.settle(claim, decided(claim))) for claim in claims[:100]]
+    in_flight = [asyncio.ensure_future(office.store.settle(claim, decided(claim))) for claim in claims[:100]]
     await asyncio.sleep(0)
     await office.out()
-    late = [asyncio.create_task(office.store.claim(message)) for message in messages[150:]]
-    later = [asyncio.create_task(office.store.settle(claim, decided(claim))) for claim in claims[100:]]
+    late = [asyncio.ensure_future(office.store.claim(message)) for message in messages[150:]]
+    later = [asyncio.ensure_future(office.store.settle(claim, decided(claim))) for claim in claims[100:]]
     await office.until_away()
     await office.back()
     async with asyncio.timeout(20):
@@ -102,7 +102,7 @@ async def test_unwritten_progress_does_not_cost_a_job_its_result(office: Office)
     office.store.records.note(answer, "the last note")
     with pytest.raises(Exception, match=r"connect|terminat|clos"):
         await office.store.records.flush()
-    settling = asyncio.create_task(office.store.settle(answer, decided(answer)))
+    settling = asyncio.ensure_future(office.store.settle(answer, decided(answer)))
     await asyncio.sleep(0)
     assert not settling.done()
     await office.back()
