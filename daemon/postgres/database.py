@@ -46,16 +46,22 @@ class _Adapted(Protocol):
 
 
 class MeasuredPool(AsyncAdaptedQueuePool):
-    """A pool that tells how long each taker waited for a connection, in seconds, making one included."""
+    """A pool that tells how long each taker waited for a connection, in seconds, making one included.
+
+    `waiting` is how many wait at this moment.
+    """
 
     waited: Callable[[float], None] = staticmethod(lambda _seconds: None)
+    waiting = 0
 
     def connect(self) -> PoolProxiedConnection:
         """A connection, once there is a free one."""
         began = time.monotonic()
+        self.waiting += 1
         try:
             return super().connect()
         finally:
+            self.waiting -= 1
             self.waited(time.monotonic() - began)
 
     def recreate(self) -> MeasuredPool:

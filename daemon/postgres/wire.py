@@ -28,6 +28,8 @@ from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from daemon.postgres.database import MeasuredPool
+
 Link = psycopg.AsyncConnection[Any]
 Rows = list[Any]  # named tuples: half the cost of a dict each
 Query = tuple[TextClause, Mapping[str, object]]
@@ -35,6 +37,7 @@ Query = tuple[TextClause, Mapping[str, object]]
 _Names = dict[bytes, bytes]
 _known: WeakKeyDictionary[Link, _Names] = WeakKeyDictionary()  # the statements that a link has prepared, and as what
 _numbers = count(1)
+IDLE_SECONDS = 1.0
 
 
 class Numbered(NamedTuple):
@@ -53,33 +56,49 @@ class _Values(NamedTuple):
 class Kept:
     """A connection that stays with one lane: to take one from the pool and give it back costs as much as a batch.
 
-    It goes back when anything went wrong on it, and at the end, by `close`; the next batch takes another.
+    It goes back when somebody else waits for one, when the lane has not used it for IDLE_SECONDS, when anything went
+    wrong on it, and at the end, by `close`; the next batch takes another.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._idle: AsyncConnection | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
         """It, or another one from the pool while it is in use."""
-        connection, self._idle = self._idle, None
-        if connection is None:
-            connection = await self._engine.connect()
+        connection = self._take() or await self._engine.connect()
         try:
             yield connection
         except BaseException:
             await _give_back(connection)
             raise
-        other, self._idle = self._idle, connection
-        if other is not None:
-            await _give_back(other)
+        if self._idle is not None or self._others_wait():
+            await _give_back(connection)
+        else:
+            self._idle = connection
+            self._timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._let_go)
 
     async def close(self) -> None:
         """Give it back."""
-        connection, self._idle = self._idle, None
+        connection = self._take()
         if connection is not None:
             await _give_back(connection)
+
+    def _take(self) -> AsyncConnection | None:
+        if self._timer is not None:
+            self._timer.cancel()
+        connection, self._idle, self._timer = self._idle, None, None
+        return connection
+
+    def _let_go(self) -> None:
+        self._closing = asyncio.get_running_loop().create_task(self.close())
+
+    def _others_wait(self) -> bool:
+        pool = self._engine.pool
+        return isinstance(pool, MeasuredPool) and pool.waiting > 0
 
 
 async def _give_back(connection: AsyncConnection) -> None:

@@ -33,7 +33,7 @@ BACKOFF = Backoff(initial=0.1, factor=2, maximum=2)
 LOOK_SECONDS = 0.25
 SETTLE_SECONDS = 0.5
 GRACE_SECONDS = 0.2
-WORTH = 0.05  # a stream costs five sleeping threads, so there are at most twenty beyond the wanted ones
+WORTH = 0.05  # a stream costs six sleeping threads, so there are at most twenty beyond the wanted ones
 
 
 class Subscriber:

@@ -102,5 +102,38 @@ async def test_two_batches_at_once_have_a_link_each_and_one_of_them_is_kept(scen
         assert (await _asked(first, by=1)) == (await _asked(second, by=1))
         stays = link_of(second)
     async with kept.connection() as connection:
-        assert link_of(connection) in (stays, link_of(first))
+        assert link_of(connection) is stays
     await kept.close()
+
+
+async def test_a_lane_that_is_never_idle_lends_its_link_to_whoever_waits_for_one(scene: Scene) -> None:
+    engine = async_engine(scene.url, 1)
+    kept, done = Kept(engine), asyncio.Event()
+
+    async def lane() -> None:
+        while not done.is_set():
+            async with kept.connection() as connection:
+                await _asked(connection, by=1)
+
+    busy = asyncio.create_task(lane())
+    async with asyncio.timeout(10):
+        for _ in range(20):
+            async with engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+    done.set()
+    await busy
+    await kept.close()
+    await engine.dispose()
+
+
+async def test_a_lane_that_has_nothing_to_do_gives_its_link_back(scene: Scene) -> None:
+    engine = async_engine(scene.url, 1)
+    kept = Kept(engine)
+    async with kept.connection() as connection:
+        await _asked(connection, by=1)
+    async with asyncio.timeout(10), engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+    async with kept.connection() as connection:
+        assert (await _asked(connection, by=1))[0].part == 1
+    await kept.close()
+    await engine.dispose()
