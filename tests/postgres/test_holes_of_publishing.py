@@ -18,6 +18,7 @@ from daemon.rules.retry import Backoff
 from tests.postgres.scene import BOOM, Scene, Worker, message_for, messages_for, pointer_to
 
 HOUR = 3600.0
+SLACK = 60.0  # a machine may stand still, and its clock be set; an hour is still told from now
 LATER = Policy(5, Backoff(initial=60, maximum=60, jitter=False))
 MARK = "UPDATE job SET publish_at = NULL WHERE id = :id AND status = 'InProgress'"
 
@@ -42,7 +43,7 @@ async def test_a_lease_dates_the_job_ahead_before_anything_is_published(scene: S
     assert [one.message.job_id for one in leased] == [job_id]
     row = await scene.job(job_id)
     assert (row["publish_at"], row["publishes"]) == (leased[0].publish_at, 1)
-    assert row["due_in"] == pytest.approx(PUBLISHING_SECONDS, abs=5)
+    assert row["due_in"] == pytest.approx(PUBLISHING_SECONDS, abs=20)
     assert await due.lease(10) == []
 
 
@@ -51,7 +52,7 @@ async def test_a_relay_that_dies_after_its_lease_delays_the_job_by_half_a_minute
     leased = await due.lease(10)
     assert (await scene.job(job_id))["due_in"] <= PUBLISHING_SECONDS
     await due.confirm(leased)
-    assert (await scene.job(job_id))["due_in"] == pytest.approx(HOUR, abs=5)
+    assert (await scene.job(job_id))["due_in"] == pytest.approx(HOUR, abs=SLACK)
 
 
 async def test_a_late_confirmation_moves_no_other_date(scene: Scene) -> None:
@@ -80,7 +81,7 @@ async def test_a_job_older_than_the_lease_waits_for_its_age_so_that_duplicates_a
     await scene.run("UPDATE job SET created_at = now() - interval '8 hours'")
     due = Due(scene.engine, HOUR)
     await due.confirm(await due.lease(10))
-    assert (await scene.job(job_id))["due_in"] == pytest.approx(8 * HOUR, abs=5)
+    assert (await scene.job(job_id))["due_in"] == pytest.approx(8 * HOUR, abs=SLACK)
 
 
 async def test_two_relays_never_lease_one_job(scene: Scene) -> None:
@@ -199,11 +200,11 @@ async def test_a_pull_back_and_a_push_leave_a_running_and_a_finished_job_alone(s
 async def test_the_fast_path_dates_what_it_published_far_ahead(scene: Scene) -> None:
     made = await scene.kick_off(2)
     before = [await scene.job(message.job_id) for message, _ in made.born]
-    assert all(5 < row["due_in"] <= 10 for row in before)
+    assert all(row["due_in"] == pytest.approx(10, abs=SLACK) for row in before)
     await Due(scene.engine, HOUR).push([(message.job_id, date) for message, date in made.born])
     after = [await scene.job(message.job_id) for message, _ in made.born]
     assert [row["publishes"] for row in after] == [1, 1]
-    assert all(row["due_in"] == pytest.approx(HOUR, abs=5) for row in after)
+    assert all(row["due_in"] == pytest.approx(HOUR, abs=SLACK) for row in after)
 
 
 async def test_a_late_push_moves_neither_a_retry_nor_a_lease(scene: Scene) -> None:
