@@ -65,6 +65,7 @@ async def desk(scene: Scene) -> AsyncIterator[Desk]:
     running = asyncio.create_task(store.run())
     yield Desk(store, heard, scene)
     running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.mark.parametrize("name", BAD_PARAMS)

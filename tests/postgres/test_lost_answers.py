@@ -109,6 +109,7 @@ async def test_the_relay_hears_of_a_completion_although_its_answer_was_lost(scen
         proxy.cut_after(SETTLE)
         await store.settle(claim, decided(claim))
         running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
         await engine.dispose()
     assert heard == [True]
 
