@@ -7,6 +7,7 @@ the wheel carries no ini file.
 from __future__ import annotations
 
 import re
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from daemon.postgres.database import sync_engine
 
 VERSION_TABLE = "headcount_schema"
 MIGRATION_LOCK = 7_310_554_921_337_001
+LOCK_POLL_SECONDS = 0.2
 _SUITS = re.compile(r"suits releases from (\w+) on")
 
 
@@ -30,7 +32,7 @@ def upgrade(url: str) -> list[str]:
     engine = sync_engine(url)
     try:
         with engine.connect() as connection:
-            connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
+            _lock(connection)
             before = _applied(connection)
             if before is not None and before not in _revisions():
                 raise DatabaseNotReady(f"The database is at migration {before}, which this release does not know.")
@@ -77,6 +79,13 @@ def unknown(connection: Connection) -> str | None:
     note = connection.exec_driver_sql(f"SELECT obj_description(to_regclass('{VERSION_TABLE}'), 'pg_class')").scalar()
     suits = _SUITS.fullmatch(note or "")
     return None if suits and suits[1] in known else applied
+
+
+def _lock(connection: Connection) -> None:
+    # Polled: a statement that waits for the lock holds a snapshot, and CREATE INDEX CONCURRENTLY waits for snapshots.
+    while not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({MIGRATION_LOCK})").scalar():
+        connection.commit()
+        time.sleep(LOCK_POLL_SECONDS)
 
 
 def _applied(connection: Connection) -> str | None:
