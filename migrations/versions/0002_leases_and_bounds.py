@@ -21,7 +21,7 @@ ALTER TABLE orchestration
     ADD COLUMN event_refusals integer NOT NULL DEFAULT 0,
     ADD COLUMN event_refused text,
     ADD COLUMN reopening_at timestamptz,
-    ADD COLUMN placeholders_below integer NOT NULL DEFAULT 0,
+    ADD COLUMN closed_below integer NOT NULL DEFAULT 0,
     ADD COLUMN pruning_at timestamptz,
     DROP CONSTRAINT orchestration_complete,
     ADD CONSTRAINT orchestration_complete
@@ -40,9 +40,12 @@ INDEXES = {
     "orchestration_event_waits": "orchestration (coalesce(event_publish_at, completed_at))"
     " WHERE completed_at IS NOT NULL AND event_published_at IS NULL AND event_refused IS NULL",
     "orchestration_event_refused": "orchestration (completed_at) WHERE event_refused IS NOT NULL",
+    "orchestration_cancelled": "orchestration (cancelled_at) WHERE cancelled_at IS NOT NULL AND completed_at IS NULL",
     "orchestration_reopening": "orchestration (reopening_at) WHERE reopening_at IS NOT NULL",
     "orchestration_pruning": "orchestration (pruning_at) WHERE pruning_at IS NOT NULL",
     "rejected_message_reason": "rejected_message (reason, id)",
+    "rejected_message_orchestration": "rejected_message ((attributes ->> 'orchestration_id'))"
+    " WHERE attributes ->> 'orchestration_id' IS NOT NULL",
 }
 
 
@@ -62,7 +65,7 @@ def downgrade() -> None:
     op.execute(
         "ALTER TABLE orchestration DROP COLUMN event_publish_at, DROP COLUMN event_refusals,"
         " DROP COLUMN event_refused, DROP CONSTRAINT orchestration_complete, DROP COLUMN reopening_at,"
-        " DROP COLUMN placeholders_below, DROP COLUMN pruning_at,"
+        " DROP COLUMN closed_below, DROP COLUMN pruning_at,"
         " ADD CONSTRAINT orchestration_complete CHECK ((completed_at IS NOT NULL) = (completed + errored = total))"
     )
     op.execute("ALTER TABLE job DROP COLUMN occupied_by, DROP COLUMN dead_letters, DROP COLUMN last_dead_letter_at")
