@@ -23,6 +23,8 @@ from daemon.orchestration import JobOutcome, OrchestrationState, RunningInstance
 from daemon.postgres.database import async_engine
 from daemon.postgres.due import Due, Leased
 from daemon.postgres.orchestrations import PAGE, Made, NewOrchestration, Orchestrations, make
+from daemon.postgres.retries import Retries
+from daemon.postgres.terminations import Terminations
 from daemon.pubsub.publisher import Publisher
 from daemon.rules.canonical import encode_json
 from daemon.rules.envelope import MAX_COUNT, check_name, check_tags, encode, instance_id
@@ -59,6 +61,8 @@ class Client:
         self._publisher = Publisher()
         self._due = Due(self._engine, self._settings.republish_after_seconds)
         self._orchestrations = Orchestrations(self._engine)
+        self._terminations = Terminations(self._engine)
+        self._retries = Retries(self._engine)
 
     async def __aenter__(self) -> Client:
         return self
@@ -120,12 +124,13 @@ class Client:
         return await self._orchestrations.running(orchestration_id, limit)
 
     async def cancel(self, orchestration_id: UUID) -> int:
-        """End every unfinished instance; how many."""
-        return await self._orchestrations.cancel(orchestration_id)
+        """End every unfinished instance; how many. Raises OrchestrationNotFound."""
+        await self.state(orchestration_id)
+        return await self._terminations.cancel(orchestration_id)
 
     async def retry_failed(self, orchestration_id: UUID) -> int:
         """Run the Errored instances again; how many."""
-        return await self._orchestrations.retry_failed(orchestration_id)
+        return await self._retries.retry_failed(orchestration_id)
 
     async def _publish(self, made: Made) -> None:
         """The fast path. Rows were born dated some seconds ahead: what fails here is published by a relay then."""

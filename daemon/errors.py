@@ -10,6 +10,7 @@ HeadcountError
 ├── StoreUnavailable          the database is away; the caller keeps what it has and tries again
 ├── WorkerNotFresh            this worker's heartbeat is too old to claim anything
 ├── WorkerGone                this worker's row was taken away: it was declared dead
+├── SlotsExhausted            threads that nothing can stop hold half of the slots; the worker drains and exits
 ├── ClaimLost                 the attempt that is running no longer owns its job
 ├── ResultNotStorable         a value that JSON in Postgres can't hold
 ├── PublishFailed             Pub/Sub did not take a batch
@@ -72,6 +73,16 @@ class WorkerNotFresh(HeadcountError):
 
 class WorkerGone(HeadcountError):
     """The worker's row is gone: another worker declared it dead and took its jobs back."""
+
+
+class SlotsExhausted(HeadcountError):
+    """Handlers that run in threads hold half of the slots although they were told to stop; only an exit ends them."""
+
+    def __init__(self, stuck: int, slots: int) -> None:
+        super().__init__(
+            f"{stuck} of {slots} slots are held by threads that went on after they were told to stop; the worker drains"
+            " and exits. Such handlers should look at ctx.should_stop, or use timeouts in what they call."
+        )
 
 
 class ClaimLost(HeadcountError):

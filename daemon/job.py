@@ -136,14 +136,15 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The message contradicts what is registered; it is kept as rejected under `reason`.
+    """The message can't become a job; it is kept as rejected under `reason`.
 
-    `elsewhere` says that its job id belongs to another orchestration.
+    Where it only contradicts what is registered, its instance waits for the right message; `ends_instance` says that
+    this was the right one, which nothing can store.
     """
 
     reason: str
     text: str
-    elsewhere: bool = False
+    ends_instance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +164,15 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The attempt failed. `retry_in` is a delay in seconds that the handler asked for; `final` rules out a retry."""
+    """The attempt failed. `retry_in` is a delay in seconds that the handler asked for; `final` rules out a retry.
+
+    `still_runs_for`: for how many seconds its thread, which nothing can stop but the end of the process, may go on.
+    """
 
     error: JobError
     retry_in: float | None = None
     final: bool = False
+    still_runs_for: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,21 +184,23 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The handler was stopped by us (drain, lost claim): no failure of its own."""
+    """The handler was stopped by us (drain, lost claim): no failure of its own. `still_runs_for` as of Failed."""
 
     reason: StopReason
+    still_runs_for: float = 0.0
 
 
 Result = Returned | Failed | Unknown | Interrupted
 
 
 class Action(StrEnum):
-    """What a settlement does to the row."""
+    """What a settlement does to the row. CLOSE fails a job from outside, whoever runs it."""
 
     COMPLETE = "complete"
     FAIL = "fail"
     RETRY = "retry"
     INTERRUPT = "interrupt"
+    CLOSE = "close"
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -201,7 +208,8 @@ class Settlement:
     """What we do about an attempt: stored in one transaction, then the delivery is acked.
 
     It holds for the job only as long as `attempt` and `worker_id` are still the row's (None: nobody holds it).
-    `delay` (seconds) is set for RETRY; `counts` says that the attempt spends one of the handler's max_attempts,
+    `delay` (seconds) dates a RETRY, and an INTERRUPT whose thread still runs; `counts` says that the attempt spends one
+    of the handler's max_attempts,
     `loses` that a worker was lost with it; `cause` is why the job's message comes again.
     """
 
@@ -226,6 +234,17 @@ class Held:
     attempt: int
     losses: int = 0
     draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What the database says a worker holds: the (job, attempt) pairs that it claimed, and the jobs that it occupies.
+
+    Those were ended from outside, and it has not reported yet that their handlers have ended too.
+    """
+
+    claimed: frozenset[tuple[UUID, int]]
+    occupied: frozenset[UUID] = frozenset()
 
 
 class Settled(StrEnum):

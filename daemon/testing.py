@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from pydantic import JsonValue, TypeAdapter
 
 from daemon.engine.runner import HandlerRunner
-from daemon.engine.running import Place
+from daemon.engine.running import Place, Running
 from daemon.errors import HeadcountError
 from daemon.job import Claim, Failed, Interrupted, JobError, Progress, Returned, StopReason, Unknown
 from daemon.observe import Observer
@@ -88,7 +88,7 @@ async def run_handler(
     place = Place(claim.job_id, claim)
     if stopping:
         asyncio.get_running_loop().call_soon(place.signal.set, StopReason.DRAINING)
-    result = await HandlerRunner(_Recorder(said), Observer(), LIMIT, 1).run(claim, handler, place)
+    result = await HandlerRunner(_Recorder(said), Observer(), LIMIT, 1, Running()).run(claim, handler, place)
     match result:
         case Returned():
             return _JSON.validate_json(result.result)

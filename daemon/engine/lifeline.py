@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 from daemon.engine.running import Running, compare
 from daemon.errors import WorkerGone
-from daemon.job import StopReason
+from daemon.job import Holdings, StopReason
 from daemon.observe import Observer
 
 COMPARE_SECONDS = 1.0
@@ -41,16 +41,20 @@ class Pulse(Protocol):
         """One heartbeat; raises WorkerGone."""
         ...
 
-    def held(self, me: UUID) -> frozenset[tuple[UUID, int]]:
+    def held(self, me: UUID) -> Holdings:
         """What the database says we hold."""
+        ...
+
+    def vacate(self, me: UUID, jobs: Sequence[UUID]) -> None:
+        """The handlers of jobs that were ended from outside have ended."""
         ...
 
     def give_back(self, me: UUID, jobs: Sequence[tuple[UUID, int]]) -> frozenset[UUID]:
         """Free jobs that we hold but do not run; those that were still held."""
         ...
 
-    def farewell(self, me: UUID) -> int:
-        """Delete our row and free what we hold."""
+    def farewell(self, me: UUID, delay: float = 0.0) -> int:
+        """Delete our row and free what we hold; it begins elsewhere after `delay` seconds."""
         ...
 
 
@@ -138,6 +142,10 @@ class Lifeline:
             return 0.0
         return max(0.0, self._stopping_at + seconds - time.monotonic())
 
+    def exit_in(self) -> float:
+        """Within how many seconds the process has ended; 0 when no stop has begun."""
+        return self.left(STOP_BUDGET + FORCE_SECONDS)
+
     def run(self) -> None:
         """Live until the loop ends, or until a stop takes too long; then say farewell."""
         while self._loop.is_alive():
@@ -212,6 +220,8 @@ class Lifeline:
             strays = difference.held_not_run and self._pulse.give_back(me, difference.held_not_run)
             if strays:
                 self._observer.gave_back(sorted(strays))
+            if difference.over:
+                self._pulse.vacate(me, difference.over)
         except Exception as error:
             self._observer.beat_failed(error)
             self._compare_due = time.monotonic() + RETRY_SECONDS
@@ -226,7 +236,7 @@ class Lifeline:
 
     def _say_farewell(self) -> None:
         try:
-            self._pulse.farewell(self._identity.id)
+            self._pulse.farewell(self._identity.id, self.exit_in() + 1.0 if self._running.left_threads else 0.0)
         except Exception as error:
             self._observer.beat_failed(error)
 

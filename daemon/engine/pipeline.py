@@ -34,7 +34,7 @@ from daemon.job import (
 from daemon.observe import Observer
 from daemon.registry import Handler, Registry
 from daemon.rules.canonical import brief
-from daemon.rules.envelope import decode, instance_id, instance_of
+from daemon.rules.envelope import decode, instance_of
 from daemon.rules.lifecycle import Policy, admit, settle
 
 CLAIM_TRIES = 5
@@ -100,7 +100,7 @@ class Pipeline:
         try:
             message = decode(delivery.data, delivery.attributes, delivery.message_id)
         except DecodeError as error:
-            await self._reject(delivery, error.reason, str(error))
+            await self._reject(delivery, error.reason, str(error), ends_instance=True)
             delivery.ack()
             return
         place = self._running.enter(message.job_id)
@@ -114,7 +114,7 @@ class Pipeline:
                 case Refused() as refused:
                     self._observer.refused(message, refused.why, refused.cause)
                 case Conflict() as conflict:
-                    await self._reject(delivery, conflict.reason, conflict.text, elsewhere=conflict.elsewhere)
+                    await self._reject(delivery, conflict.reason, conflict.text, ends_instance=conflict.ends_instance)
                 case Undecided():
                     self._observer.undecided(message)
                     delivery.nack()
@@ -132,7 +132,7 @@ class Pipeline:
         except StoreUnavailable:
             return Undecided()
         except Exception as error:  # the message's own guilt
-            return Conflict("NotStorable", brief(error))
+            return Conflict("NotStorable", brief(error), ends_instance=True)
         return Undecided()
 
     async def _attempt(self, claim: Claim, place: Place, delivery: Delivery) -> Result:
@@ -168,11 +168,10 @@ class Pipeline:
             answer = await self._store.settle(claim, settlement)
         self._observer.settled(claim, settlement, answer)
 
-    async def _reject(self, delivery: Delivery, reason: str, text: str, *, elsewhere: bool = False) -> None:
+    async def _reject(self, delivery: Delivery, reason: str, text: str, *, ends_instance: bool) -> None:
         self._observer.rejected(reason, text)
-        instance = instance_of(delivery.data, delivery.attributes)
-        if instance is not None and elsewhere:  # its job id is taken, but its place in the count must be closed
-            instance = replace(instance, job_id=instance_id(instance.orchestration_id, instance.index))
+        # A message that only disagrees with what is registered ends nothing: the right one is likely on its way.
+        instance = instance_of(delivery.data, delivery.attributes) if ends_instance else None
         await self._store.reject(delivery, reason, text, instance)
 
 

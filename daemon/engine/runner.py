@@ -11,6 +11,7 @@ import inspect
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
@@ -19,7 +20,7 @@ import anyio.to_thread
 from pydantic import ValidationError
 
 from daemon.context import JobContext, Recorder
-from daemon.engine.running import Place
+from daemon.engine.running import Place, Running
 from daemon.errors import ClaimLost, GiveUp, ResultNotStorable, RetryLater, Stopped
 from daemon.job import Claim, Failed, Interrupted, JobError, Kind, Result, Returned, StopReason
 from daemon.observe import Observer
@@ -32,14 +33,23 @@ THREAD_GRACE = 5.0
 class HandlerRunner:
     """Runs handlers on this event loop, or in threads of its own for plain functions."""
 
-    def __init__(self, recorder: Recorder, observer: Observer, result_limit: int, threads: int) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        observer: Observer,
+        result_limit: int,
+        threads: int,
+        running: Running,
+        exit_in: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._recorder = recorder
         self._observer = observer
         self._result_limit = result_limit
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        # Twice the slots: a thread that outlived its attempt must not keep the next job waiting.
-        self._threads = anyio.CapacityLimiter(threads * 2)
+        self._threads = anyio.CapacityLimiter(threads)  # an attempt keeps its slot for as long as its thread runs
+        self._running = running
+        self._exit_in = exit_in
         self._limits: dict[str, anyio.Semaphore] = {}
 
     async def run(self, claim: Claim, handler: Handler, place: Place) -> Result:
@@ -81,19 +91,26 @@ class HandlerRunner:
         if place.signal.reason is not None:
             return _stopped(handler, place)
         task = self._task()
+        place.in_thread = handler.executor == "thread"
         place.open(task)
         if handler.timeout is not None:
             place.call_later(handler.timeout, partial(_time_is_up, handler, place))
         try:
-            return await self._call(handler, arguments, task, place)
+            result = await self._call(handler, arguments, task, place)
+            return _stopped(handler, place) if _has_overrun(place) else result
         except asyncio.CancelledError:
             if task.cancelling() > place.cancels:  # somebody else's: the loop is being closed
                 raise
-            if handler.executor == "thread" and place.claim is not None:
-                self._observer.stuck(place.claim, 0.0)  # nobody watches its thread from here on
-            return _stopped(handler, place)
+            return self._leave_thread(handler, place) if place.in_thread else _stopped(handler, place)
         finally:
             place.close()
+
+    def _leave_thread(self, handler: Handler, place: Place) -> Result:
+        """The process ends with this thread still running, so its job begins elsewhere only after that."""
+        self._running.left_threads = True
+        if place.claim is not None:
+            self._observer.stuck(place.claim, 0.0)  # nobody watches its thread from here on
+        return replace(_stopped(handler, place), still_runs_for=self._exit_in() + 1.0)
 
     def _task(self) -> asyncio.Task[object]:
         task = asyncio.current_task(self._loop)  # named: asking for the running loop is a system call each time
@@ -152,6 +169,11 @@ def _time_is_up(handler: Handler, place: Place) -> None:
         place.cancel(StopReason.TIMED_OUT)
 
 
+def _has_overrun(place: Place) -> bool:
+    """Whether a thread has ended after its timeout and the grace that it had to notice it."""
+    return place.in_thread and place.cancelled_at is not None and place.signal.reason is StopReason.TIMED_OUT
+
+
 def _is_ours(error: BaseException, task: asyncio.Task[object]) -> bool:
     """Whether a cancellation was asked for from outside: that one goes through, a handler's own is a failure."""
     if isinstance(error, GeneratorExit):
@@ -176,7 +198,7 @@ def _meant(error: BaseException) -> BaseException:
     return _meant(error.exceptions[0]) if len(error.exceptions) == 1 else error
 
 
-def _stopped(handler: Handler, place: Place) -> Result:
+def _stopped(handler: Handler, place: Place) -> Failed | Interrupted:
     reason = place.signal.reason
     if reason is StopReason.TIMED_OUT:
         return Failed(JobError(Kind.TIMED_OUT, f"the attempt took longer than its timeout of {handler.timeout:g} s"))

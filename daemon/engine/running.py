@@ -14,7 +14,7 @@ from functools import partial
 from uuid import UUID
 
 from daemon.context import StopSignal
-from daemon.job import Claim, StopReason
+from daemon.job import Claim, Holdings, StopReason
 
 CLEAN_UP_SECONDS = 1.0
 
@@ -28,6 +28,7 @@ class Place:
     claimed_at: float = 0.0
     waiting: bool = False
     settling: bool = False
+    in_thread: bool = False
     signal: StopSignal = field(default_factory=StopSignal)
     task: asyncio.Task[object] | None = None
     cancels: int = 0
@@ -40,10 +41,13 @@ class Place:
         self.claimed_at = time.monotonic()
 
     def cancel(self, reason: StopReason) -> None:
-        """Stop the handler now, and once a second while it goes on regardless. On the event loop only."""
+        """Stop the handler now, and once a second while it goes on regardless. On the event loop only.
+
+        Nothing stops a thread: its attempt goes on until it has ended, unless the process ends before.
+        """
         self.signal.set(reason)
         self.cancelled_at = self.cancelled_at or time.monotonic()
-        if self.task is not None:
+        if self.task is not None and (not self.in_thread or reason is StopReason.DRAINING):
             self.cancels += 1
             self.task.cancel()
             self.call_later(CLEAN_UP_SECONDS, partial(self.cancel, reason))
@@ -83,10 +87,11 @@ class Standing:
 
 
 class Running:
-    """All places of this worker."""
+    """All places of this worker. `left_threads`: threads of handlers were left to end with the process."""
 
     def __init__(self) -> None:
         self._places: dict[int, Place] = {}
+        self.left_threads = False
 
     def enter(self, job_id: UUID) -> Place:
         """A place for one delivery, taken before the claim is asked for, until `leave`."""
@@ -114,6 +119,13 @@ class Running:
     def attempts(self) -> int:
         """How many attempts run."""
         return sum(place.claim is not None for place in self.places())
+
+    def stuck_threads(self, seconds: float) -> int:
+        """How many slots are out of use, held by threads that go on longer than `seconds` after they were told."""
+        return sum(
+            place.in_thread and place.cancelled_at is not None and time.monotonic() - place.cancelled_at > seconds
+            for place in self.places()
+        )
 
     def stuck(self, seconds: float) -> list[tuple[Claim, float]]:
         """Attempts that go on although they were cancelled longer ago than `seconds`, and since when."""
@@ -149,26 +161,33 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What the database and this worker disagree about: (job, attempt) pairs."""
+    """What the database and this worker disagree about: (job, attempt) pairs; `over` are occupied jobs whose handlers
+    have ended."""
 
     held_not_run: tuple[tuple[UUID, int], ...]
     run_not_held: tuple[tuple[UUID, int], ...]
+    over: tuple[UUID, ...] = ()
 
 
-def compare(before: list[Standing], held: frozenset[tuple[UUID, int]], after: list[Standing]) -> Difference:
+def compare(before: list[Standing], holdings: Holdings, after: list[Standing]) -> Difference:
     """Compare the holdings read between the two copies. Only what both copies agree on counts as a difference.
 
-    A claim that came in while the holdings were read, or a settlement that began, is no difference.
+    A claim that came in while the holdings were read, or a settlement that began, is not a difference.
     """
+    held = holdings.claimed
     known_before, known_after = _known(before), _known(after)
     strays = tuple(sorted(pair for pair in held if not (_knows(known_before, pair) or _knows(known_after, pair))))
     still = {id(one.place) for one in after if not one.settling}
     lost = tuple(
         (one.job_id, one.attempt)
         for one in before
-        if one.attempt is not None and id(one.place) in still and (one.job_id, one.attempt) not in held
+        if one.attempt is not None
+        and id(one.place) in still
+        and one.place.cancelled_at is None
+        and (one.job_id, one.attempt) not in held
     )
-    return Difference(strays, lost)
+    run = {one.job_id for one in after if one.attempt is not None}
+    return Difference(strays, lost, tuple(sorted(holdings.occupied - run)))
 
 
 def _known(standings: list[Standing]) -> set[tuple[UUID, int | None]]:

@@ -137,17 +137,26 @@ class Claims:
                 "creates": [message.creates for message in left.values()],
             },
         )
-        late: dict[UUID, str] = {}
+        late: dict[UUID, list[JobMessage]] = {}  # by the row that lacks their params
         for row in rows.mappings():
             message = left[row["id"]]
             if row["lacks_params"] and message.params is not None:
-                late[row["taken_by"] or row["id"]] = message.params
+                late.setdefault(row["taken_by"] or row["id"], []).append(message)
             answer = judge(message, _sight(row), me, token)
             answers[message.job_id.int] = (
                 _claim(SimpleNamespace(**row), me, message.params) if isinstance(answer, Mine) else answer
             )
-        if late:
-            await connection.execute(sql.KEEP_PARAMS, {"ids": list(late), "params": list(late.values())})
+        for message in await self._unkept(connection, late):
+            answers[message.job_id.int] = UNDECIDED
+
+    async def _unkept(self, connection: AsyncConnection, late: Mapping[UUID, Sequence[JobMessage]]) -> list[JobMessage]:
+        """Keep the params of messages that came after their instance had ended; those whose row is gone meanwhile."""
+        if not late:
+            return []
+        ids = sorted(late)
+        values = {"ids": ids, "params": [late[row_id][0].params for row_id in ids]}
+        kept = set((await connection.execute(sql.KEEP_PARAMS, values)).scalars())
+        return [message for row_id in ids if row_id not in kept for message in late[row_id]]
 
     async def _remember(
         self, connection: AsyncConnection, messages: Sequence[JobMessage], answers: Sequence[ClaimAnswer], me: UUID

@@ -1,6 +1,6 @@
-"""Making, reading, cancelling and reopening orchestrations: what clients and operators ask for.
+"""Making and reading orchestrations: what clients and operators ask for.
 
-Called by the client and by the closing of deadlines. Everything here is safe to repeat after a lost answer.
+Called by the client. Everything here is safe to repeat after a lost answer.
 """
 
 from __future__ import annotations
@@ -9,27 +9,21 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import RowMapping
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.errors import OrchestrationNotFound, RequestRefused
-from daemon.job import Held, JobError, JobMessage, Kind, Progress, Status
+from daemon.job import JobError, JobMessage, Kind, Progress, Status
 from daemon.orchestration import JobOutcome, OrchestrationState, Outcome, RunningInstance
-from daemon.postgres.database import passes
-from daemon.postgres.rejections import NEVER_CAME
-from daemon.postgres.settlements import settle
 from daemon.postgres.statements import orchestrations as sql
 from daemon.rules.envelope import instance_id
-from daemon.rules.lifecycle import close
 
 CHUNK = 2_000
 PAGE = 1_000
 BIRTH_GRACE = 10.0
 PUBLISHED_A_SECOND = 2_000
-ANSWER_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +114,7 @@ def _message(new: NewOrchestration, job_id: UUID, index: int) -> JobMessage:
 
 
 class Orchestrations:
-    """Reads and ends orchestrations."""
+    """Makes and reads orchestrations."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -153,114 +147,6 @@ class Orchestrations:
         async with self._engine.connect() as connection:
             rows = (await connection.execute(sql.RUNNING, {"id": orchestration_id, "limit": limit})).mappings().all()
         return [RunningInstance(row["id"], row["index"], _progress(row)) for row in rows]
-
-    async def cancel(self, orchestration_id: UUID) -> int:
-        """End every unfinished instance as Errored (kind Cancelled). How many; 0 when it was complete already."""
-        await self.state(orchestration_id)
-        async with self._engine.begin() as connection:
-            marked = (await connection.execute(sql.MARK_CANCELLED, {"id": orchestration_id})).first()
-        if marked is None:
-            return 0
-        await self.end_unfinished(orchestration_id, JobError(Kind.CANCELLED, "the orchestration was cancelled"))
-        async with self._engine.connect() as connection:  # a worker's closer may have ended some of them, or all
-            return int((await connection.execute(sql.CANCELLED, {"id": orchestration_id})).scalar_one())
-
-    async def past_deadline(self) -> list[UUID]:
-        """Unfinished orchestrations whose deadline has passed, the longest overdue first."""
-        async with self._engine.connect() as connection:
-            return list((await connection.execute(sql.DEADLINES_PASSED)).scalars())
-
-    async def cancelled_unfinished(self) -> list[UUID]:
-        """Cancelled orchestrations that still have unfinished instances."""
-        async with self._engine.connect() as connection:
-            return list((await connection.execute(sql.CANCELS_UNFINISHED)).scalars())
-
-    async def end_unfinished(self, orchestration_id: UUID, error: JobError) -> int:
-        """End every instance that has not finished, born or not. How many.
-
-        Claims must have stopped making jobs of it before (cancelled_at, or a passed deadline). Making the missing
-        instances first waits for every claim that is making one, so that the settling sees them all.
-        """
-        tried: set[int] = set()
-        while missing := await self._bear_missing(orchestration_id, tried):
-            tried |= missing
-        ended = 0
-        while True:
-            async with self._engine.begin() as connection:
-                rows = (await connection.execute(sql.UNFINISHED, {"id": orchestration_id})).all()
-                if not rows:
-                    return ended
-                held = [Held(row.id, row.worker_id, row.attempt) for row in rows]
-                written = await settle(connection, [close(one, error) for one in held])
-                ended += len(written.jobs)
-
-    async def _bear_missing(self, orchestration_id: UUID, tried: set[int]) -> set[int]:
-        """Make instances that have no row; which ones were missing. One that is still missing after a try has its
-        id taken by a producer who gave it to another instance, so it gets a new one."""
-        async with self._engine.begin() as connection:
-            rows = (await connection.execute(sql.MISSING, {"id": orchestration_id})).mappings().all()
-            if not rows:
-                return set()
-            missing = {row["index"]: row["job_name"] for row in rows}
-            places = sorted(
-                (uuid4() if index in tried else instance_id(orchestration_id, index), index, name)
-                for index, name in missing.items()
-            )
-            await connection.execute(
-                sql.BORN_TO_END,
-                {
-                    "ids": [job_id for job_id, _, _ in places],
-                    "orchestration_ids": [orchestration_id] * len(places),
-                    "indexes": [index for _, index, _ in places],
-                    "names": [name for _, _, name in places],
-                    "params": [NEVER_CAME] * len(places),
-                },
-            )
-            return set(missing)
-
-    async def retry_failed(self, orchestration_id: UUID) -> int:
-        """Run the Errored instances of a complete orchestration again, as a new generation. How many.
-
-        One that was ended before its message came runs when it comes; one whose message was rejected stays Errored
-        until that is replayed.
-
-        Raises OrchestrationNotFound, and RequestRefused while it is unfinished or its event is not published yet. When
-        the answer to the commit is lost, it looks whether that took effect.
-        """
-        seen, reopened, tries = 0, 0, 0
-        while True:
-            try:
-                async with self._engine.begin() as connection:
-                    seen, reopened = await self._reopen(connection, orchestration_id, seen, reopened)
-            except DBAPIError as error:
-                tries += 1
-                if not seen or tries == ANSWER_TRIES or not passes(error):
-                    raise
-                continue
-            return reopened
-
-    async def _reopen(
-        self, connection: AsyncConnection, orchestration_id: UUID, seen: int, before: int
-    ) -> tuple[int, int]:
-        """The generation that was reopened, and how many instances of it; `seen` and `before` are those of a try
-        whose answer was lost."""
-        row = (await connection.execute(sql.REOPEN_LOCK, {"id": orchestration_id})).first()
-        if row is None:
-            raise OrchestrationNotFound(f"no orchestration has the id {orchestration_id}")
-        if seen and row.generation > seen:
-            return seen, before
-        if not row.complete:
-            again = f" (generation {row.generation} runs)" if row.generation > 1 else ""
-            raise RequestRefused(f"orchestration {orchestration_id} is not finished{again}; its own retries still run")
-        if not row.published:
-            raise RequestRefused(f"the event of orchestration {orchestration_id} is not published yet; try again")
-        if row.errored == 0:
-            return row.generation, 0
-        reopened = len((await connection.execute(sql.REOPEN_JOBS, {"id": orchestration_id})).all())
-        reopened += len((await connection.execute(sql.UNBEAR, {"id": orchestration_id})).all())
-        if reopened:
-            await connection.execute(sql.REOPEN, {"id": orchestration_id, "reopened": reopened})
-        return row.generation, reopened
 
 
 def _state(row: RowMapping) -> OrchestrationState:

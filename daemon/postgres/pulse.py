@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from daemon.errors import WorkerGone
-from daemon.job import Held, Settlement
+from daemon.job import Held, Holdings
 from daemon.postgres.settlements import settle_in_thread
 from daemon.postgres.statements import workers as sql
 from daemon.rules.lifecycle import give_back
@@ -42,10 +42,17 @@ class Pulse:
             if connection.execute(sql.BEAT, values).first() is None:
                 raise WorkerGone(f"worker {me} was declared dead")
 
-    def held(self, me: UUID) -> frozenset[tuple[UUID, int]]:
-        """The (job, attempt) pairs that the database says this worker holds."""
+    def held(self, me: UUID) -> Holdings:
+        """What the database says this worker holds."""
         with self._engine.begin() as connection:
-            return frozenset((row.id, row.attempt) for row in connection.execute(sql.HELD, {"me": me}))
+            rows = connection.execute(sql.HELD, {"me": me}).all()
+        claimed = frozenset((row.id, row.attempt) for row in rows if row.claimed)
+        return Holdings(claimed, frozenset(row.id for row in rows if not row.claimed))
+
+    def vacate(self, me: UUID, jobs: Sequence[UUID]) -> None:
+        """Their handlers have really ended: whoever is to run them again may."""
+        with self._engine.begin() as connection:
+            connection.execute(sql.VACATE, {"workers": [me], "all": False, "ids": list(jobs), "delay": 0.0})
 
     def give_back(self, me: UUID, jobs: Sequence[tuple[UUID, int]]) -> frozenset[UUID]:
         """Free jobs that are held but not run; each is an interruption. Those that were still held."""
@@ -53,19 +60,18 @@ class Pulse:
             settlements = [give_back(Held(job_id, me, attempt)) for job_id, attempt in jobs]
             return settle_in_thread(connection, settlements).jobs
 
-    def farewell(self, me: UUID) -> int:
-        """The last transaction: the worker's row first, then whatever it holds is freed. How many jobs that were."""
+    def farewell(self, me: UUID, delay: float = 0.0) -> int:
+        """The last transaction: the worker's row first, then whatever it holds is freed. How many jobs that were.
+
+        With `delay` they begin elsewhere only so many seconds later: threads that still run end with the process.
+        """
         with self._engine.begin() as connection:
             connection.execute(sql.FAREWELL, {"me": me})
-            rows = connection.execute(sql.HELD, {"me": me}).all()
+            rows = [row for row in connection.execute(sql.HELD, {"me": me}) if row.claimed]
             if rows:
-                settle_in_thread(connection, [give_back(Held(row.id, me, row.attempt)) for row in rows])
+                settle_in_thread(connection, [give_back(Held(row.id, me, row.attempt), delay) for row in rows])
+            connection.execute(sql.VACATE, {"workers": [me], "all": True, "ids": [], "delay": delay})
             return len(rows)
-
-    def interrupt(self, settlements: Sequence[Settlement]) -> None:
-        """Store the interruptions of a drain in one batch."""
-        with self._engine.begin() as connection:
-            settle_in_thread(connection, settlements)
 
     def close(self) -> None:
         """Give the connection up."""

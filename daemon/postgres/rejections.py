@@ -7,20 +7,20 @@ transaction in which the message is kept, so that its orchestration never waits 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import Held, JobError, JobMessage, Kind
 from daemon.postgres.settlements import Written, settle
 from daemon.postgres.statements import claim as claim_sql
-from daemon.postgres.statements import orchestrations as orchestration_sql
 from daemon.postgres.statements import rejected as sql
+from daemon.postgres.statements import terminations as termination_sql
+from daemon.postgres.terminations import NO_PARAMS
 from daemon.rules.canonical import storable_text
 from daemon.rules.lifecycle import close
-
-NEVER_CAME = "null"  # the params of an instance that was ended before its message came, or in place of a rejected one
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,13 @@ async def end_unborn(
     rows = [one for one, _ in sorted(by_id.values(), key=lambda pair: pair[0].job_id)]
     await _register(connection, rows)
     born = await connection.execute(
-        orchestration_sql.BORN_TO_END,
+        termination_sql.INSERT_PLACEHOLDERS,
         {
             "ids": [row.job_id for row in rows],
             "orchestration_ids": [row.orchestration_id for row in rows],
             "indexes": [row.index for row in rows],
             "names": [row.job_name for row in rows],
-            "params": [row.params or NEVER_CAME for row in rows],
+            "params": [row.params or NO_PARAMS for row in rows],
         },
     )
     settlements = [close(Held(row.id, None, 0), by_id[row.id][1]) for row in born]
@@ -100,4 +100,13 @@ def _columns(rejections: Sequence[Rejection]) -> dict[str, object]:
         "bodies": [one.data for one in rejections],
         "attributes": [json.dumps(one.attributes) for one in rejections],
         "published": [float(one.published) for one in rejections],
+        "orchestration_ids": [_orchestration_of(one.attributes) for one in rejections],
     }
+
+
+def _orchestration_of(attributes: Mapping[str, str]) -> UUID | None:
+    """Whose message it says it was; None when it does not say so readably."""
+    try:
+        return UUID(attributes["orchestration_id"])
+    except (KeyError, ValueError):
+        return None

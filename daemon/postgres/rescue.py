@@ -72,4 +72,5 @@ class Rescue:
                 if one.job_id in written.jobs:
                     (errored if one.action is Action.FAIL else freed)[holders[one.job_id]] += 1
             completes = completes or written.completes
+        await connection.execute(sql.VACATE, {"workers": sorted(gone), "all": True, "ids": [], "delay": 0.0})
         return [Rescued(worker, freed[worker], errored[worker], completes) for worker in sorted(gone)]

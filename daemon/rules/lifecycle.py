@@ -7,7 +7,7 @@ input has an answer, and a settlement never contradicts the claim it ends.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from daemon.job import (
@@ -53,7 +53,9 @@ def settle(
             return Settlement(claim.job_id, claim.worker_id, claim.attempt, Action.COMPLETE, result.result)
         case Interrupted():
             error = JobError(Kind.INTERRUPTED, f"the worker stopped it: {result.reason}")
-            return _settlement(claim, Action.INTERRUPT, error=error, cause=Cause.INTERRUPTED)
+            return _settlement(
+                claim, Action.INTERRUPT, error=error, delay=result.still_runs_for, cause=Cause.INTERRUPTED
+            )
         case Unknown():
             return _unknown(claim, result, unknown_job_patience, rng)
         case Failed():
@@ -67,6 +69,7 @@ def _failed(claim: Claim, result: Failed, policy: Policy, rng: Callable[[], floa
     if result.final or failures >= policy.max_attempts:
         return _settlement(claim, Action.FAIL, error=result.error, counts=True)
     delay = retry_delay(policy.backoff, failures, rng) if result.retry_in is None else _bounded(result.retry_in)
+    delay = max(delay, result.still_runs_for)
     return _settlement(claim, Action.RETRY, error=result.error, counts=True, delay=delay, cause=Cause.RETRY)
 
 
@@ -101,15 +104,18 @@ def lose(held: Held, max_losses: int) -> Settlement:
     return _taken(held, Action.RETRY, error, loses=True, cause=Cause.WORKER_LOST)
 
 
-def give_back(held: Held) -> Settlement:
-    """What is stored about a job that a living worker holds but does not run (a claim whose answer was lost)."""
+def give_back(held: Held, delay: float = 0.0) -> Settlement:
+    """What is stored about a job that a living worker holds but does not run (a claim whose answer was lost).
+
+    `delay` is for how many seconds its handler may still run here.
+    """
     error = JobError(Kind.INTERRUPTED, "the worker held the job without running it and gave it back")
-    return _taken(held, Action.INTERRUPT, error, cause=Cause.INTERRUPTED)
+    return replace(_taken(held, Action.INTERRUPT, error, cause=Cause.INTERRUPTED), delay=delay)
 
 
 def close(held: Held, error: JobError) -> Settlement:
     """What is stored about an unfinished job, held or not, that is ended from outside (cancel, deadline...)."""
-    return _taken(held, Action.FAIL, error)
+    return _taken(held, Action.CLOSE, error)
 
 
 def _taken(

@@ -46,7 +46,7 @@ def judge(message: JobMessage, sight: Sight, worker_id: UUID, token: UUID) -> Mi
 def _of_a_row(message: JobMessage, sight: Sight, worker_id: UUID, token: UUID) -> Mine | Refused | Conflict | Undecided:
     cause = Cause.LEASE_EXPIRED if sight.message_id == message.message_id else Cause.DUPLICATE_PUBLISH
     if sight.elsewhere:
-        return Conflict("JobElsewhere", f"job {message.job_id} belongs to another orchestration", elsewhere=True)
+        return Conflict("JobElsewhere", f"job {message.job_id} belongs to another orchestration")
     if sight.status is not Status.IN_PROGRESS:
         return Refused(Refusal.FINISHED, cause)
     if sight.worker_id == worker_id and sight.claim_token == token:

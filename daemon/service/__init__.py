@@ -148,7 +148,13 @@ class Worker:
             self._loop = asyncio.get_running_loop()
             self._begun.set()
             self.workroom = Workroom(
-                self.settings, self._registry, self._identity, self._running, self._observer, self._fail
+                self.settings,
+                self._registry,
+                self._identity,
+                self._running,
+                self._observer,
+                self._fail,
+                self.lifeline.exit_in,
             )
             if self.lifeline.draining:
                 self.workroom.drain()

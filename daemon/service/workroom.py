@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import anyio
 
-from daemon.engine.closing import Closer
 from daemon.engine.consumer import Consumer
 from daemon.engine.dead_letters import DeadLetters
+from daemon.engine.deadlines import DeadlineEnforcer
 from daemon.engine.intake import Intake
 from daemon.engine.lifeline import Identity
 from daemon.engine.pipeline import Pipeline
@@ -22,15 +22,17 @@ from daemon.engine.rescue import Rescuer
 from daemon.engine.runner import HandlerRunner
 from daemon.engine.running import Running
 from daemon.engine.ticker import Step, Ticker
+from daemon.errors import SlotsExhausted
 from daemon.job import StopReason
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine
 from daemon.postgres.dead_letters import Graveyard
 from daemon.postgres.due import Due, Leased
-from daemon.postgres.orchestrations import Orchestrations
 from daemon.postgres.rescue import Rescue
+from daemon.postgres.retries import Retries
 from daemon.postgres.store import Store
 from daemon.postgres.sweep import Sweeper
+from daemon.postgres.terminations import Terminations
 from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.puller import Puller
 from daemon.pubsub.subscriber import Subscriber
@@ -57,10 +59,12 @@ class Workroom:
         running: Running,
         observer: Observer,
         failed: Callable[[Exception], None],
+        exit_in: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._observer = observer
         self._failed = failed
+        self._exit_in = exit_in
         self._wanted = asyncio.Event()
         self._running = running
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
@@ -145,7 +149,8 @@ class Workroom:
 
     def _make_consumer(self, registry: Registry, running: Running) -> Consumer:
         settings = self._settings
-        runner = HandlerRunner(self.store.records, self._observer, settings.result_limit_bytes, settings.slots)
+        limit, slots = settings.result_limit_bytes, settings.slots
+        runner = HandlerRunner(self.store.records, self._observer, limit, slots, running, self._exit_in)
         patience = settings.unknown_job_patience_seconds
         pipeline = Pipeline(self.store, runner, registry, running, self._observer, patience, random.random)
         return Consumer(pipeline, running, settings.slots, settings.hold_seconds, self._observer, overfull=self._narrow)
@@ -169,7 +174,7 @@ class Workroom:
         )
         wake = self._events.wake
         rescuer = Rescuer(rescue, self._observer, wake)
-        closer = Closer(Orchestrations(self._engine), self._observer, wake)
+        deadlines = DeadlineEnforcer(Terminations(self._engine), self._observer, wake)
         letters = DeadLetters(
             self._puller,
             Graveyard(self._engine),
@@ -183,7 +188,8 @@ class Workroom:
             "rescue": (beat / 2, rescuer.round),
             "backlog": (5.0, self._report_backlog),
             "stuck": (STUCK_SECONDS, lambda: self._report_stuck(running)),
-            "closing": (1.0, closer.close_due),
+            "deadlines": (1.0, deadlines.enforce),
+            "retries": (5.0, Retries(self._engine).continue_abandoned),
             "dead-letters": (10.0, letters.consume),
         }
         if settings.sweep_seconds:
@@ -198,3 +204,6 @@ class Workroom:
     async def _report_stuck(self, running: Running) -> None:
         for claim, seconds in running.stuck(STUCK_SECONDS):
             self._observer.stuck(claim, seconds)
+        stuck = running.stuck_threads(STUCK_SECONDS)
+        if 2 * stuck >= self._settings.slots:
+            self._failed(SlotsExhausted(stuck, self._settings.slots))

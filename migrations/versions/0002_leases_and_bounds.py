@@ -21,6 +21,7 @@ ALTER TABLE orchestration
     ADD COLUMN event_refusals integer NOT NULL DEFAULT 0,
     ADD COLUMN event_refused text,
     ADD COLUMN reopening_at timestamptz,
+    ADD COLUMN reopening_finishes integer,
     ADD COLUMN closed_below integer NOT NULL DEFAULT 0,
     ADD COLUMN pruning_at timestamptz,
     DROP CONSTRAINT orchestration_complete,
@@ -31,6 +32,7 @@ ALTER TABLE job
     ADD COLUMN dead_letters integer NOT NULL DEFAULT 0,
     ADD COLUMN last_dead_letter_at timestamptz;
 ALTER TABLE worker ADD COLUMN pool text NOT NULL DEFAULT '';
+ALTER TABLE rejected_message ADD COLUMN orchestration_id uuid;
 """
 
 # Built without blocking writers. A build that was interrupted leaves an invalid index behind, which is dropped first.
@@ -44,8 +46,7 @@ INDEXES = {
     "orchestration_reopening": "orchestration (reopening_at) WHERE reopening_at IS NOT NULL",
     "orchestration_pruning": "orchestration (pruning_at) WHERE pruning_at IS NOT NULL",
     "rejected_message_reason": "rejected_message (reason, id)",
-    "rejected_message_orchestration": "rejected_message ((attributes ->> 'orchestration_id'))"
-    " WHERE attributes ->> 'orchestration_id' IS NOT NULL",
+    "rejected_message_orchestration": "rejected_message (orchestration_id) WHERE orchestration_id IS NOT NULL",
 }
 
 
@@ -64,9 +65,10 @@ def downgrade() -> None:
         op.execute(f"DROP INDEX {name}")
     op.execute(
         "ALTER TABLE orchestration DROP COLUMN event_publish_at, DROP COLUMN event_refusals,"
-        " DROP COLUMN event_refused, DROP CONSTRAINT orchestration_complete, DROP COLUMN reopening_at,"
+        " DROP COLUMN event_refused, DROP CONSTRAINT orchestration_complete, DROP COLUMN reopening_at, DROP COLUMN reopening_finishes,"
         " DROP COLUMN closed_below, DROP COLUMN pruning_at,"
         " ADD CONSTRAINT orchestration_complete CHECK ((completed_at IS NOT NULL) = (completed + errored = total))"
     )
     op.execute("ALTER TABLE job DROP COLUMN occupied_by, DROP COLUMN dead_letters, DROP COLUMN last_dead_letter_at")
     op.execute("ALTER TABLE worker DROP COLUMN pool")
+    op.execute("ALTER TABLE rejected_message DROP COLUMN orchestration_id")

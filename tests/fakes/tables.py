@@ -52,7 +52,7 @@ class Tables:
         row.status, row.publish_at = (Status.COMPLETED if one.action is Action.COMPLETE else Status.ERRORED), None
         group = self.groups[row.message.orchestration_id]
         group.completed += one.action is Action.COMPLETE
-        group.errored += one.action is Action.FAIL
+        group.errored += one.action is not Action.COMPLETE
         group.ended = self.now if group.completed + group.errored == group.total else None
         return True
 

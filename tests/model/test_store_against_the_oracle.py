@@ -216,12 +216,12 @@ class StoreMachine(RuleBasedStateMachine):
     def somebody_cancels(self, data: st.DataObject) -> None:
         whole = self._whole(data)
         expected = 0 if whole.complete else self.oracle.end_unfinished(whole, Kind.CANCELLED)
-        assert self.do(self.scene.orchestrations.cancel(whole.id)) == expected
+        assert self.do(self.scene.terminations.cancel(whole.id)) == expected
 
     def an_operator_retries(self, data: st.DataObject) -> None:
         whole = self._whole(data)
         try:
-            reopened = self.do(self.scene.orchestrations.retry_failed(whole.id))
+            reopened = self.do(self.scene.retries.retry_failed(whole.id))
         except RequestRefused:
             reopened = None
         assert reopened == self.oracle.retry_failed(whole)

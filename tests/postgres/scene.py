@@ -17,9 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import Claim, ClaimAnswer, JobError, JobMessage, Kind, Result, Returned, Settled, Settlement
 from daemon.postgres.claims import Claims
+from daemon.postgres.database import sync_engine
 from daemon.postgres.orchestrations import Made, NewOrchestration, Orchestrations
+from daemon.postgres.pulse import Pulse
 from daemon.postgres.rescue import Rescue, Rescued
+from daemon.postgres.retries import Retries
 from daemon.postgres.settlements import Settlements
+from daemon.postgres.terminations import Terminations
 from daemon.rules.envelope import instance_id
 from daemon.rules.lifecycle import Policy, settle
 from daemon.rules.retry import Backoff
@@ -103,6 +107,11 @@ def decided(claim: Claim, result: Result | None = None, policy: Policy = POLICY)
     return settle(claim, result or Returned('"ok"'), policy, 300, lambda: 0.5)
 
 
+def pulse_of(scene: Scene) -> Pulse:
+    """The heartbeat thread's side of any worker of a scene."""
+    return Pulse(sync_engine(scene.url), "host", "", 1, GAP)
+
+
 class Scene:
     """One migrated database."""
 
@@ -110,6 +119,8 @@ class Scene:
         self.engine = engine
         self.url = url
         self.orchestrations = Orchestrations(engine)
+        self.terminations = Terminations(engine)
+        self.retries = Retries(engine)
 
     async def clear(self) -> None:
         """Remove every row."""
@@ -131,6 +142,13 @@ class Scene:
     async def kick_off(self, count: int = 1, **changes: Any) -> Made:
         new = NewOrchestration(uuid4(), "count", ['{"n": 1}'] * count, {})
         return await self.orchestrations.make(replace(new, **changes))
+
+    async def end(self, orchestration_id: UUID) -> int:
+        """End what is cancelled or overdue of an orchestration, as a worker does; how many instances."""
+        ended = 0
+        while (part := await self.terminations.slice_of(orchestration_id)).worked:
+            ended += part.ended
+        return ended
 
     async def run(self, statement: str, **values: Any) -> list[RowMapping]:
         """Run raw SQL in a transaction of its own; its rows."""

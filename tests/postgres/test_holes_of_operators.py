@@ -8,16 +8,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from daemon.engine.closing import CANCELLED
 from daemon.errors import OrchestrationNotFound, RequestRefused
-from daemon.job import Claim, Conflict, Failed, JobError, Kind, Refusal, Refused, Settled
+from daemon.job import Claim, Conflict, Failed, Refusal, Refused, Settled
 from daemon.orchestration import CompletedOrchestration, Outcome
 from daemon.postgres.due import Due
-from daemon.postgres.orchestrations import Orchestrations
+from daemon.postgres.terminations import Terminated, Terminations
 from daemon.rules.envelope import instance_id
-from tests.postgres.scene import BOOM, Scene, Worker, message_for, messages_for, pointer_to
+from tests.postgres.scene import BOOM, Scene, Worker, message_for, messages_for, pointer_to, pulse_of
 
-LATE = JobError(Kind.DEADLINE_EXCEEDED, "too late")
 UNFENCED_MARK = "UPDATE orchestration SET event_published_at = now() WHERE id = :id"
 
 
@@ -43,16 +41,16 @@ async def _publish_event(scene: Scene) -> list[CompletedOrchestration]:
 async def test_a_retry_is_refused_until_the_event_before_it_is_published(scene: Scene) -> None:
     orchestration = await _failed(scene, await scene.worker())
     with pytest.raises(RequestRefused, match="not published yet"):
-        await scene.orchestrations.retry_failed(orchestration)
+        await scene.retries.retry_failed(orchestration)
     assert [one.generation for one in await _publish_event(scene)] == [1]
-    assert await scene.orchestrations.retry_failed(orchestration) == 1
+    assert await scene.retries.retry_failed(orchestration) == 1
 
 
 async def test_a_retry_runs_what_failed_as_a_new_generation_with_an_event_of_its_own(scene: Scene) -> None:
     worker = await scene.worker()
     orchestration = await _failed(scene, worker, 3)
     await _publish_event(scene)
-    assert await scene.orchestrations.retry_failed(orchestration) == 2
+    assert await scene.retries.retry_failed(orchestration) == 2
     whole = await scene.orchestration(orchestration)
     assert (whole["generation"], whole["completed"], whole["errored"], whole["outcome"]) == (2, 1, 0, None)
     assert (whole["completed_at"], whole["event_published_at"]) == (None, None)
@@ -69,7 +67,7 @@ async def test_what_succeeded_is_not_run_again(scene: Scene) -> None:
     worker = await scene.worker()
     orchestration = await _failed(scene, worker)
     await _publish_event(scene)
-    await scene.orchestrations.retry_failed(orchestration)
+    await scene.retries.retry_failed(orchestration)
     answer = await worker.answer(pointer_to(message_for(orchestration, 0, 2)))
     assert isinstance(answer, Refused)
     assert answer.why is Refusal.FINISHED
@@ -93,7 +91,7 @@ async def test_a_late_mark_of_the_old_generation_must_not_swallow_the_new_event(
     else:
         late = (UNFENCED_MARK, {"id": orchestration})
     await slowly([])
-    await scene.orchestrations.retry_failed(orchestration)
+    await scene.retries.retry_failed(orchestration)
     await worker.settle(await worker.claim(pointer_to(message_for(orchestration, 1, 2))))
     await scene.run(late[0], **late[1])
     assert len(await _publish_event(scene)) == fenced
@@ -109,7 +107,7 @@ async def test_a_retry_waits_for_the_publisher_of_the_event(scene: Scene) -> Non
 
     relay = asyncio.create_task(Due(scene.engine, 3600).publish_events(10, slowly))
     await publishing.wait()
-    retry = asyncio.create_task(scene.orchestrations.retry_failed(orchestration))
+    retry = asyncio.create_task(scene.retries.retry_failed(orchestration))
     await scene.until_blocked()
     go_on.set()
     assert (await relay, await retry) == (1, 1)
@@ -119,20 +117,21 @@ async def test_an_unfinished_an_unknown_and_a_flawless_orchestration_are_not_ret
     worker = await scene.worker()
     flawless = await _failed(scene, worker, 1)
     await _publish_event(scene)
-    assert await scene.orchestrations.retry_failed(flawless) == 0
+    assert await scene.retries.retry_failed(flawless) == 0
     assert (await scene.orchestration(flawless))["generation"] == 1
     with pytest.raises(RequestRefused, match="not finished"):
-        await scene.orchestrations.retry_failed((await scene.kick_off()).id)
+        await scene.retries.retry_failed((await scene.kick_off()).id)
     with pytest.raises(OrchestrationNotFound):
-        await scene.orchestrations.retry_failed(uuid4())
+        await scene.retries.retry_failed(uuid4())
 
 
 async def test_a_settlement_of_the_old_generation_writes_nothing_into_the_new_one(scene: Scene) -> None:
     worker, message = await scene.worker(), message_for(uuid4())
     old = await worker.claim(message)
-    await scene.orchestrations.cancel(message.orchestration_id)
+    await scene.terminations.cancel(message.orchestration_id)
     await _publish_event(scene)
-    await scene.orchestrations.retry_failed(message.orchestration_id)
+    await scene.retries.retry_failed(message.orchestration_id)
+    await asyncio.to_thread(pulse_of(scene).vacate, worker.id, [message.job_id])
     again = await worker.claim(pointer_to(message))
     assert await worker.settle(old) is Settled.STALE
     assert await worker.settle(again) is Settled.STORED
@@ -145,33 +144,33 @@ async def test_a_cancel_ends_waiting_running_and_unborn_instances(scene: Scene) 
     running = await worker.claim(message_for(orchestration, 1, 5))
     waiting = await worker.claim(message_for(orchestration, 2, 5))
     await worker.settle(waiting, Failed(BOOM))
-    assert await scene.orchestrations.cancel(orchestration) == 4
+    assert await scene.terminations.cancel(orchestration) == 4
     whole = await scene.orchestration(orchestration)
     assert (whole["completed"], whole["errored"], whole["outcome"]) == (1, 4, "Partial")
     kinds = await scene.run("SELECT index, error ->> 'kind' AS kind FROM job ORDER BY index")
     assert [row["kind"] for row in kinds] == [None] + ["Cancelled"] * 4
     assert await worker.settle(running) is Settled.STALE
     assert await scene.history(running.job_id) == [(1, "Cancelled")]
-    assert await scene.orchestrations.cancel(orchestration) == 0
+    assert await scene.terminations.cancel(orchestration) == 0
 
 
 async def test_a_cancel_tells_what_it_ended_although_the_closer_of_a_worker_was_quicker(scene: Scene) -> None:
     made = await scene.kick_off(3)
-    end_unfinished = scene.orchestrations.end_unfinished
 
-    async def second(orchestration_id: UUID, error: JobError) -> int:
-        assert await Orchestrations(scene.engine).end_unfinished(orchestration_id, CANCELLED) == 3
-        return await end_unfinished(orchestration_id, error)
+    class Second(Terminations):
+        async def slice_of(self, orchestration_id: UUID) -> Terminated:
+            assert (await Terminations(scene.engine).slice_of(orchestration_id)).ended == 3
+            return await super().slice_of(orchestration_id)
 
-    scene.orchestrations.end_unfinished = second  # type: ignore[method-assign]
-    assert await scene.orchestrations.cancel(made.id) == 3
-    assert await scene.orchestrations.cancel(made.id) == 0
+    scene.terminations = Second(scene.engine)
+    assert await scene.terminations.cancel(made.id) == 3
+    assert await scene.terminations.cancel(made.id) == 0
 
 
 async def test_a_late_message_of_a_cancelled_instance_is_finished_and_acked(scene: Scene) -> None:
     worker, orchestration = await scene.worker(), uuid4()
     await worker.claim(message_for(orchestration, 0, 3))
-    await scene.orchestrations.cancel(orchestration)
+    await scene.terminations.cancel(orchestration)
     derived = await worker.answer(message_for(orchestration, 1, 3))
     of_its_own = await worker.answer(message_for(orchestration, 2, 3, job_id=uuid4()))
     assert [answer.why for answer in (derived, of_its_own) if isinstance(answer, Refused)] == [Refusal.FINISHED] * 2
@@ -199,7 +198,7 @@ async def test_an_instance_born_concurrently_with_a_cancel_is_ended_too(scene: S
         row = """INSERT INTO job (id, orchestration_id, index, job_name, params, attempt, worker_id)
                  VALUES (:id, :orchestration, 1, 'count', '{}', 1, :me)"""
         await claim.run(row, id=born, orchestration=orchestration, me=worker.id)
-        cancelling = asyncio.create_task(scene.orchestrations.cancel(orchestration))
+        cancelling = asyncio.create_task(scene.terminations.cancel(orchestration))
         await scene.until_blocked()
         await claim.commit()
     assert await cancelling == 3
@@ -213,23 +212,21 @@ async def test_a_passed_deadline_ends_what_is_unfinished_and_lets_nothing_begin(
     made = await scene.kick_off(3, deadline_seconds=60)
     claim = await worker.claim(made.born[0][0])
     assert claim.deadline_in == pytest.approx(60, abs=5)
-    assert await scene.orchestrations.past_deadline() == []
+    assert await scene.end(made.id) == 0
     await scene.run("UPDATE orchestration SET deadline = now() - interval '1 second'")
-    assert await scene.orchestrations.past_deadline() == [made.id]
     answer = await worker.answer(made.born[1][0])
     assert isinstance(answer, Refused)
     assert answer.why is Refusal.CLOSING
-    assert await scene.orchestrations.end_unfinished(made.id, LATE) == 3
+    assert await scene.end(made.id) == 3
     assert (await scene.job(claim.job_id))["error"]["kind"] == "DeadlineExceeded"
-    assert await scene.orchestrations.past_deadline() == []
 
 
 async def test_a_cancel_that_was_left_half_way_is_found(scene: Scene) -> None:
     made = await scene.kick_off(2)
     await scene.run("UPDATE orchestration SET cancelled_at = now()")
-    assert await scene.orchestrations.cancelled_unfinished() == [made.id]
-    assert await scene.orchestrations.end_unfinished(made.id, LATE) == 2
-    assert await scene.orchestrations.cancelled_unfinished() == []
+    assert (await scene.terminations.next_slice()).ended == 2
+    assert not (await scene.terminations.next_slice()).worked
+    assert (await scene.orchestration(made.id))["outcome"] == "Errored"
 
 
 async def test_ending_an_orchestration_ends_although_somebody_took_the_id_of_a_missing_instance(scene: Scene) -> None:
@@ -237,7 +234,7 @@ async def test_ending_an_orchestration_ends_although_somebody_took_the_id_of_a_m
     worker, orchestration = await scene.worker(), uuid4()
     await worker.claim(message_for(orchestration, 2, 3, job_id=instance_id(orchestration, 1)))
     async with asyncio.timeout(5):
-        assert await scene.orchestrations.cancel(orchestration) == 3
+        assert await scene.terminations.cancel(orchestration) == 3
     assert (await scene.orchestration(orchestration))["errored"] == 3
 
 

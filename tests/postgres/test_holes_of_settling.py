@@ -13,6 +13,7 @@ from daemon.job import (
     Claim,
     Failed,
     Held,
+    Holdings,
     Interrupted,
     JobError,
     Kind,
@@ -197,7 +198,7 @@ async def test_a_claim_whose_answer_was_lost_is_found_by_comparison_and_given_ba
     claim = await worker.claim(message_for(uuid4()))
     pulse = Pulse(sync_engine(scene.url), "host", "", 1, 12.5)
     held = await asyncio.to_thread(pulse.held, worker.id)
-    assert held == {(claim.job_id, 1)}
+    assert held == Holdings(frozenset({(claim.job_id, 1)}))
     await asyncio.to_thread(pulse.give_back, worker.id, [(claim.job_id, 1)])
     row = await scene.job(claim.job_id)
     assert (row["worker_id"], row["losses"], row["failures"], row["due"]) == (None, 0, 0, True)

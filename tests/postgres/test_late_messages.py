@@ -8,15 +8,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from daemon.job import Failed, JobError, JobMessage, Kind, Refusal, Refused
+from daemon.job import Failed, JobMessage, Refusal, Refused
 from daemon.observe import Observer
 from daemon.postgres.due import Due
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.store import Store
 from daemon.rules.envelope import instance_id
 from tests.postgres.scene import BOOM, TTL, Scene, Worker, message_for, messages_for, pointer_to
-
-OVER = JobError(Kind.CANCELLED, "over")
 
 
 async def _publish_event(scene: Scene) -> None:
@@ -30,7 +28,7 @@ async def _cancelled(scene: Scene, worker: Worker, count: int = 2) -> UUID:
     """An orchestration of which only instance 0 came before it was cancelled; its event is published."""
     orchestration = uuid4()
     await worker.settle(await worker.claim(message_for(orchestration, 0, count)), Failed(BOOM, final=True))
-    assert await scene.orchestrations.cancel(orchestration) == count - 1
+    assert await scene.terminations.cancel(orchestration) == count - 1
     await _publish_event(scene)
     return orchestration
 
@@ -46,7 +44,7 @@ async def test_a_retried_instance_whose_message_never_came_waits_for_it_and_runs
 ) -> None:
     worker = await scene.worker()
     orchestration = await _cancelled(scene, worker)
-    assert await scene.orchestrations.retry_failed(orchestration) == 2
+    assert await scene.retries.retry_failed(orchestration) == 2
     leased = await Due(scene.engine, 3600).lease(10)
     assert [one.message.index for one in leased] == [0], "nothing is published for what nobody has sent"
     await worker.settle(await worker.claim(leased[0].message))
@@ -64,7 +62,7 @@ async def test_a_message_that_comes_between_the_end_and_the_retry_leaves_its_par
     answer = await worker.answer(_late(orchestration, own_id))
     assert isinstance(answer, Refused)
     assert answer.why is Refusal.FINISHED
-    assert await scene.orchestrations.retry_failed(orchestration) == 2
+    assert await scene.retries.retry_failed(orchestration) == 2
     claim = await worker.claim(pointer_to(message_for(orchestration, 1, 2)))
     assert claim.params == '{"n": 7}'
 
@@ -78,11 +76,10 @@ async def test_a_message_of_a_cancelled_orchestration_goes_back_until_its_instan
     await scene.run("UPDATE orchestration SET cancelled_at = now()")
     late = _late(orchestration, False)
     assert type(await worker.answer(late)).__name__ == "Undecided"
-    assert await scene.orchestrations.cancelled_unfinished() == [orchestration]
-    await scene.orchestrations.end_unfinished(orchestration, OVER)
+    await scene.end(orchestration)
     assert type(await worker.answer(late)).__name__ == "Refused"
     await _publish_event(scene)
-    await scene.orchestrations.retry_failed(orchestration)
+    await scene.retries.retry_failed(orchestration)
     assert (await worker.claim(pointer_to(late))).params == '{"n": 7}'
 
 
@@ -90,13 +87,15 @@ async def test_a_message_that_meets_its_placeholder_before_that_is_ended_leaves_
     worker, orchestration = await scene.worker(), uuid4()
     await worker.settle(await worker.claim(message_for(orchestration, 0, 2)), Failed(BOOM, final=True))
     await scene.run("UPDATE orchestration SET cancelled_at = now()")
-    await scene.orchestrations._bear_missing(orchestration, set())
+    place = """INSERT INTO job (id, orchestration_id, index, job_name, params, publish_at)
+               VALUES (:id, :o, 1, 'count', 'null', now())"""
+    await scene.run(place, id=instance_id(orchestration, 1), o=orchestration)
     answer = await worker.answer(_late(orchestration, False))
     assert isinstance(answer, Refused)
     assert answer.why is Refusal.CLOSING
-    await scene.orchestrations.end_unfinished(orchestration, OVER)
+    await scene.end(orchestration)
     await _publish_event(scene)
-    await scene.orchestrations.retry_failed(orchestration)
+    await scene.retries.retry_failed(orchestration)
     assert (await worker.claim(pointer_to(message_for(orchestration, 1, 2)))).params == '{"n": 7}'
 
 
@@ -106,11 +105,11 @@ async def test_a_rejected_instance_stays_errored_until_its_message_was_replayed(
     rejected = Rejection("1", "ParamsNoJson", "no JSON", b"{", {}, 0.0, instance)
     assert await Rejections(scene.engine).write([rejected]) == [True]
     await _publish_event(scene)
-    assert await scene.orchestrations.retry_failed(orchestration) == 0
+    assert await scene.retries.retry_failed(orchestration) == 0
     assert (await scene.orchestration(orchestration))["generation"] == 1
     replayed = message_for(orchestration, 0, 1, params='{"n": 7}')
     assert type(await worker.answer(replayed)).__name__ == "Refused"
-    assert await scene.orchestrations.retry_failed(orchestration) == 1
+    assert await scene.retries.retry_failed(orchestration) == 1
     assert (await worker.claim(pointer_to(replayed))).params == '{"n": 7}'
 
 

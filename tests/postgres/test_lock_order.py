@@ -107,7 +107,7 @@ async def test_a_rescue_of_several_workers_locks_orchestrations_by_id(scene: Sce
 
 async def test_a_cancel_locks_jobs_by_id(scene: Scene) -> None:
     claims = await _claims(await scene.worker())
-    cancel = scene.orchestrations.cancel
+    cancel = scene.terminations.cancel
     await assert_locks_in_order(scene, "job", lambda: cancel(claims[0].orchestration_id))
 
 
@@ -116,7 +116,7 @@ async def test_an_operators_retry_locks_jobs_by_id(scene: Scene) -> None:
     claims = await _claims(worker)
     await worker.stored([decided(claim, Failed(BOOM, final=True)) for claim in claims])
     await scene.run("UPDATE orchestration SET event_published_at = now()")
-    retry = scene.orchestrations.retry_failed
+    retry = scene.retries.retry_failed
     await assert_locks_in_order(scene, "job", lambda: retry(claims[0].orchestration_id))
 
 
@@ -221,7 +221,7 @@ async def test_claims_settlements_rescues_cancels_and_the_relay_never_deadlock(i
 
     async def cancel() -> None:
         for one in orchestrations[2:8]:
-            await scene.orchestrations.cancel(one)
+            await scene.terminations.cancel(one)
 
     await asyncio.gather(work(), work(), work(), rescue(), relay(), cancel())
     assert rounds > 5

@@ -19,7 +19,9 @@ from daemon.postgres.due import PUBLISHING_SECONDS, Due
 from daemon.postgres.orchestrations import NewOrchestration, Orchestrations
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.rescue import Rescue
+from daemon.postgres.retries import Retries
 from daemon.postgres.store import Store
+from daemon.postgres.terminations import Terminations
 from tests.postgres.cutting_proxy import CuttingProxy
 from tests.postgres.scene import BOOM, GAP, TTL, Scene, Worker, decided, message_for, messages_for
 
@@ -156,12 +158,12 @@ async def test_an_operators_retry_whose_answer_was_lost_reopens_once(line: Line)
     for claim in claims:
         await line.store.settle(claim, decided(claim, Failed(BOOM, final=True)))
     await line.scene.run("UPDATE orchestration SET event_published_at = now()")
-    orchestrations = Orchestrations(line.worker.engine)
+    retries = Retries(line.worker.engine)
     line.proxy.cut_after(b"COMMIT")
-    assert await orchestrations.retry_failed(claims[0].orchestration_id) == 2
+    assert await retries.retry_failed(claims[0].orchestration_id) == 2
     assert line.proxy.cuts == 1
     with pytest.raises(RequestRefused, match=r"not finished \(generation 2 runs\)"):
-        await orchestrations.retry_failed(claims[0].orchestration_id)
+        await retries.retry_failed(claims[0].orchestration_id)
     whole = await line.scene.orchestration(claims[0].orchestration_id)
     assert (whole["generation"], whole["errored"], await line.scene.value("max(attempt) FROM job")) == (2, 0, 2)
 
@@ -202,7 +204,7 @@ async def test_notes_that_were_written_before_a_bad_one_stopped_the_rest_are_not
 
 async def test_a_cancel_whose_answer_was_lost_goes_on_where_it_was(line: Line) -> None:
     made = await line.scene.kick_off(3)
-    orchestrations = Orchestrations(line.worker.engine)
+    orchestrations = Terminations(line.worker.engine)
     line.proxy.cut_after(b"COMMIT")
     with pytest.raises(DBAPIError):
         await orchestrations.cancel(made.id)

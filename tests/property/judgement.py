@@ -22,7 +22,7 @@ def judge_the_end(world: World) -> None:
 
 def _every_job_ended_once(world: World) -> None:
     for row in world.tables.jobs.values():
-        ends = [one for one in row.history if one.action in (Action.COMPLETE, Action.FAIL)]
+        ends = [one for one in row.history if one.action in (Action.COMPLETE, Action.FAIL, Action.CLOSE)]
         assert row.status is not Status.IN_PROGRESS
         assert len(ends) == 1, f"left InProgress {len(ends)} times"
         assert ends[0] is row.history[-1], "something was stored after the end"

@@ -60,7 +60,7 @@ WITH input AS (
     ON CONFLICT (id) DO UPDATE
     SET attempt = j.attempt + 1, worker_id = excluded.worker_id, claim_token = excluded.claim_token,
         publish_at = NULL, not_before = NULL, started_at = excluded.started_at, message_id = excluded.message_id
-    WHERE j.status = 'InProgress' AND j.worker_id IS NULL
+    WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.occupied_by IS NULL
       AND (j.not_before IS NULL OR j.not_before <= statement_timestamp())
     RETURNING j.id, j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,
               CASE WHEN j.attempt = 1 AND j.created_at = j.started_at THEN NULL ELSE j.params END AS params,
@@ -86,7 +86,7 @@ FROM (SELECT FROM unnest(CAST(:ids AS uuid[])) AS i (id)
 
 REASONS = text("""
 SELECT i.id, j.id IS NOT NULL AS born, j.status, j.worker_id, j.claim_token, j.message_id,
-       j.not_before > statement_timestamp() AS early,
+       j.not_before > statement_timestamp() OR j.occupied_by IS NOT NULL AS early,
        i.creates AND j.orchestration_id <> i.orchestration_id AS elsewhere,
        o.id IS NOT NULL AS registered, o.total AS registered_total, o.job_name AS registered_name,
        (o.cancelled_at IS NOT NULL OR coalesce(o.deadline <= statement_timestamp(), false)) AS closing,
@@ -104,12 +104,13 @@ LEFT JOIN orchestration o ON o.id = coalesce(j.orchestration_id, i.orchestration
 LEFT JOIN job x ON j.id IS NULL AND x.orchestration_id = i.orchestration_id AND x.index = i.index
 """)
 
-# The message of an instance that was ended before it came: its params are kept, so that a
-# retry can run it.
+# The message of an instance that was ended before it came: its params are kept, so that a retry can run it. A row that
+# does not come back was finished when it was read and is not any more: a retry deleted it, to be made by this message.
 KEEP_PARAMS = text("""
 UPDATE job j SET params = CAST(i.params AS json)
 FROM unnest(CAST(:ids AS uuid[]), CAST(:params AS text[])) AS i (id, params)
 WHERE j.id = i.id AND CAST(j.params AS text) = 'null'
+RETURNING j.id
 """)
 
 REDELIVERIES = text("""

@@ -6,11 +6,11 @@ A redelivery of a rejected message keeps its message id, so storing it again cha
 from sqlalchemy import text
 
 KEEP = text("""
-INSERT INTO rejected_message (message_id, reason, text, data, attributes, published_at)
-SELECT i.message_id, i.reason, i.text, i.body, CAST(i.attributes AS json), to_timestamp(i.published)
+INSERT INTO rejected_message (message_id, reason, text, data, attributes, published_at, orchestration_id)
+SELECT i.message_id, i.reason, i.text, i.body, CAST(i.attributes AS json), to_timestamp(i.published), i.orchestration_id
 FROM unnest(CAST(:message_ids AS text[]), CAST(:reasons AS text[]), CAST(:texts AS text[]), CAST(:bodies AS bytea[]),
-            CAST(:attributes AS text[]), CAST(:published AS float8[]))
-     AS i (message_id, reason, text, body, attributes, published)
+            CAST(:attributes AS text[]), CAST(:published AS float8[]), CAST(:orchestration_ids AS uuid[]))
+     AS i (message_id, reason, text, body, attributes, published, orchestration_id)
 ORDER BY i.message_id
 ON CONFLICT (message_id) DO NOTHING
 """)

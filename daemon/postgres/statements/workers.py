@@ -22,7 +22,28 @@ RETURNING id
 """)
 
 HELD = text("""
-SELECT id, attempt FROM job WHERE worker_id = :me AND status = 'InProgress'
+SELECT id, attempt, true AS claimed FROM job WHERE worker_id = :me AND status = 'InProgress'
+UNION ALL
+SELECT id, attempt, false FROM job WHERE occupied_by = :me
+""")
+
+# The handlers of jobs that were ended from outside have ended too, or their worker has. One that was reopened meanwhile
+# is due now, or when a thread that still runs must have ended with its process.
+VACATE = text("""
+WITH over AS MATERIALIZED (
+    SELECT id FROM job
+    WHERE occupied_by = ANY(CAST(:workers AS uuid[])) AND (:all OR id = ANY(CAST(:ids AS uuid[])))
+    ORDER BY id
+    FOR NO KEY UPDATE
+)
+UPDATE job j
+SET occupied_by = NULL,
+    not_before = CASE WHEN j.status = 'InProgress' AND j.worker_id IS NULL AND :delay > 0
+                      THEN statement_timestamp() + make_interval(secs => :delay) ELSE j.not_before END,
+    publish_at = CASE WHEN j.status = 'InProgress' AND j.worker_id IS NULL
+                      THEN greatest(statement_timestamp() + make_interval(secs => :delay), j.not_before)
+                      ELSE j.publish_at END
+FROM over WHERE j.id = over.id
 """)
 
 HOLDERS_LOST = text("""
@@ -33,7 +54,8 @@ WITH RECURSIVE holder AS (
     FROM holder h WHERE h.worker_id IS NOT NULL
 )
 SELECT h.worker_id, w.id IS NULL AS missing
-FROM holder h LEFT JOIN worker w ON w.id = h.worker_id
+FROM (SELECT worker_id FROM holder UNION SELECT occupied_by FROM job WHERE occupied_by IS NOT NULL) h
+LEFT JOIN worker w ON w.id = h.worker_id
 WHERE h.worker_id IS NOT NULL
   AND (w.id IS NULL OR w.seen_at < statement_timestamp() - make_interval(secs => :ttl))
 """)

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import anyio.lowlevel
 
 from daemon.engine.runner import HandlerRunner
-from daemon.engine.running import Place
+from daemon.engine.running import Place, Running
 from daemon.job import Claim, Failed, JobError, Kind, Progress, Result
 from daemon.registry import Handler
 from tests.fakes.delivery import CLAIM, a_handler
@@ -48,9 +48,13 @@ def a_runner(
     result_limit: int = 100_000,
     threads: int = 4,
     observer: Listening | None = None,
+    running: Running | None = None,
+    exit_in: Callable[[], float] = lambda: 0.0,
 ) -> HandlerRunner:
     """A runner on the running loop."""
-    return HandlerRunner(recorder or Recorded(), observer or Listening(), result_limit, threads)
+    return HandlerRunner(
+        recorder or Recorded(), observer or Listening(), result_limit, threads, running or Running(), exit_in
+    )
 
 
 async def attempt(

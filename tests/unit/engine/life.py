@@ -15,6 +15,7 @@ import pytest
 from daemon.engine import lifeline as lifeline_module
 from daemon.engine.lifeline import Identity, Lifeline
 from daemon.engine.running import Running
+from daemon.job import Holdings
 from tests.fakes.delivery import WORKER
 from tests.fakes.observer import Listening
 
@@ -31,6 +32,7 @@ class FakePulse:
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[object, ...]]] = []
         self.holds: frozenset[Pair] = frozenset()
+        self.occupies: frozenset[UUID] = frozenset()
         self.failures: dict[str, list[BaseException]] = {}
         self.while_reading: Callable[[], None] = lambda: None
 
@@ -40,18 +42,21 @@ class FakePulse:
     def beat(self, me: UUID, running: int, draining: bool) -> None:
         self._called("beat", me, running, draining)
 
-    def held(self, me: UUID) -> frozenset[Pair]:
+    def held(self, me: UUID) -> Holdings:
         self._called("held", me)
-        holds = self.holds
+        holds = Holdings(self.holds, self.occupies)
         self.while_reading()
         return holds
+
+    def vacate(self, me: UUID, jobs: Sequence[UUID]) -> None:
+        self._called("vacate", me, tuple(jobs))
 
     def give_back(self, me: UUID, jobs: Sequence[Pair]) -> frozenset[UUID]:
         self._called("give_back", me, tuple(jobs))
         return frozenset(job_id for job_id, _ in jobs)
 
-    def farewell(self, me: UUID) -> int:
-        self._called("farewell", me)
+    def farewell(self, me: UUID, delay: float = 0.0) -> int:
+        self._called("farewell", me, *([delay] if delay else []))
         return 0
 
     def all(self, name: str) -> list[tuple[object, ...]]:

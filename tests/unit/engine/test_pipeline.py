@@ -30,7 +30,6 @@ from daemon.job import (
     Undecided,
 )
 from daemon.registry import Handler, Registry
-from daemon.rules.envelope import instance_id
 from tests.fakes.delivery import CLAIM, FakeDelivery, a_claim, a_handler
 from tests.fakes.observer import Listening
 from tests.harness.waiting import until
@@ -141,15 +140,19 @@ async def test_a_claim_that_is_decided_at_last_runs() -> None:
     assert script.ran == 1
 
 
-@pytest.mark.parametrize("answer", [Conflict("CountMismatch", "no"), ValueError("its own fault")])
-async def test_a_message_that_contradicts_what_is_stored_is_kept_with_its_instance(
-    answer: Conflict | Exception,
-) -> None:
-    script = Scripted([answer])
+async def test_a_message_that_contradicts_what_is_stored_is_kept_and_ends_no_instance() -> None:
+    script = Scripted([Conflict("CountMismatch", "no")])
+    ids = {"orchestration_id": str(CLAIM.orchestration_id), "index": "1", "count": "2"}
+    delivery = await _process(script, FakeDelivery(attributes={"job_name": "paint", **ids}))
+    assert (script.rejected, delivery.reply) == ([("CountMismatch", None)], "ack")
+
+
+async def test_a_message_that_nothing_can_store_is_kept_and_ends_its_instance() -> None:
+    script = Scripted([ValueError("its own fault")])
     ids = {"orchestration_id": str(CLAIM.orchestration_id), "index": "1", "count": "2"}
     delivery = await _process(script, FakeDelivery(attributes={"job_name": "paint", **ids}))
     [(reason, instance)] = script.rejected
-    assert reason == (answer.reason if isinstance(answer, Conflict) else "NotStorable")
+    assert reason == "NotStorable"
     assert instance is not None
     assert (instance.orchestration_id, instance.index, delivery.reply) == (CLAIM.orchestration_id, 1, "ack")
 
@@ -158,15 +161,6 @@ async def test_a_message_that_the_database_refuses_for_its_own_reasons_goes_back
     script = Scripted([StoreUnavailable("permission denied for table job")])
     delivery = await _process(script, FakeDelivery())
     assert (delivery.reply, script.rejected, script.ran) == ("nack", [], 0)
-
-
-async def test_a_job_of_another_orchestration_closes_its_place_under_an_id_of_its_own() -> None:
-    script = Scripted([Conflict("JobElsewhere", "no", elsewhere=True)])
-    ids = {"job_id": str(CLAIM.job_id), "orchestration_id": str(CLAIM.orchestration_id), "index": "1", "count": "2"}
-    await _process(script, FakeDelivery(attributes={"job_name": "paint", **ids}))
-    [(_, instance)] = script.rejected
-    assert instance is not None
-    assert instance.job_id == instance_id(CLAIM.orchestration_id, 1)
 
 
 @pytest.mark.parametrize(("data", "reason"), [(b"[]", "ParamsNoObject"), (b"{", "ParamsNoJson")])

@@ -10,9 +10,9 @@ import pytest
 
 from daemon.context import JobContext
 from daemon.engine import runner as runner_module
-from daemon.engine.running import Place
+from daemon.engine.running import Place, Running
 from daemon.errors import Stopped
-from daemon.job import Interrupted, Kind, Returned, StopReason
+from daemon.job import Failed, Interrupted, Kind, Returned, StopReason
 from tests.fakes.delivery import CLAIM, JOB, a_handler
 from tests.fakes.observer import Listening
 from tests.harness.waiting import until
@@ -37,21 +37,42 @@ async def test_a_plain_handler_learns_of_its_timeout_at_a_stop_point() -> None:
     failure(await attempt(handler, timeout=0.01), Kind.TIMED_OUT)
 
 
-async def test_a_plain_handler_that_ignores_its_timeout_is_left_behind_and_told_of(
+async def test_a_plain_handler_that_ignores_its_timeout_keeps_its_attempt_until_it_has_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(runner_module, "THREAD_GRACE", 0.02)
-    released, heard = threading.Event(), Listening()
+    released, place, running = threading.Event(), Place(JOB), Running()
 
     def handler(params: dict[str, object]) -> str:
         released.wait(10)
         return "too late"
 
-    try:
-        failure(await attempt(handler, runner=a_runner(observer=heard), timeout=0.01), Kind.TIMED_OUT)
-    finally:
+    async with attempting(handler, place, timeout=0.01) as task:
+        await until(lambda: place.cancelled_at is not None, what="the timeout and its grace have passed")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not task.done()
         released.set()
-    assert heard.all("stuck") == [(CLAIM, 0.0)]
+    failure(task.result(), Kind.TIMED_OUT)
+    assert not running.left_threads
+
+
+async def test_a_plain_handler_whose_claim_is_lost_keeps_its_slot_until_it_has_ended() -> None:
+    place, begun, released = Place(JOB), threading.Event(), threading.Event()
+
+    def handler(params: dict[str, object]) -> str:
+        begun.set()
+        released.wait(10)
+        return "in vain"
+
+    async with attempting(handler, place) as task:
+        await until(begun.is_set)
+        place.cancel(StopReason.CLAIM_LOST)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not task.done()
+        released.set()
+    assert task.result() == Returned('"in vain"'), "its settlement is stale, whatever it says"
 
 
 async def test_a_plain_handler_that_ends_within_the_grace_keeps_its_result() -> None:
@@ -76,18 +97,26 @@ async def test_a_cancelled_attempt_is_interrupted_for_its_reason(reason: StopRea
     assert task.result() == Interrupted(reason)
 
 
-async def test_a_plain_handler_that_is_cancelled_is_left_behind_at_once() -> None:
-    place, begun, released = Place(JOB), threading.Event(), threading.Event()
+@pytest.mark.parametrize("timed_out", [False, True])
+async def test_a_plain_handler_that_outlasts_a_drain_is_dated_after_the_end_of_the_process(timed_out: bool) -> None:
+    place, begun, released, heard = Place(JOB), threading.Event(), threading.Event(), Listening()
+    running = Running()
+    runner = a_runner(observer=heard, running=running, exit_in=lambda: 2.5)
 
     def handler(params: dict[str, object]) -> None:
         begun.set()
         released.wait(10)
 
-    async with attempting(handler, place) as task:
+    async with attempting(handler, place, runner=runner, timeout=60) as task:
         await until(begun.is_set)
+        if timed_out:
+            place.signal.set(StopReason.TIMED_OUT)
         place.cancel(StopReason.DRAINING)
     released.set()
-    assert task.result() == Interrupted(StopReason.DRAINING)
+    result = task.result()
+    assert isinstance(result, Failed if timed_out else Interrupted)
+    assert result.still_runs_for == 3.5
+    assert (heard.all("stuck"), running.left_threads) == ([(CLAIM, 0.0)], True)
 
 
 async def test_an_attempt_that_is_asked_to_stop_before_it_begins_does_not_begin() -> None:

@@ -1,0 +1,171 @@
+"""Ends orchestrations from outside, by cancels and passed deadlines, in slices: nobody waits for a giant.
+
+Called by the client's cancel and by the deadline enforcer of every worker. A slice is one transaction of at most
+SLICE indexes, of one orchestration or of many small ones; whatever it repeats has no effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, TextClause
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from daemon.job import Held, JobError, Kind
+from daemon.postgres.settlements import settle
+from daemon.postgres.statements import terminations as sql
+from daemon.rules.envelope import instance_id
+from daemon.rules.lifecycle import close
+
+SLICE = 2_000
+ORCHESTRATIONS = 100
+SLICE_LOCK = 731_055_493
+OTHERS_SECONDS = 0.05
+NO_PARAMS = "null"  # the params of an instance that was ended before its message came, or in place of a rejected one
+DEADLINE = JobError(Kind.DEADLINE_EXCEEDED, "the orchestration's deadline passed before this instance finished")
+CANCELLED = JobError(Kind.CANCELLED, "the orchestration was cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    """What one slice did: instances ended by a deadline, per orchestration, and all of them; `worked` says whether
+    there was anything to look at, `completes` whether an orchestration completed."""
+
+    by_deadline: dict[UUID, int]
+    ended: int
+    worked: bool
+    completes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    id: UUID
+    generation: int
+    low: int
+    high: int
+    cancelled: bool
+
+
+class _Reopened(Exception):
+    """An orchestration of the slice completed and was reopened meanwhile; nothing was committed."""
+
+
+class Terminations:
+    """Ends what is cancelled or overdue."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def cancel(self, orchestration_id: UUID) -> int:
+        """End every unfinished instance as Errored (kind Cancelled). How many; 0 when it was complete already."""
+        async with self._engine.begin() as connection:
+            if (await connection.execute(sql.MARK_CANCELLED, {"id": orchestration_id})).first() is None:
+                return 0
+        while not await self._is_complete(orchestration_id):
+            if not (await self.slice_of(orchestration_id)).worked:
+                await asyncio.sleep(OTHERS_SECONDS)  # a worker ends the same slice, or has just ended the last one
+        async with self._engine.connect() as connection:
+            return int((await connection.execute(sql.CANCELLED, {"id": orchestration_id})).scalar_one())
+
+    async def _is_complete(self, orchestration_id: UUID) -> bool:
+        async with self._engine.connect() as connection:
+            return bool((await connection.execute(sql.COMPLETE, {"id": orchestration_id})).scalar())
+
+    async def next_slice(self, *, longest_due: bool = False) -> Terminated:
+        """End the next slice of whatever is to be ended: the smallest first, or those that are due for longest."""
+        return await self._slice(sql.PICK, {"longest_due": longest_due, "limit": ORCHESTRATIONS, "key": SLICE_LOCK})
+
+    async def slice_of(self, orchestration_id: UUID) -> Terminated:
+        """End the next slice of one orchestration; `worked` is False while another worker does, and at the end."""
+        return await self._slice(sql.PICK_ONE, {"id": orchestration_id, "key": SLICE_LOCK})
+
+    async def _slice(self, pick: TextClause, values: dict[str, object]) -> Terminated:
+        try:
+            async with self._engine.begin() as connection:
+                ranges = _ranges((await connection.execute(pick, values)).all())
+                if not ranges:
+                    return Terminated({}, 0, False, False)
+                await self._insert_missing(connection, ranges)
+                unsettled, result = await self._settle(connection, ranges)
+        except _Reopened:
+            return Terminated({}, 0, True, False)
+        if passed := [one for one in ranges if one.id not in unsettled]:
+            async with self._engine.begin() as connection:
+                await connection.execute(sql.ADVANCE, _columns(passed))
+        return result
+
+    async def _insert_missing(self, connection: AsyncConnection, ranges: Sequence[_Range]) -> None:
+        """Make the instances without a row. An instance that still has none has its id taken by a producer, who gave it
+        to another instance, so it gets a new one."""
+        for own_id in (True, False):
+            rows = (await connection.execute(sql.MISSING, _columns(ranges))).all()
+            if not rows:
+                return
+            new = sorted(
+                (instance_id(orchestration_id, index) if own_id else uuid4(), orchestration_id, index, job_name)
+                for orchestration_id, index, job_name in rows
+            )
+            await connection.execute(
+                sql.INSERT_PLACEHOLDERS,
+                {
+                    "ids": [job_id for job_id, _, _, _ in new],
+                    "orchestration_ids": [orchestration_id for _, orchestration_id, _, _ in new],
+                    "indexes": [index for _, _, index, _ in new],
+                    "names": [name for _, _, _, name in new],
+                    "params": [NO_PARAMS] * len(new),
+                },
+            )
+
+    async def _settle(self, connection: AsyncConnection, ranges: Sequence[_Range]) -> tuple[set[UUID], Terminated]:
+        """Settle what is unfinished in the ranges; which orchestrations have jobs that somebody claimed meanwhile."""
+        rows = (await connection.execute(sql.UNFINISHED, _columns(ranges))).all()
+        if not rows:
+            return set(), Terminated({}, 0, True, False)
+        by_id = {one.id: one for one in ranges}
+        written = await settle(
+            connection,
+            [
+                close(
+                    Held(row.id, row.worker_id, row.attempt),
+                    CANCELLED if by_id[row.orchestration_id].cancelled else DEADLINE,
+                )
+                for row in rows
+            ],
+        )
+        settled = [row.orchestration_id for row in rows if row.id in written.jobs]
+        await self._check(connection, [by_id[one] for one in sorted(set(settled))])
+        overdue = [one for one in settled if not by_id[one].cancelled]
+        counts = {one: overdue.count(one) for one in set(overdue)}
+        unsettled = {row.orchestration_id for row in rows if row.id not in written.jobs}
+        return unsettled, Terminated(counts, len(settled), True, written.completes)
+
+    async def _check(self, connection: AsyncConnection, settled: Sequence[_Range]) -> None:
+        values = {"ids": [one.id for one in settled], "generations": [one.generation for one in settled]}
+        if (await connection.execute(sql.STILL_DUE, values)).scalar_one() != len(settled):
+            raise _Reopened
+
+
+def _ranges(rows: Sequence[Row[Any]]) -> list[_Range]:
+    """As many of the picked orchestrations, and as much of the last one, as fit into a slice."""
+    ranges: list[_Range] = []
+    left = SLICE
+    for row in rows:
+        low = row.closed_below if row.closed_below < row.total else 0
+        high = min(row.total, low + left)
+        if high > low:
+            ranges.append(_Range(row.id, row.generation, low, high, row.cancelled))
+            left -= high - low
+    return sorted(ranges, key=lambda one: one.id)
+
+
+def _columns(ranges: Sequence[_Range]) -> dict[str, object]:
+    return {
+        "ids": [one.id for one in ranges],
+        "generations": [one.generation for one in ranges],
+        "lows": [one.low for one in ranges],
+        "highs": [one.high for one in ranges],
+    }
