@@ -63,13 +63,15 @@ class Terminations:
     async def cancel(self, orchestration_id: UUID) -> int:
         """End every unfinished instance as Errored (kind Cancelled). How many; 0 when it was complete already."""
         async with self._engine.begin() as connection:
-            if (await connection.execute(sql.MARK_CANCELLED, {"id": orchestration_id})).first() is None:
-                return 0
+            marked = (await connection.execute(sql.MARK_CANCELLED, {"id": orchestration_id})).first()
+        if marked is None:
+            return 0
         while not await self._is_complete(orchestration_id):
             if not (await self.slice_of(orchestration_id)).worked:
                 await asyncio.sleep(OTHERS_SECONDS)  # a worker ends the same slice, or has just ended the last one
         async with self._engine.connect() as connection:
-            return int((await connection.execute(sql.CANCELLED, {"id": orchestration_id})).scalar_one())
+            values = {"id": orchestration_id, "finishes": marked.finishes}
+            return int((await connection.execute(sql.CANCELLED, values)).scalar_one())
 
     async def _is_complete(self, orchestration_id: UUID) -> bool:
         async with self._engine.connect() as connection:

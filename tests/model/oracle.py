@@ -25,10 +25,11 @@ class Whole:
     errored: int = 0
     finishes: int = 0
     event_published: bool = False
+    reopening: int | None = None
 
     @property
     def complete(self) -> bool:
-        return self.completed + self.errored == self.total
+        return self.completed + self.errored == self.total and self.reopening is None
 
 
 @dataclass
@@ -46,6 +47,7 @@ class One:
     failures: int = 0
     losses: int = 0
     worker: UUID | None = None
+    occupied: UUID | None = None
     early: bool = False
     place: int | None = None
     reopened: int = 0
@@ -79,6 +81,13 @@ class Oracle:
     def held_by(self, worker: UUID) -> list[One]:
         return sorted((job for job in self.jobs.values() if job.worker == worker), key=lambda job: job.id)
 
+    def vacate(self, worker: UUID) -> list[UUID]:
+        """The handlers of what was ended from outside have ended; which jobs."""
+        occupied = [job for job in self.jobs.values() if job.occupied == worker]
+        for job in occupied:
+            job.occupied = None
+        return sorted(job.id for job in occupied)
+
     def kick_off(self, whole: Whole) -> None:
         whole.registered = True
         for job in self.of(whole):
@@ -95,7 +104,7 @@ class Oracle:
             return Refusal.FINISHED
         elif job.worker is not None:
             return Refusal.HELD
-        elif job.early:
+        elif job.early or job.occupied is not None:
             return Refusal.NOT_DUE
         job.attempt, job.worker, job.early = job.attempt + 1, worker, False
         return job.attempt
@@ -148,38 +157,62 @@ class Oracle:
         for job in self.held_by(worker):
             final = not draining and job.losses + 1 >= self._max_losses
             self._take(job, Kind.INTERRUPTED if draining else Kind.WORKER_LOST, loses=not draining, final=final)
+        self.vacate(worker)
 
     def leave(self, worker: UUID) -> int:
         """Its last transaction gives everything back; how many."""
         held = self.held_by(worker)
         for job in held:
             self._take(job, Kind.INTERRUPTED, loses=False, final=False)
+        self.vacate(worker)
         return len(held)
 
     def end_unfinished(self, whole: Whole, kind: Kind) -> int:
         """Cancel and deadline: what is unborn is born for it. How many ended."""
+        whole.reopening = None
         open_ones = [job for job in self.of(whole) if job.status is None or job.unfinished]
         for job in open_ones:
             job.came = job.status is not None
+            job.occupied = job.worker or job.occupied
             job.status = Status.IN_PROGRESS
             self._take(job, kind, loses=False, final=True)
         return len(open_ones)
 
     def retry_failed(self, whole: Whole) -> int | None:
         """How many run again, those whose message has yet to come included; None when it is refused."""
+        begun = self.begin_retry(whole)
+        if begun:
+            while self.reopen_next(whole):
+                pass
+            self.end_retry(whole)
+        return begun
+
+    def begin_retry(self, whole: Whole) -> int | None:
+        """A new generation that can't complete yet. How many are to run again; None when it is refused."""
         if not whole.complete or not whole.event_published:
             return None
-        failed = [job for job in self.of(whole) if job.status is Status.ERRORED]
-        for job in failed:
-            job.place = None
-            if not job.came:
-                job.status = None
-                continue
+        if whole.errored:
+            whole.reopening, whole.generation, whole.event_published = whole.finishes, whole.generation + 1, False
+        return whole.errored
+
+    def reopen_next(self, whole: Whole) -> bool:
+        """Reopen one instance that failed in the generation before; False when there is none, or a cancel came."""
+        failed = [job for job in self.of(whole) if job.status is Status.ERRORED and job.place is not None]
+        left = [job for job in failed if whole.reopening is not None and (job.place or 0) <= whole.reopening]
+        if not left:
+            return False
+        job = min(left, key=lambda job: job.place or 0)
+        job.place, whole.errored = None, whole.errored - 1
+        if not job.came:
+            job.status, job.occupied = None, None
+        else:
             job.status, job.attempt, job.reopened = Status.IN_PROGRESS, job.attempt + 1, job.reopened + 1
             job.failures = job.losses = 0
-        if failed:
-            whole.errored, whole.generation, whole.event_published = 0, whole.generation + 1, False
-        return len(failed)
+        return True
+
+    def end_retry(self, whole: Whole) -> None:
+        """It may complete from here on."""
+        whole.reopening = None
 
     def due(self) -> set[UUID]:
         """What a relay publishes now."""

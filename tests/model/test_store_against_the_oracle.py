@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -31,10 +32,12 @@ from daemon.job import (
     StopReason,
 )
 from daemon.orchestration import CompletedOrchestration
+from daemon.postgres import retries as retries_module
 from daemon.postgres.database import async_engine, sync_engine
 from daemon.postgres.due import Due, Leased
 from daemon.postgres.orchestrations import NewOrchestration
 from daemon.postgres.pulse import Pulse
+from daemon.postgres.retries import Reopening
 from daemon.rules.envelope import instance_id
 from daemon.rules.lifecycle import Policy, give_back
 from daemon.rules.retry import Backoff
@@ -66,7 +69,10 @@ WEIGHTS = {
     "a_relay_is_late": 2,
     "time_passes": 1,
     "somebody_cancels": 1,
-    "an_operator_retries": 2,
+    "an_operator_retries": 1,
+    "an_operator_begins_to_retry": 1,
+    "a_retry_goes_on": 3,
+    "handlers_of_ended_jobs_end": 1,
     "events_are_published": 2,
 }
 workers = st.integers(0, 2)
@@ -84,6 +90,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.settled: list[Settlement] = []
         self.leases: list[Leased] = []
         self.events: list[tuple[UUID, int]] = []
+        self.reopenings: dict[UUID, tuple[Reopening, int]] = {}
 
     def do(self, work: Awaitable[T]) -> T:
         return self.loop.run_until_complete(work)
@@ -226,6 +233,40 @@ class StoreMachine(RuleBasedStateMachine):
             reopened = None
         assert reopened == self.oracle.retry_failed(whole)
 
+    def an_operator_begins_to_retry(self, data: st.DataObject) -> None:
+        """Slices of one instance follow, with anything else in between."""
+        whole = self._whole(data)
+        try:
+            begun = self.do(self.scene.retries._begin(whole.id, []))
+        except RequestRefused:
+            assert self.oracle.begin_retry(whole) is None
+            return
+        assert (begun is not None) == bool(self.oracle.begin_retry(whole))
+        if begun is not None:
+            self.reopenings[whole.id] = (begun, 0)
+
+    def a_retry_goes_on(self, data: st.DataObject) -> None:
+        whole = self._whole(data)
+        if whole.id not in self.reopenings:
+            return
+        reopening, after = self.reopenings[whole.id]
+        came = self.do(self.scene.retries._slice(reopening, after))
+        is_on = whole.generation == reopening.generation
+        assert (came is not None) == (is_on and self.oracle.reopen_next(whole))
+        if came is not None:
+            self.reopenings[whole.id] = (reopening, came)
+            return
+        self.do(self.scene.retries._end(reopening))
+        del self.reopenings[whole.id]
+        if is_on:
+            self.oracle.end_retry(whole)
+
+    def handlers_of_ended_jobs_end(self, data: st.DataObject) -> None:
+        worker = self.workers[data.draw(workers)]
+        occupied = self.pulse.held(worker.id).occupied
+        assert sorted(occupied) == self.oracle.vacate(worker.id)
+        self.pulse.vacate(worker.id, sorted(occupied))
+
     def events_are_published(self, data: st.DataObject) -> None:
         async def publish(events: list[CompletedOrchestration]) -> None:
             self.events += [(one.id, one.generation) for one in events]
@@ -245,6 +286,7 @@ class StoreMachine(RuleBasedStateMachine):
             job = self.oracle.jobs[job_id]
             found = (row["status"], row["attempt"], row["failures"], row["losses"], row["worker_id"])
             assert found == (job.status, job.attempt, job.failures, job.losses, job.worker)
+            assert row["occupied_by"] == job.occupied
             assert (row["finish_number"], row["early"]) == (job.place, job.early)
             # No job without a future, and none that is over and goes on.
             assert (row["publish_at"] is not None) == job.free
@@ -262,7 +304,8 @@ class StoreMachine(RuleBasedStateMachine):
             whole = next(one for one in self.wholes if one.id == row["id"])
             assert (row["completed"], row["errored"]) == (row["rows_completed"], row["rows_errored"])
             assert (row["completed"], row["errored"]) == (whole.completed, whole.errored)
-            assert (row["completed_at"] is not None) == (row["completed"] + row["errored"] == row["total"])
+            assert (row["completed_at"] is not None) == whole.complete
+            assert (row["reopening_at"] is not None) == (whole.reopening is not None)
             assert (row["generation"], row["event_published_at"] is not None) == (
                 whole.generation,
                 whole.event_published,
@@ -275,7 +318,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert len(self.events) == len(set(self.events))
 
 
-def test_the_store_does_what_the_oracle_says(database_url: str) -> None:
+def test_the_store_does_what_the_oracle_says(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries_module, "SLICE", 1)
     examples = 2_000 if os.environ.get("LONG") == "1" else 40
     loop = asyncio.new_event_loop()
     engine, pulse = async_engine(database_url, 20), Pulse(sync_engine(database_url), "host", "", 1, GAP)

@@ -18,10 +18,12 @@ SET cancelled_at = coalesce(cancelled_at, statement_timestamp()), reopening_at =
     outcome = CASE WHEN completed + errored < total THEN NULL WHEN errored = 0 THEN 'Completed'
                    WHEN completed = 0 THEN 'Errored' ELSE 'Partial' END
 WHERE id = :id AND completed_at IS NULL
-RETURNING id
+RETURNING finishes
 """)
 
-CANCELLED = text("SELECT count(*) FROM job WHERE orchestration_id = :id AND error ->> 'kind' = 'Cancelled'")
+CANCELLED = text("""
+SELECT count(*) FROM job WHERE orchestration_id = :id AND finish_number > :finishes AND error ->> 'kind' = 'Cancelled'
+""")
 
 COMPLETE = text("SELECT completed_at IS NOT NULL FROM orchestration WHERE id = :id")
 
