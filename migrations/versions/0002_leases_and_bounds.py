@@ -65,8 +65,8 @@ def downgrade() -> None:
         op.execute(f"DROP INDEX {name}")
     op.execute(
         "ALTER TABLE orchestration DROP COLUMN event_publish_at, DROP COLUMN event_refusals,"
-        " DROP COLUMN event_refused, DROP CONSTRAINT orchestration_complete, DROP COLUMN reopening_at, DROP COLUMN reopening_finishes,"
-        " DROP COLUMN closed_below, DROP COLUMN pruning_at,"
+        " DROP COLUMN event_refused, DROP CONSTRAINT orchestration_complete, DROP COLUMN reopening_at,"
+        " DROP COLUMN reopening_finishes, DROP COLUMN closed_below, DROP COLUMN pruning_at,"
         " ADD CONSTRAINT orchestration_complete CHECK ((completed_at IS NOT NULL) = (completed + errored = total))"
     )
     op.execute("ALTER TABLE job DROP COLUMN occupied_by, DROP COLUMN dead_letters, DROP COLUMN last_dead_letter_at")

@@ -17,30 +17,27 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from daemon.errors import RequestRefused
 from daemon.job import (
     Claim,
     Failed,
     Held,
     Interrupted,
     JobMessage,
-    Kind,
     Refusal,
     Result,
     Returned,
     Settlement,
     StopReason,
 )
-from daemon.orchestration import CompletedOrchestration
 from daemon.postgres import retries as retries_module
 from daemon.postgres.database import async_engine, sync_engine
 from daemon.postgres.due import Due, Leased
 from daemon.postgres.orchestrations import NewOrchestration
 from daemon.postgres.pulse import Pulse
-from daemon.postgres.retries import Reopening
 from daemon.rules.envelope import instance_id
 from daemon.rules.lifecycle import Policy, give_back
 from daemon.rules.retry import Backoff
+from tests.model.operators import OperatorRules
 from tests.model.oracle import One, Oracle, Whole, said
 from tests.model.rows import JOBS, WHOLES
 from tests.postgres.scene import BOOM, GAP, POLICY, Scene, decided, message_for, pointer_to
@@ -80,7 +77,7 @@ wholes = st.integers(0, 1)
 indexes = st.integers(0, TOTAL - 1)
 
 
-class StoreMachine(RuleBasedStateMachine):
+class StoreMachine(OperatorRules, RuleBasedStateMachine):
     """Does the same to the store and to the oracle."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, scene: Scene, pulse: Pulse) -> None:
@@ -89,8 +86,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.claims: list[Claim] = []
         self.settled: list[Settlement] = []
         self.leases: list[Leased] = []
-        self.events: list[tuple[UUID, int]] = []
-        self.reopenings: dict[UUID, tuple[Reopening, int]] = {}
+        self.events, self.reopenings = [], {}
 
     def do(self, work: Awaitable[T]) -> T:
         return self.loop.run_until_complete(work)
@@ -219,62 +215,6 @@ class StoreMachine(RuleBasedStateMachine):
     def time_passes(self, data: st.DataObject) -> None:
         self.do(self.scene.run("UPDATE job SET not_before = now(), publish_at = now() WHERE not_before > now()"))
         self.oracle.time_passes()
-
-    def somebody_cancels(self, data: st.DataObject) -> None:
-        whole = self._whole(data)
-        expected = 0 if whole.complete else self.oracle.end_unfinished(whole, Kind.CANCELLED)
-        assert self.do(self.scene.terminations.cancel(whole.id)) == expected
-
-    def an_operator_retries(self, data: st.DataObject) -> None:
-        whole = self._whole(data)
-        try:
-            reopened = self.do(self.scene.retries.retry_failed(whole.id))
-        except RequestRefused:
-            reopened = None
-        assert reopened == self.oracle.retry_failed(whole)
-
-    def an_operator_begins_to_retry(self, data: st.DataObject) -> None:
-        """Slices of one instance follow, with anything else in between."""
-        whole = self._whole(data)
-        try:
-            begun = self.do(self.scene.retries._begin(whole.id, []))
-        except RequestRefused:
-            assert self.oracle.begin_retry(whole) is None
-            return
-        assert (begun is not None) == bool(self.oracle.begin_retry(whole))
-        if begun is not None:
-            self.reopenings[whole.id] = (begun, 0)
-
-    def a_retry_goes_on(self, data: st.DataObject) -> None:
-        whole = self._whole(data)
-        if whole.id not in self.reopenings:
-            return
-        reopening, after = self.reopenings[whole.id]
-        came = self.do(self.scene.retries._slice(reopening, after))
-        is_on = whole.generation == reopening.generation
-        assert (came is not None) == (is_on and self.oracle.reopen_next(whole))
-        if came is not None:
-            self.reopenings[whole.id] = (reopening, came)
-            return
-        self.do(self.scene.retries._end(reopening))
-        del self.reopenings[whole.id]
-        if is_on:
-            self.oracle.end_retry(whole)
-
-    def handlers_of_ended_jobs_end(self, data: st.DataObject) -> None:
-        worker = self.workers[data.draw(workers)]
-        occupied = self.pulse.held(worker.id).occupied
-        assert sorted(occupied) == self.oracle.vacate(worker.id)
-        self.pulse.vacate(worker.id, sorted(occupied))
-
-    def events_are_published(self, data: st.DataObject) -> None:
-        async def publish(events: list[CompletedOrchestration]) -> None:
-            self.events += [(one.id, one.generation) for one in events]
-
-        expected = [whole for whole in self.wholes if whole.complete and not whole.event_published]
-        assert self.do(Due(self.scene.engine, 3600).publish_events(10, publish)) == len(expected)
-        for whole in expected:
-            whole.event_published = True
 
     @invariant()
     def every_row_is_what_it_must_be(self) -> None:

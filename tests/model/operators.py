@@ -1,0 +1,98 @@
+"""What operators do in the stateful test: cancels, retries as a whole or slice by slice, and the events in between.
+
+Mixed into the machine, whose `_whole` registers what it names. Anything else may happen between two slices of a retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TypeVar
+from uuid import UUID
+
+from hypothesis import strategies as st
+
+from daemon.errors import RequestRefused
+from daemon.job import Kind
+from daemon.orchestration import CompletedOrchestration
+from daemon.postgres.due import Due
+from daemon.postgres.pulse import Pulse
+from daemon.postgres.retries import Reopening
+from tests.model.oracle import Oracle, Whole
+from tests.postgres.scene import Scene, Worker
+
+T = TypeVar("T")
+
+
+class OperatorRules:
+    """Rules of the machine; each does the same to the store and to the oracle."""
+
+    scene: Scene
+    oracle: Oracle
+    pulse: Pulse
+    workers: list[Worker]
+    wholes: list[Whole]
+    events: list[tuple[UUID, int]]
+    reopenings: dict[UUID, tuple[Reopening, int]]
+
+    def do(self, work: Awaitable[T]) -> T:
+        """Run it on the machine's loop."""
+        raise NotImplementedError
+
+    def _whole(self, data: st.DataObject) -> Whole:
+        raise NotImplementedError
+
+    def somebody_cancels(self, data: st.DataObject) -> None:
+        whole = self._whole(data)
+        expected = 0 if whole.complete else self.oracle.end_unfinished(whole, Kind.CANCELLED)
+        assert self.do(self.scene.terminations.cancel(whole.id)) == expected
+
+    def an_operator_retries(self, data: st.DataObject) -> None:
+        whole = self._whole(data)
+        try:
+            reopened = self.do(self.scene.retries.retry_failed(whole.id))
+        except RequestRefused:
+            reopened = None
+        assert reopened == self.oracle.retry_failed(whole)
+
+    def an_operator_begins_to_retry(self, data: st.DataObject) -> None:
+        """Slices of one instance follow, with anything else in between."""
+        whole = self._whole(data)
+        try:
+            begun = self.do(self.scene.retries._begin(whole.id, []))
+        except RequestRefused:
+            assert self.oracle.begin_retry(whole) is None
+            return
+        assert (begun is not None) == bool(self.oracle.begin_retry(whole))
+        if begun is not None:
+            self.reopenings[whole.id] = (begun, 0)
+
+    def a_retry_goes_on(self, data: st.DataObject) -> None:
+        whole = self._whole(data)
+        if whole.id not in self.reopenings:
+            return
+        reopening, after = self.reopenings[whole.id]
+        came = self.do(self.scene.retries._slice(reopening, after))
+        is_on = whole.generation == reopening.generation
+        assert (came is not None) == (is_on and self.oracle.reopen_next(whole))
+        if came is not None:
+            self.reopenings[whole.id] = (reopening, came)
+            return
+        self.do(self.scene.retries._end(reopening))
+        del self.reopenings[whole.id]
+        if is_on:
+            self.oracle.end_retry(whole)
+
+    def handlers_of_ended_jobs_end(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(self.workers))
+        occupied = self.pulse.held(worker.id).occupied
+        assert sorted(occupied) == self.oracle.vacate(worker.id)
+        self.pulse.vacate(worker.id, sorted(occupied))
+
+    def events_are_published(self, data: st.DataObject) -> None:
+        async def publish(events: list[CompletedOrchestration]) -> None:
+            self.events += [(one.id, one.generation) for one in events]
+
+        expected = [whole for whole in self.wholes if whole.complete and not whole.event_published]
+        assert self.do(Due(self.scene.engine, 3600).publish_events(10, publish)) == len(expected)
+        for whole in expected:
+            whole.event_published = True
