@@ -17,11 +17,11 @@ from uuid import UUID, uuid4
 
 import anyio
 import psycopg
+from daemon.engine.closing import Closer
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1 import PullRequest, Subscription
 from pydantic import SecretStr
 
-from daemon.engine.closing import Closer
 from daemon.engine.pipeline import Pipeline
 from daemon.engine.relay import Relay
 from daemon.engine.rescue import Rescuer
