@@ -24,7 +24,7 @@ from daemon.postgres.links import hang_up
 Connection = psycopg.AsyncConnection[Any]
 
 
-class KilledWorker(CommitWorker):  # type: ignore[misc]
+class KilledWorker(CommitWorker):
     """Dead after its n-th commit: the server sees the end of each of its connections, and nothing is sent any more."""
 
     def __init__(self, kill_after: int | None) -> None:

@@ -17,6 +17,7 @@ from due_work_harness import (
     CallableDelivery,
     ExternalCall,
     HandoffHistory,
+    HistoriesDiverged,
     assert_crash_at_every_commit_converges,
 )
 from due_work_harness.host import hosted
@@ -24,6 +25,7 @@ from due_work_harness.host import hosted
 from daemon.client import Client
 from daemon.context import JobContext
 from daemon.job import Claim
+from daemon.postgres.rescue import Rescue, Rescued
 from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.puller import Puller
 from daemon.registry import Registry, handler_of, job
@@ -119,7 +121,8 @@ def observe(deployment: Deployment) -> Callable[[UUID], object]:
             orchestration_id,
         )
         counts = deployment.rows(
-            "SELECT total, completed, errored, outcome, event_published_at IS NOT NULL FROM orchestration WHERE id = %s",
+            "SELECT total, completed, errored, outcome, event_published_at IS NOT NULL FROM orchestration "
+            "WHERE id = %s",
             orchestration_id,
         )
         notes = deployment.rows(
@@ -155,7 +158,7 @@ def judged(deployment: Deployment, history: HandoffHistory[Any, Any]) -> None:
 
 
 def test_a_worker_killed_at_any_commit_or_call_loses_and_repeats_nothing(deployment: Deployment) -> None:
-    history = HandoffHistory(
+    history: HandoffHistory[UUID, object] = HandoffHistory(
         name="two jobs, from their messages to the event",
         arrange=kick_off(deployment, "notify", 2),
         transition=worked_off(deployment, 2),
@@ -166,7 +169,7 @@ def test_a_worker_killed_at_any_commit_or_call_loses_and_repeats_nothing(deploym
 
 
 def test_a_retry_survives_its_worker_at_any_commit_or_call(deployment: Deployment) -> None:
-    history = HandoffHistory(
+    history: HandoffHistory[UUID, object] = HandoffHistory(
         name="an attempt that fails, and its retry's message",
         arrange=kick_off(deployment, "stumble", 1),
         transition=worked_off(deployment, 1),
@@ -192,7 +195,7 @@ def test_a_producer_killed_at_any_commit_or_call_has_kicked_off_once(deployment:
         made = deployment.rows("SELECT id FROM orchestration WHERE idempotency_key = %s", str(key))
         return [observe(deployment)(row[0]) for row in made]
 
-    history = HandoffHistory(
+    history: HandoffHistory[UUID, object] = HandoffHistory(
         name="a kick-off", arrange=arrange, transition=transition, observe=seen, external_calls=CALLS[1:2]
     )
     judged(deployment, history)
@@ -212,7 +215,7 @@ def test_a_rescuer_killed_at_any_commit_leaves_the_rescue_to_the_next(deployment
     def transition(_orchestration_id: UUID) -> None:
         run(rescue())
 
-    history = HandoffHistory(
+    history: HandoffHistory[UUID, object] = HandoffHistory(
         name="the rescue of two jobs",
         arrange=arrange,
         transition=transition,
@@ -222,16 +225,33 @@ def test_a_rescuer_killed_at_any_commit_leaves_the_rescue_to_the_next(deployment
     judged(deployment, history)
 
 
+def test_a_fleet_that_rescues_nobody_is_found_out(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: what the judge would say if the jobs of dead workers stayed with them."""
+
+    async def nobody(_rescue: Rescue) -> list[Rescued]:
+        return []
+
+    monkeypatch.setattr(Rescue, "rescue", nobody)
+    history: HandoffHistory[UUID, object] = HandoffHistory(
+        name="one job",
+        arrange=kick_off(deployment, "stumble", 1),
+        transition=worked_off(deployment, 1),
+        observe=observe(deployment),
+    )
+    with pytest.raises(HistoriesDiverged, match="worker died after commit 1"):
+        judged(deployment, history)
+
+
 async def claimed_and_gone(deployment: Deployment) -> None:
     """A worker that claims all there is, and is never heard of again."""
     with pytest.raises(ExceptionGroup):
-        async with started_worker(deployment) as worker:
-            for pulled in await pulled_at_once(deployment.jobs, 10):
-                message = decode(pulled.data, pulled.attributes, pulled.message_id)
-                assert isinstance(await worker.store.claim(message), Claim)
-            raise GoneError
+        await claims_and_dies(deployment)
     deployment.rows("UPDATE worker SET seen_at = seen_at - interval '1 hour'")
 
 
-class GoneError(Exception):
-    """The end of a worker."""
+async def claims_and_dies(deployment: Deployment) -> None:
+    async with started_worker(deployment) as worker:
+        for pulled in await pulled_at_once(deployment.jobs, 10):
+            message = decode(pulled.data, pulled.attributes, pulled.message_id)
+            assert isinstance(await worker.store.claim(message), Claim)
+        raise ConnectionAbortedError

@@ -27,6 +27,12 @@ def context_of(claim: Claim, records: Records, stop: StopSignal | None = None) -
     return JobContext(claim, records, stop or StopSignal(), asyncio.get_running_loop(), threading.get_ident())
 
 
+def say_often(ctx: JobContext, text: str, times: int) -> None:
+    """A handler that awaits nothing."""
+    for _ in range(times):
+        ctx.note(text)
+
+
 async def notes_of(scene: Scene, claim: Claim) -> list[str]:
     rows = await scene.run("SELECT text FROM progress_note WHERE job_id = :id ORDER BY id", id=claim.job_id)
     return [row["text"] for row in rows]
@@ -43,8 +49,7 @@ async def test_a_job_over_its_bound_is_told_so_and_what_it_said_is_stored(scene:
         with pytest.raises(TooManyNotes, match="1000 notes"):
             context_of(loud, records).note("one too many")
         with pytest.raises(TooManyNotes):
-            for _ in range(NOTES_LIMIT):
-                context_of(long, records).note(LONG)
+            say_often(context_of(long, records), LONG, NOTES_LIMIT)
         await records.flush()
         assert records.note(loud, "room again") is False
         await records.flush()
@@ -122,8 +127,7 @@ async def test_who_does_not_await_its_notes_is_told_before_it_fills_the_memory(s
             await until(lambda: records.away)
             ctx = context_of(claim, records)
             with pytest.raises(TooManyNotes):
-                for _ in range(3 * NOTES_LIMIT):
-                    ctx.note("not awaited")
+                say_often(ctx, "not awaited", 3 * NOTES_LIMIT)
             await scene.run("ALTER TABLE gone RENAME TO progress_note")
             await flushing
             await records.last_words(claim)
