@@ -17,7 +17,6 @@ from uuid import UUID, uuid4
 
 import anyio
 import psycopg
-from daemon.engine.closing import Closer
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1 import PullRequest, Subscription
 from pydantic import SecretStr
@@ -31,7 +30,6 @@ from daemon.job import StopReason
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine, sync_engine
 from daemon.postgres.due import Due
-from daemon.postgres.orchestrations import Orchestrations
 from daemon.postgres.pulse import Pulse
 from daemon.postgres.rescue import Rescue
 from daemon.postgres.store import Store
@@ -178,7 +176,6 @@ async def recovered(deployment: Deployment) -> None:
     async with started_worker(deployment) as worker:
         for _ in range(ROUNDS):
             await worker.rescuer.round()
-            await worker.closer.close_due()
             await worker.relay.publish_jobs()
             worked = await worker.work(10)
             await worker.relay.publish_events()
@@ -197,7 +194,7 @@ class Worker:
         self.running = Running()
         self.publisher, self.puller = Publisher(), Puller()
         self.store = Store(engine, lambda: me, TTL, observer, completed=lambda: None, on_away=lambda _away: None)
-        runner = HandlerRunner(self.store.records, observer, settings.result_limit_bytes, settings.slots)
+        runner = HandlerRunner(self.store.records, observer, settings.result_limit_bytes, settings.slots, self.running)
         self.pipeline = Pipeline(
             self.store, runner, deployment.registry, self.running, observer, 300.0, random.Random(1).random
         )
@@ -210,7 +207,6 @@ class Worker:
             observer,
         )
         self.rescuer = Rescuer(Rescue(engine, lambda: me, TTL, GAP, settings.max_losses), observer, lambda: None)
-        self.closer = Closer(Orchestrations(engine), observer, lambda: None)
 
     async def work(self, limit: int) -> int:
         """Take up to `limit` messages to their end, one after the other. How many there were."""
