@@ -10,10 +10,10 @@ import json
 import math
 import threading
 import time
-from asyncio import AbstractEventLoop, run_coroutine_threadsafe
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from asyncio import AbstractEventLoop, run_coroutine_threadsafe, sleep
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 from uuid import UUID
 
 import structlog
@@ -21,28 +21,14 @@ from pydantic import JsonValue
 
 from daemon.errors import ClaimLost, Stopped
 from daemon.job import Claim, Progress, StopReason
+from daemon.recorder import Done, Recorder, Waiting
 from daemon.rules.canonical import encode_json, storable_text
 
 T = TypeVar("T")
 CHECKPOINT_LIMIT = 1024 * 1024
 NOTE_LIMIT = 4_000
 SAVE_EVERY = 5.0
-
-
-class Recorder(Protocol):
-    """Where a context's words go. `progress` and `note` never block; `save` returns when it is stored."""
-
-    def progress(self, claim: Claim, progress: Progress) -> None:
-        """Remember the newest progress; it is written within a second."""
-        ...
-
-    def note(self, claim: Claim, text: str) -> None:
-        """Append a note for the end user; it is written within a second."""
-        ...
-
-    async def save(self, claim: Claim, checkpoint: str) -> bool:
-        """Store a checkpoint (JSON text); False when the claim is lost."""
-        ...
+ROOM_SECONDS = 0.05
 
 
 class StopSignal:
@@ -68,14 +54,6 @@ class StopSignal:
         """Block a thread until a stop is asked for, at most `seconds`; True if it was."""
         event = self._events.setdefault("stop", threading.Event())
         return self._reason is not None or event.wait(seconds)
-
-
-class Done:
-    """The answer of a method that has already taken effect: await it or leave it."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        return
-        yield
 
 
 class JobContext:
@@ -202,9 +180,14 @@ class JobContext:
         return Done()
 
     def note(self, text: str) -> Awaitable[None]:
-        """Add a line for the end user, kept in order for ever. Never blocks."""
-        self._recorder.note(self._claim, storable_text(str(text), NOTE_LIMIT))
-        return Done()
+        """Add a line for the end user, kept in order. It is written within a second, and before the job ends.
+
+        Up to 1,000 notes or 256 kB of a job wait to be written. With more, while the database does not answer, this
+        waits (so await it); Stopped goes through. Raises TooManyNotes when the job is simply faster than the database.
+        """
+        if not self._recorder.note(self._claim, storable_text(str(text), NOTE_LIMIT)):
+            return Done()
+        return Waiting(self._room) if self._on_loop else self._finish(self._room())
 
     def save(self, cursor: object) -> Awaitable[None]:
         """Store a checkpoint (any JSON value of up to 1 MiB); done when it is committed.
@@ -240,6 +223,11 @@ class JobContext:
             raise ClaimLost(f"attempt {self.attempt} of job {self.job_id} lost its claim")
         self._checkpoint = text
         self.stop_point()
+
+    async def _room(self) -> None:
+        while not self._recorder.has_room(self._claim):
+            self.stop_point()
+            await sleep(ROOM_SECONDS)
 
     def _finish(self, saving: Coroutine[None, None, None]) -> Awaitable[None]:
         if self._on_loop:

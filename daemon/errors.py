@@ -13,6 +13,7 @@ HeadcountError
 ├── SlotsExhausted            threads that nothing can stop hold half of the slots; the worker drains and exits
 ├── ClaimLost                 the attempt that is running no longer owns its job
 ├── ResultNotStorable         a value that JSON in Postgres can't hold
+├── TooManyNotes              a handler adds notes faster than the database can store them
 ├── PublishFailed             Pub/Sub did not take a batch
 ├── OrchestrationNotFound     no orchestration has this id
 ├── RequestRefused            a producer's or operator's request that contradicts what is stored
@@ -91,6 +92,10 @@ class ClaimLost(HeadcountError):
 
 class ResultNotStorable(HeadcountError):
     """A value is not JSON that Postgres can hold: NaN, a NUL character, a lone surrogate, or too large."""
+
+
+class TooManyNotes(HeadcountError):
+    """A job has 1,000 notes or 256 kB of them that are not stored yet; this one was not taken, the others are kept."""
 
 
 class PublishFailed(HeadcountError):

@@ -19,11 +19,12 @@ import anyio
 import anyio.to_thread
 from pydantic import ValidationError
 
-from daemon.context import JobContext, Recorder
+from daemon.context import JobContext
 from daemon.engine.running import Place, Running
 from daemon.errors import ClaimLost, GiveUp, ResultNotStorable, RetryLater, Stopped
 from daemon.job import Claim, Failed, Interrupted, JobError, Kind, Result, Returned, StopReason
 from daemon.observe import Observer
+from daemon.recorder import Recorder
 from daemon.registry import Handler
 from daemon.rules.canonical import brief, encode_json, storable_text
 

@@ -1,9 +1,10 @@
 """Group commit: many callers await one item each, one task writes them together.
 
 Everything that waits is written in one transaction, with no timer: at low load a batch is one, at high load it grows by
-itself. Used by the store for claims, settlements, progress and checkpoints. A batch that fails by what it holds is
-split until only the bad item fails; a batch that fails for a reason that passes is repeated whole, for as long as it
-takes. It must never split on a deadlock or a lost link: an outage would become hundreds of bad items.
+itself. Used by the store for claims, settlements, rejections, progress, notes and checkpoints. A batch that fails by
+what it holds is split until only the bad item fails; any other failure (an outage, a missing table, a lost privilege)
+is repeated whole, for as long as it takes, and counts as the database being away: no item is dropped for it. It must
+never split on a deadlock or a lost link: an outage would become hundreds of bad items.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from daemon.errors import StoreUnavailable, WorkerGone, WorkerNotFresh
+from daemon.errors import WorkerGone, WorkerNotFresh
 from daemon.observe import Observer
-from daemon.postgres.database import is_bad_item, passes
+from daemon.postgres.database import is_bad_item, passes, sqlstate
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -26,7 +27,8 @@ BATCH_BYTES = 16 * 1024 * 1024
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 PATIENCE = 30.0
-TRIES_OF_THE_UNKNOWN = 5
+LATE_AFTER = 1.0
+TRIES_OF_OUR_OWN = 5
 
 
 class GroupCommit(Generic[Item, Answer]):
@@ -56,13 +58,13 @@ class GroupCommit(Generic[Item, Answer]):
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()  # asking for it is a system call each time
         self._away_since: float | None = None
+        self._writing_since: float | None = None
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         """Have an item written; its answer comes once it is committed.
 
-        It raises a data error that the item itself is guilty of, and StoreUnavailable when the database refused it
-        again and again for another reason (a lost privilege, a missing table). It is no coroutine: every job waits for
-        two of these.
+        It raises a data error that the item itself is guilty of, and nothing else: whatever else goes wrong is waited
+        for. It is not a coroutine: every job waits for two of these.
         """
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((item, answer))
@@ -73,6 +75,11 @@ class GroupCommit(Generic[Item, Answer]):
     def away(self) -> bool:
         """Whether the database does not answer at the moment."""
         return self._away_since is not None
+
+    @property
+    def late(self) -> bool:
+        """Whether the database does not answer, or has not answered the current batch for LATE_AFTER seconds."""
+        return self.away or (self._writing_since is not None and time.monotonic() - self._writing_since > LATE_AFTER)
 
     @property
     def waiting(self) -> int:
@@ -114,37 +121,44 @@ class GroupCommit(Generic[Item, Answer]):
     async def _split(self, batch: list[tuple[Item, asyncio.Future[Answer]]], error: Exception) -> None:
         if len(batch) == 1:
             self._observer.refused_item(self.name, error)
-            waiter = batch[0][1]
-            if not waiter.done():
-                # Only what an item is guilty of itself may be held against it; anything else is the database's trouble.
-                waiter.set_exception(error if is_bad_item(error) else _unavailable(error))
+            if not is_bad_item(error):
+                self._put_back(batch[0])
+            elif not batch[0][1].done():
+                batch[0][1].set_exception(error)
             return
         self._observer.split(self.name, len(batch))
         middle = len(batch) // 2
         await self._write_batch(batch[:middle])
         await self._write_batch(batch[middle:])
 
+    def _put_back(self, pair: tuple[Item, asyncio.Future[Answer]]) -> None:
+        """An item that only our own code fails on is kept, behind the others, and tried again after a pause."""
+
+        def wait_again() -> None:
+            self._waiting.append(pair)
+            self._wake.set()
+
+        self._loop.call_later(LONGEST_PAUSE, wait_again)
+
     async def _until_it_answers(self, items: list[Item]) -> list[Answer]:
-        pause, unknown = FIRST_PAUSE, 0
+        pause, faults = FIRST_PAUSE, 0
         while True:
-            began = time.monotonic()
+            self._writing_since = began = time.monotonic()
             try:
                 async with asyncio.timeout(PATIENCE):
                     answers = await self._write(items)
             except Exception as error:
-                if is_bad_item(error):
+                faults += _is_our_own(error)
+                if is_bad_item(error) or faults >= TRIES_OF_OUR_OWN:
                     self._is_away(False)
                     raise
-                if not (passes(error) or isinstance(error, (WorkerNotFresh, WorkerGone))):
-                    unknown += 1
-                    if unknown >= TRIES_OF_THE_UNKNOWN:
-                        self._is_away(False)
-                        raise
                 self._is_away(True)
                 self._observer.store_away(self.name, error, pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
+            finally:
+                self._writing_since = None
             self._is_away(False)
             self._observer.batch(self.name, len(items), time.monotonic() - began)
             return answers
@@ -161,7 +175,6 @@ class GroupCommit(Generic[Item, Answer]):
             self._on_away(away)
 
 
-def _unavailable(error: Exception) -> StoreUnavailable:
-    unavailable = StoreUnavailable(f"the database refuses: {error}")
-    unavailable.__cause__ = error
-    return unavailable
+def _is_our_own(error: Exception) -> bool:
+    """Whether an error comes from this program alone: neither the server nor the way to it had a part in it."""
+    return sqlstate(error) is None and not passes(error) and not isinstance(error, (WorkerNotFresh, WorkerGone))

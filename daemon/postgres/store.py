@@ -22,7 +22,7 @@ from daemon.postgres.settlements import Settlements
 
 
 class Store:
-    """Three lanes to the database. `completed` is called when an event may be due, `on_away` when a lane stalls."""
+    """Lanes to the database. `completed` is called when an event may be due, `on_away` when a lane stalls."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Store:
         on_away: Callable[[bool], None],
     ) -> None:
         self._completed = completed
-        self.records = Records(engine, observer)
+        self.records = Records(engine, observer, on_away)
         claims = Claims(engine, me, worker_ttl)
         self._settling = Settlements(engine)
         self._kept = (claims.kept, self._settling.kept)
@@ -55,7 +55,7 @@ class Store:
 
     def settle(self, claim: Claim, settlement: Settlement) -> Awaitable[Settled]:
         """Store the end of an attempt; answers once it is committed. Raises a data error of this settlement."""
-        if self.records.has_words:
+        if self.records.has_words(claim):
             return self._settle_after_last_words(claim, settlement)
         return self._settlements.submit(settlement)
 
@@ -86,7 +86,7 @@ class Store:
     @property
     def away(self) -> bool:
         """Whether any lane waits for the database to come back."""
-        return self._claims.away or self._settlements.away or self._rejections.away
+        return self._claims.away or self._settlements.away or self._rejections.away or self.records.away
 
     async def run(self) -> None:
         """Write for ever; ends by cancellation."""

@@ -122,7 +122,9 @@ async def commit_together(link: Link, queries: Sequence[Query]) -> list[Rows]:
     asked = [(numbered(statement), _encoded(transformer, statement, values)) for statement, values in queries]
     try:
         answers = await _committed(link, asked)
-    except errors.InvalidSqlStatementName:  # the driver lets a link forget all its statements after a rollback
+    # The driver lets a link forget all its statements after a rollback; and a table that was altered makes the plan of
+    # a statement useless, which the server refuses as "cached plan must not change result type".
+    except (errors.InvalidSqlStatementName, errors.FeatureNotSupported):
         await link.rollback()
         del _known[link]
         answers = await _committed(link, asked)

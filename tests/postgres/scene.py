@@ -6,6 +6,7 @@ looks, or makes a state that time would make (an old heartbeat); everything unde
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from daemon.postgres.claims import Claims
 from daemon.postgres.database import sync_engine
 from daemon.postgres.orchestrations import Made, NewOrchestration, Orchestrations
 from daemon.postgres.pulse import Pulse
+from daemon.postgres.records import Records
 from daemon.postgres.rescue import Rescue, Rescued
 from daemon.postgres.retries import Retries
 from daemon.postgres.settlements import Settlements
@@ -188,6 +190,15 @@ class Scene:
         async with self.engine.connect() as connection:
             yield Rival(connection)
             await connection.rollback()
+
+
+@asynccontextmanager
+async def writing(records: Records) -> AsyncIterator[Records]:
+    """The lanes of what handlers say, running."""
+    lanes = asyncio.create_task(records.run())
+    yield records
+    lanes.cancel()
+    await asyncio.wait([lanes])
 
 
 class Rival:

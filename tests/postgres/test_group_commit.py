@@ -12,7 +12,7 @@ import pytest
 from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 
-from daemon.errors import StoreUnavailable, WorkerNotFresh
+from daemon.errors import WorkerNotFresh
 from daemon.observe import Observer
 from daemon.postgres import group_commit
 from daemon.postgres.group_commit import GroupCommit
@@ -178,27 +178,36 @@ async def test_pauses_grow_up_to_a_limit() -> None:
     [
         from_postgres(errors.UndefinedTable()),
         from_postgres(errors.InsufficientPrivilege()),
-        AssertionError(),
-        KeyError(),
+        from_postgres(errors.FeatureNotSupported()),
+        from_postgres(errors.RaiseException()),
     ],
     ids=lambda error: type(getattr(error, "orig", error)).__name__,
 )
-async def test_an_unknown_error_is_tried_a_few_times_and_then_reported(error: Exception) -> None:
-    async with lane(failing(*[error] * 5)) as (group, heard):
-        with pytest.raises(StoreUnavailable) as refused:
-            await group.submit("a")
-        assert refused.value.__cause__ is error
-        assert await group.submit("b") == "B"
-    assert len(heard.pauses) == 4
-
-
-async def test_an_unknown_error_of_one_item_does_not_leave_the_database_away_for_ever() -> None:
-    """Else the intake stays closed, nothing reaches the lane any more, and nothing ever opens it."""
-    async with lane(refusing("bad", KeyError())) as (group, heard):
-        with pytest.raises(StoreUnavailable):
-            await group.submit("bad")
-        assert not group.away
+async def test_what_somebody_must_put_right_is_waited_for_like_an_outage(error: Exception) -> None:
+    async with lane(failing(*[error] * 40)) as (group, heard):
+        answers = await asyncio.gather(*[group.submit(item) for item in "abc"])
+    assert answers == list("ABC")
+    assert (heard.sizes, heard.splits, heard.refused, len(heard.pauses)) == ([3], [], [], 40)
     assert heard.away == [True, False]
+
+
+async def test_an_item_that_only_our_own_code_fails_on_waits_behind_the_others_and_is_kept() -> None:
+    """Else it would stop its lane, and the intake would stay closed for it."""
+    bad = {"bad": True}
+
+    async def write(items: list[str]) -> list[str]:
+        if "bad" in items and bad["bad"]:
+            raise KeyError
+        return [item.upper() for item in items]
+
+    async with lane(write) as (group, heard):
+        kept = group.submit("bad")
+        assert await asyncio.gather(*[group.submit(item) for item in "abc"]) == list("ABC")
+        assert not group.away
+        bad["bad"] = False
+        assert await kept == "BAD"
+    assert heard.away[-1] is False
+    assert [type(error) for error in heard.refused] == [KeyError] * len(heard.refused)
 
 
 async def test_a_bad_item_after_an_outage_says_that_the_database_is_back() -> None:

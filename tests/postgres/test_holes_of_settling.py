@@ -27,7 +27,7 @@ from daemon.postgres.pulse import Pulse
 from daemon.postgres.records import Records
 from daemon.postgres.settlements import parameters
 from daemon.rules.lifecycle import Policy, close
-from tests.postgres.scene import BOOM, POLICY, Scene, Worker, decided, message_for, messages_for, pointer_to
+from tests.postgres.scene import BOOM, POLICY, Scene, Worker, decided, message_for, messages_for, pointer_to, writing
 
 RESULTS = {
     "completes": Returned('{"images": 6}'),
@@ -109,12 +109,11 @@ async def test_a_settlement_that_waited_for_a_rescue_writes_nothing(scene: Scene
 async def test_a_stale_attempt_writes_no_progress_no_note_and_no_checkpoint(scene: Scene) -> None:
     _zombie, claim = await _rescued(scene)
     records = Records(scene.engine, Observer())
-    records.progress(claim, Progress(3, 6, "Creating image 3 of 6"))
-    records.note(claim, "Analysing your brand")
-    await records.flush()
-    running = asyncio.create_task(records.run())
-    assert await records.save(claim, '{"at": 3}') is False
-    running.cancel()
+    async with writing(records):
+        records.progress(claim, Progress(3, 6, "Creating image 3 of 6"))
+        records.note(claim, "Analysing your brand")
+        await records.flush()
+        assert await records.save(claim, '{"at": 3}') is False
     row = await scene.job(claim.job_id)
     assert (row["progress_message"], row["checkpoint"]) == (None, None)
     assert await scene.value("count(*) FROM progress_note") == 0
@@ -127,7 +126,8 @@ async def test_what_a_running_attempt_says_is_written_under_its_fence(scene: Sce
     for done in range(1, 4):
         records.progress(claim, Progress(done, 6, f"Creating image {done} of 6"))
         records.note(claim, f"note {done}")
-    await records.flush()
+    async with writing(records):
+        await records.flush()
     row = await scene.job(claim.job_id)
     assert (row["progress_current"], row["progress_message"]) == (3, "Creating image 3 of 6")
     notes = await scene.run("SELECT text FROM progress_note ORDER BY id")
@@ -148,7 +148,8 @@ async def test_progress_of_two_attempts_in_one_batch_is_that_of_the_running_one(
         records = Records(scene.engine, Observer())
         for claim in order:
             records.progress(claim, Progress(claim.attempt, None, f"attempt {claim.attempt}"))
-        await records.flush()
+        async with writing(records):
+            await records.flush()
         assert (await scene.job(running.job_id))["progress_message"] == "attempt 2"
 
 

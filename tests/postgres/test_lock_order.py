@@ -21,7 +21,7 @@ from daemon.postgres.database import async_engine, sqlstate
 from daemon.postgres.due import Due, Leased
 from daemon.postgres.records import Records
 from daemon.postgres.rejections import Rejection, Rejections
-from tests.postgres.scene import BOOM, Scene, Worker, decided, message_for, messages_for, pointer_to
+from tests.postgres.scene import BOOM, Scene, Worker, decided, message_for, messages_for, pointer_to, writing
 
 COUNT = 60
 BY_INPUT = "UPDATE job j SET progress_at = now() FROM unnest(CAST(:ids AS uuid[])) AS i (id) WHERE j.id = i.id"
@@ -135,7 +135,8 @@ async def test_progress_locks_jobs_by_id(scene: Scene) -> None:
     records = Records(scene.engine, Observer())
     for claim in await _claims(await scene.worker()):
         records.progress(claim, Progress(1, 2, None))
-    await assert_locks_in_order(scene, "job", records.flush)
+    async with writing(records):
+        await assert_locks_in_order(scene, "job", records.flush)
 
 
 async def _waits_for(scene: Scene, insert: str, value: object) -> bool:

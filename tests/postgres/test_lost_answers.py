@@ -177,8 +177,7 @@ async def test_notes_whose_answer_was_lost_are_written_once_and_in_order(line: L
         records.note(first, f"first {number}")
         records.note(second, "the same words")
     line.proxy.cut_after(b"INSERT INTO progress_note")
-    with pytest.raises(DBAPIError):
-        await records.flush()
+    await records.flush()
     assert line.proxy.cuts == 1
     records.note(second, "the same words")
     records.note(first, "after")
@@ -195,9 +194,8 @@ async def test_notes_that_were_written_before_a_bad_one_stopped_the_rest_are_not
     for text in ("one", "two", "a lone surrogate: \ud800", "four"):
         records.note(claim, text)
     line.proxy.cut_after(b"four")
-    with pytest.raises(DBAPIError):
-        await records.flush()
     await records.flush()
+    assert line.proxy.cuts == 1
     rows = await line.scene.run("SELECT text FROM progress_note ORDER BY id")
     assert [row["text"] for row in rows] == ["one", "two", "four"]
 
