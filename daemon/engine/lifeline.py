@@ -20,13 +20,11 @@ from daemon.engine.running import Running, compare
 from daemon.errors import WorkerGone
 from daemon.job import Holdings, StopReason
 from daemon.observe import Observer
+from daemon.rules.shutdown import ShutdownPlan
 
 COMPARE_SECONDS = 1.0
 RETRY_SECONDS = 1.0
-STOP_BUDGET = 8.7  # the platform kills after 10; a crowded machine needs the rest
-FORCE_SECONDS = 0.1
 STANDARD_ERROR = 2
-FAREWELL_AT = 7.7  # handlers are cancelled at 6.0; a crowded machine has a second for its last transaction
 FROZEN = 70
 
 
@@ -91,7 +89,7 @@ class Lifeline:
         beat_seconds: float,
         loop_patience: float,
         drain: Callable[[], None],
-        farewell_at: float = FAREWELL_AT,
+        plan: ShutdownPlan,
     ) -> None:
         self._pulse = pulse
         self._identity = identity
@@ -101,7 +99,7 @@ class Lifeline:
         self._beat_seconds = beat_seconds
         self._loop_patience = loop_patience
         self._drain = drain
-        self._farewell_at = farewell_at
+        self.plan = plan
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._stopping_at: float | None = None
         self._exit_code = 0
@@ -144,7 +142,7 @@ class Lifeline:
 
     def exit_in(self) -> float:
         """Within how many seconds the process has ended; 0 when no stop has begun."""
-        return self.left(STOP_BUDGET + FORCE_SECONDS)
+        return self.left(self.plan.kill_at)
 
     def run(self) -> None:
         """Live until the loop ends, or until a stop takes too long; then say farewell."""
@@ -155,7 +153,7 @@ class Lifeline:
                 self._beat()
             if time.monotonic() >= self._compare_due:
                 self._compare()
-            if self.draining and not self.left(self._farewell_at):
+            if self.draining and not self.left(self.plan.deregister_at):
                 break
         self._say_farewell()
 
@@ -166,7 +164,7 @@ class Lifeline:
     def _rest(self) -> None:
         due = min(self._beat_due, self._compare_due, time.monotonic() + COMPARE_SECONDS)
         if self._stopping_at is not None:
-            due = min(due, self._stopping_at + self._farewell_at)
+            due = min(due, self._stopping_at + self.plan.deregister_at)
         try:
             self._wakes.get(timeout=max(0.0, due - time.monotonic()))
         except Empty:
@@ -243,6 +241,6 @@ class Lifeline:
     def _last_resort(self) -> None:
         """End the process before Cloud Run kills it, whatever still hangs: the client's own joins have no timeout."""
         # Not a thread of Python: it needs no interpreter, which a handler's C code may hold, and says where that is.
-        faulthandler.dump_traceback_later(STOP_BUDGET + FORCE_SECONDS, exit=True, file=STANDARD_ERROR)
-        time.sleep(STOP_BUDGET)
+        faulthandler.dump_traceback_later(self.plan.kill_at, exit=True, file=STANDARD_ERROR)
+        time.sleep(self.plan.exit_at)
         os._exit(self._exit_code)

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import uvloop
 
-from daemon.engine.lifeline import FAREWELL_AT, Identity, Lifeline
+from daemon.engine.lifeline import Identity, Lifeline
 from daemon.engine.running import Running
 from daemon.errors import StartupError
 from daemon.observe import Observer, Observers
@@ -27,6 +27,7 @@ from daemon.postgres.database import sync_engine
 from daemon.postgres.migrations import check_database
 from daemon.postgres.pulse import Pulse
 from daemon.registry import Registry
+from daemon.rules.shutdown import ShutdownPlan
 from daemon.service.probes import Probes
 from daemon.service.workroom import REGULAR_BEATS, Workroom
 from daemon.settings import Settings
@@ -36,8 +37,6 @@ from daemon.telemetry.metrics import Metrics
 from daemon.telemetry.tracing import tracing
 
 TRACE_SECONDS = 0.3
-CANCEL_SECONDS = 0.4  # from the end of the drain until the last transaction, at least
-REPLIED_BY = 8.2  # seconds after the stop began: whatever the loop could not send by then is redelivered
 END_SECONDS = 0.2
 BLOCKED_SECONDS = 0.5  # nothing is sent any more; its jobs were given back, so it ends before they run elsewhere
 FAILED, REFUSED = 1, 2
@@ -80,7 +79,7 @@ class Worker:
             beat_seconds=settings.beat_seconds,
             loop_patience=settings.loop_patience_seconds,
             drain=self._drain,
-            farewell_at=max(FAREWELL_AT, settings.drain_seconds + CANCEL_SECONDS),
+            plan=ShutdownPlan.of(settings.drain_seconds),
         )
         self.health = HealthServer(self._metrics.registry, Probes(self), settings.http_host, settings.http_port)
 
@@ -97,7 +96,9 @@ class Worker:
         self._thread.start()
         self._begun.wait()  # what is called on a loop that is not there yet is lost, and its answer missed for ever
         self.lifeline.run()
-        if self.lifeline.loop_lag < BLOCKED_SECONDS and self._done.wait(self.lifeline.left(REPLIED_BY)):
+        if self.lifeline.loop_lag < BLOCKED_SECONDS and self._done.wait(
+            self.lifeline.left(self.lifeline.plan.replied_by)
+        ):
             self._thread.join(END_SECONDS)
         if self._tracing is not None:
             self._tracing.close(TRACE_SECONDS)
@@ -155,6 +156,7 @@ class Worker:
                 self._observer,
                 self._fail,
                 self.lifeline.exit_in,
+                self.lifeline.plan,
             )
             if self.lifeline.draining:
                 self.workroom.drain()

@@ -37,13 +37,11 @@ from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.puller import Puller
 from daemon.pubsub.subscriber import Subscriber
 from daemon.registry import Registry
+from daemon.rules.shutdown import ShutdownPlan
 from daemon.settings import Settings
 
 CONNECTIONS = 3
 REGULAR_BEATS = 2.5
-LAST_SECONDS = 1.0
-FLUSH_SECONDS = 0.4
-CLOSE_SECONDS = 0.7
 NARROW_SECONDS = 600.0
 STUCK_SECONDS = 10.0
 
@@ -60,11 +58,13 @@ class Workroom:
         observer: Observer,
         failed: Callable[[Exception], None],
         exit_in: Callable[[], float],
+        plan: ShutdownPlan,
     ) -> None:
         self._settings = settings
         self._observer = observer
         self._failed = failed
         self._exit_in = exit_in
+        self._plan = plan
         self._wanted = asyncio.Event()
         self._running = running
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
@@ -116,14 +116,15 @@ class Workroom:
     async def _stop(self) -> None:
         began = asyncio.get_running_loop().time()
         self._observer.draining(self.consumer.busy, self._settings.drain_seconds)
-        interrupted = await self.consumer.drain(self._settings.drain_seconds, LAST_SECONDS)
+        plan = self._plan
+        interrupted = await self.consumer.drain(plan.cancel_at, plan.settled_by - plan.cancel_at)
         try:
-            async with asyncio.timeout(FLUSH_SECONDS):
+            async with asyncio.timeout(plan.flushed_by - plan.settled_by):
                 await self._relay.publish_jobs()
                 await self._relay.publish_events()
         except Exception as error:  # another worker's relay publishes what is left
             self._observer.loop_failed("drain", error, 0.0)
-        await self.subscriber.close(CLOSE_SECONDS)
+        await self.subscriber.close(plan.replied_by - plan.flushed_by)
         self._observer.drained(interrupted, asyncio.get_running_loop().time() - began)
 
     def _make_subscriber(self) -> Subscriber:

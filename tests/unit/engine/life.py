@@ -16,6 +16,7 @@ from daemon.engine import lifeline as lifeline_module
 from daemon.engine.lifeline import Identity, Lifeline
 from daemon.engine.running import Running
 from daemon.job import Holdings
+from daemon.rules.shutdown import ShutdownPlan
 from tests.fakes.delivery import WORKER
 from tests.fakes.observer import Listening
 
@@ -113,6 +114,7 @@ class Life:
             beat_seconds=5.0,
             loop_patience=60.0,
             drain=self._drained,
+            plan=ShutdownPlan.of(6.0),
         )
 
     def at(self, seconds: float, do: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.engine.lifeline import FAREWELL_AT, FROZEN
+from daemon.engine.lifeline import FROZEN
 from daemon.engine.running import Place
 from daemon.errors import WorkerGone
 from daemon.job import StopReason
@@ -160,7 +160,7 @@ def test_a_drain_that_does_not_end_is_ended_by_the_farewell(life: Life) -> None:
     life.live(1_000)
     assert life.loop.alive
     assert life.pulse.calls[-1] == ("farewell", (WORKER,))
-    assert life.now - 1_001 == pytest.approx(FAREWELL_AT, abs=0.2)
+    assert life.now - 1_001 == pytest.approx(life.lifeline.plan.deregister_at, abs=0.2)
 
 
 def test_a_stop_has_so_much_time_left_and_no_stop_has_none(life: Life) -> None:
