@@ -20,8 +20,8 @@ class ShutdownPlan:
 
     `cancel_at`: handlers that still run are cancelled. `settled_by`: their interruptions are stored. `flushed_by`: what
     is due was published. `deregister_at`: whatever the event loop did, the worker's row goes, and what it holds is
-    freed. `replied_by`: what could not be acked by then is redelivered. `exit_at`: the process ends itself; `kill_at`: it is
-    ended by a timer that needs no interpreter.
+    freed. `replied_by`: what could not be acked by then is redelivered. `exit_at`: the process ends itself.
+    `kill_at`: it is ended by a timer that needs no interpreter.
     """
 
     cancel_at: float
