@@ -15,6 +15,7 @@ HeadcountError
 ├── ResultNotStorable         a value that JSON in Postgres can't hold
 ├── TooManyNotes              a handler adds notes faster than the database can store them
 ├── PublishFailed             Pub/Sub did not take a batch
+│   └── PublishRefused        it refuses a message of that batch
 ├── OrchestrationNotFound     no orchestration has this id
 ├── RequestRefused            a producer's or operator's request that contradicts what is stored
 ├── RetryLater                raised by a handler: not now, try again
@@ -100,6 +101,10 @@ class TooManyNotes(HeadcountError):
 
 class PublishFailed(HeadcountError):
     """Pub/Sub did not confirm a batch; its fate is unknown, so it will be published again."""
+
+
+class PublishRefused(PublishFailed):
+    """Pub/Sub refuses a batch for what it holds: at least one message of it can't be published as it is."""
 
 
 class OrchestrationNotFound(HeadcountError):

@@ -66,6 +66,12 @@ class Observer:
     def publish_failed(self, what: str, count: int, error: BaseException) -> None:
         """Pub/Sub did not take a batch; it is due again."""
 
+    def publish_refused(self, what: str, name: str, error: BaseException) -> None:
+        """Pub/Sub refuses the message of one job or orchestration (`name` is its id); it is tried again later."""
+
+    def refused_events(self, count: int) -> None:
+        """How many events have been given up because Pub/Sub refuses them."""
+
     def backlog(self, due: int, oldest: float) -> None:
         """How many jobs and events are due for publication, and for how long the oldest one has been."""
 

@@ -57,6 +57,7 @@ class OrchestrationState:
     completed_at: datetime | None
     outcome: Outcome | None
     event_published_at: datetime | None
+    event_refused: str | None = None
 
     @property
     def finished(self) -> int:

@@ -47,13 +47,15 @@ def republish(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Publish the messages of waiting jobs again, now: for when a topic or subscription lost them. Never needed: each
-    message is published again by itself after HEADCOUNT_REPUBLISH_AFTER_SECONDS."""
+    """Publish the messages of waiting jobs again, now: for when a topic or subscription lost them. Each is published
+    again by itself after HEADCOUNT_REPUBLISH_AFTER_SECONDS; a refused event is sent again by this only."""
 
     async def work(reads: Reads) -> int:
         return await reads.republish(orchestration_id)
 
-    _told("republished", with_reads(work), as_json, "jobs are published again by the next relay", "no job waits")
+    _told(
+        "republished", with_reads(work), as_json, "messages are published again by the next relay", "no message waits"
+    )
 
 
 def prune(

@@ -27,10 +27,12 @@ MEANING = {
     "WAITING_START": "they are scheduled for later",
     "QUEUED_NO_WORKER": "no worker has a fresh heartbeat: start one with `headcount run`",
     "PUBLICATION_DUE": "their message is due; a relay publishes it within a second, if Pub/Sub answers",
+    "MESSAGE_REFUSED": "Pub/Sub refuses their message, as a worker's log says; it is tried again with growing pauses",
     "MESSAGE_OUTSTANDING": "their message is in Pub/Sub and no worker has taken it yet: more slots or workers help",
     "NOT_YET_ARRIVED": "their messages have never arrived here: the producer has not published them all",
     "CANCELLED": "the orchestration is cancelled and its last instances are being closed",
     "EVENT_PENDING": "all are in; the event is due and a relay publishes it within a second, if Pub/Sub answers",
+    "EVENT_REFUSED": "all are in, and Pub/Sub refuses the event; `headcount republish ID` sends it again",
     "COMPLETE": "all are in, and the event is published",
 }
 
@@ -65,6 +67,9 @@ def _orchestration(found: Explanation, as_json: bool) -> None:
     show_state(found.state)
     for verdict in found.verdicts:
         _show_verdict(verdict)
+    if found.state.event_refused is not None:
+        show(f"    {shortened(found.state.event_refused, 300)}", style="red")
+        show(f"    headcount republish {found.state.id}")
 
 
 def _job(found: JobExplanation, as_json: bool) -> None:

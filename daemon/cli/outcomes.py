@@ -67,6 +67,8 @@ def _ending(state: OrchestrationState) -> str:
         return f", deadline {state.deadline.astimezone():%Y-%m-%d %H:%M:%S}" if state.deadline else ""
     seconds = (state.completed_at - state.created_at).total_seconds()
     event = "event published" if state.event_published_at else "event not published yet"
+    if state.event_refused is not None:
+        event = "event refused by Pub/Sub"
     return f", the last one in after {seconds:.2f} s; {event}"
 
 

@@ -1,11 +1,11 @@
 """What is due for publication, leased so that a crash between commit and publish leaves a date behind.
 
-Called by the engine's relay and by the client's fast path.
+Called by the engine's relay and by the client's fast path. Events are in `events`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -14,11 +14,13 @@ from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from daemon.job import JobMessage
-from daemon.orchestration import CompletedOrchestration, Outcome
 from daemon.postgres.statements import due as sql
 
 # Longer than a publisher tries (15 s and one request more), so that two relays rarely publish the same.
 PUBLISHING_SECONDS = 30.0
+# The pauses of a message that Pub/Sub refuses, doubled from one to the next.
+FIRST_REFUSAL_SECONDS = 5.0
+LONGEST_REFUSAL_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +31,27 @@ class Leased:
     publish_at: datetime
     attempt: int
 
+    @property
+    def name(self) -> str:
+        """The job's id."""
+        return str(self.message.job_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much is due and unfinished; ages in seconds, 0 when there is nothing."""
+    """How much is due, unfinished and given up; ages in seconds, 0 when there is nothing."""
 
     due: int
     oldest: float
+    refused_events: int
     unfinished: int
     oldest_unfinished: float
 
 
 class Due:
-    """Leases due jobs and hands out due events."""
+    """Leases due jobs."""
 
     def __init__(self, engine: AsyncEngine, republish_after: float) -> None:
-        self._engine = engine
         self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._republish_after = republish_after
 
@@ -62,7 +69,12 @@ class Due:
         """The publish failed: what nobody has claimed or dated since is due again at once."""
         await self._date(sql.PULL_BACK, leased, {})
 
-    async def _date(self, statement: TextClause, leased: Sequence[Leased], values: dict[str, object]) -> None:
+    async def refuse(self, leased: Leased, reason: str) -> None:
+        """Pub/Sub refuses this message: it is due again after a pause that grows. `reason` is not kept for a job."""
+        values = {"first": FIRST_REFUSAL_SECONDS, "longest": LONGEST_REFUSAL_SECONDS}
+        await self._date(sql.REFUSE, [leased], values)
+
+    async def _date(self, statement: TextClause, leased: Sequence[Leased], values: Mapping[str, object]) -> None:
         rows = sorted(leased, key=lambda one: one.message.job_id)
         ids: dict[str, object] = {
             "ids": [one.message.job_id for one in rows],
@@ -70,7 +82,7 @@ class Due:
             "attempts": [one.attempt for one in rows],
         }
         async with self._single.connect() as connection:
-            await connection.execute(statement, ids | values)
+            await connection.execute(statement, {**ids, **values})
 
     async def push(self, jobs: Sequence[tuple[UUID, datetime]]) -> None:
         """New jobs were published by the fast path: date those that nobody has claimed since far ahead."""
@@ -85,48 +97,12 @@ class Due:
                 },
             )
 
-    async def publish_events(
-        self, limit: int, publish: Callable[[list[CompletedOrchestration]], Awaitable[None]]
-    ) -> int:
-        """Publish up to `limit` due events and mark them; nobody else publishes them meanwhile. How many there were.
-
-        The rows stay locked while `publish` runs, and nothing but an operator's retry wants them. If it raises,
-        nothing is marked and the events stay due.
-        """
-        async with self._engine.begin() as connection:
-            rows = (await connection.execute(sql.EVENTS, {"limit": limit})).all()
-            if not rows:
-                return 0
-            await publish(
-                [
-                    CompletedOrchestration(
-                        id=row.id,
-                        generation=row.generation,
-                        job_name=row.job_name,
-                        tags=row.tags,
-                        total=row.total,
-                        completed=row.completed,
-                        errored=row.errored,
-                        outcome=Outcome(row.outcome),
-                        created_at=row.created_at,
-                        completed_at=row.completed_at,
-                        traceparent=row.traceparent,
-                    )
-                    for row in rows
-                ]
-            )
-            ordered = sorted(rows, key=lambda row: row.id)
-            await connection.execute(
-                sql.EVENTS_PUBLISHED,
-                {"ids": [row.id for row in ordered], "generations": [row.generation for row in ordered]},
-            )
-            return len(rows)
-
     async def backlog(self) -> Backlog:
         """How much is due and unfinished, for the metrics."""
         async with self._single.connect() as connection:
             row = (await connection.execute(sql.BACKLOG)).one()
-            return Backlog(row.due, max(row.oldest or 0.0, 0.0), row.unfinished, max(row.oldest_unfinished or 0.0, 0.0))
+            oldest, oldest_unfinished = max(row.oldest or 0.0, 0.0), max(row.oldest_unfinished or 0.0, 0.0)
+            return Backlog(row.due, oldest, row.refused, row.unfinished, oldest_unfinished)
 
 
 def _leased(row: RowMapping) -> Leased:

@@ -16,6 +16,7 @@ from daemon.job import Status
 from daemon.orchestration import OrchestrationState
 from daemon.postgres.orchestrations import Orchestrations
 from daemon.postgres.statements import due as due_sql
+from daemon.postgres.statements import events as event_sql
 from daemon.postgres.statements import explain as sql
 from daemon.postgres.statements import orchestrations as orchestration_sql
 from daemon.postgres.statements import rejected as rejected_sql
@@ -70,7 +71,7 @@ class Reads:
         if state.cancelled_at is not None and state.completed_at is None:
             verdicts.append(Verdict("CANCELLED", state.total - state.finished, ()))
         if state.completed_at is not None:
-            verdicts.append(Verdict("COMPLETE" if state.event_published_at else "EVENT_PENDING", state.total, ()))
+            verdicts.append(Verdict(_of_complete(state), state.total, ()))
         return Explanation(state, tuple(verdicts))
 
     async def explain_job(self, job_id: UUID) -> JobExplanation:
@@ -95,13 +96,18 @@ class Reads:
         return await verify(self._engine, self._ttl)
 
     async def republish(self, orchestration_id: UUID | None) -> int:
-        """Make every free, due job of an orchestration (or of all) due for publication now; how many."""
-        async with self._engine.begin() as connection:
-            if orchestration_id is None:
-                return len((await connection.execute(due_sql.REPUBLISH_ALL)).all())
+        """Make every free, due job and every refused event of an orchestration (or of all) due for publication now.
+
+        How many messages that are. Raises OrchestrationNotFound.
+        """
+        values = {"orchestration_id": orchestration_id}
+        statements = (due_sql.REPUBLISH, event_sql.REPUBLISH)
+        if orchestration_id is None:
+            values, statements = {}, (due_sql.REPUBLISH_ALL, event_sql.REPUBLISH_ALL)
+        else:
             await Orchestrations(self._engine).state(orchestration_id)
-            values = {"orchestration_id": orchestration_id}
-            return len((await connection.execute(due_sql.REPUBLISH, values)).all())
+        async with self._engine.begin() as connection:
+            return sum([len((await connection.execute(one, values)).all()) for one in statements])
 
     async def rejected(self, after: int, reason: str | None, limit: int) -> list[RowMapping]:
         """Rejected messages from after id `after` on, without their bodies."""
@@ -145,3 +151,9 @@ class Reads:
             for row in (await connection.execute(sql.VERDICTS, values)).mappings():
                 found.setdefault(row["verdict"], []).append(row)
         return [Verdict(word, rows[0]["alike"], tuple(rows)) for word, rows in found.items()]
+
+
+def _of_complete(state: OrchestrationState) -> str:
+    if state.event_refused is not None:
+        return "EVENT_REFUSED"
+    return "COMPLETE" if state.event_published_at else "EVENT_PENDING"

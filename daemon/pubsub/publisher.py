@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError
+from google.api_core.exceptions import GoogleAPICallError, InvalidArgument, NotFound, RetryError
 from google.api_core.retry import AsyncRetry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
 from google.pubsub_v1 import PublisherAsyncClient
 from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
-from daemon.errors import PublishFailed
+from daemon.errors import PublishFailed, PublishRefused
 from daemon.pubsub.connection import TRANSIENT, publisher_client
 
 MAX_MESSAGES = 1_000
@@ -35,7 +35,10 @@ class Publisher:
         self._client: PublisherAsyncClient | None = None
 
     async def publish(self, topic: str, messages: Sequence[Outgoing]) -> None:
-        """Publish all of them. Raises PublishFailed when one request was not confirmed; any may have arrived then."""
+        """Publish all of them. Raises PublishFailed when one request was not confirmed; any may have arrived then.
+
+        PublishRefused, which is one, means that the service refused a message of the batch for what it holds.
+        """
         client = self._connected()
         for batch in _batches(messages):
             # The plain protobuf classes: the library's wrappers cost twice as much for each message.
@@ -49,6 +52,8 @@ class Publisher:
                 raise PublishFailed(
                     f"Pub/Sub did not confirm {len(batch)} messages to {topic}: {error.cause}"
                 ) from error
+            except InvalidArgument as error:
+                raise PublishRefused(f"Pub/Sub refused {len(batch)} messages to {topic}: {error.message}") from error
             except (GoogleAPICallError, GoogleAuthError) as error:
                 raise PublishFailed(f"Pub/Sub refused {len(batch)} messages to {topic}: {error}") from error
 

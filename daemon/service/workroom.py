@@ -28,6 +28,7 @@ from daemon.observe import Observer
 from daemon.postgres.database import async_engine
 from daemon.postgres.dead_letters import Graveyard
 from daemon.postgres.due import Due, Leased
+from daemon.postgres.events import DueEvents, LeasedEvent
 from daemon.postgres.rescue import Rescue
 from daemon.postgres.retries import Retries
 from daemon.postgres.store import Store
@@ -137,10 +138,11 @@ class Workroom:
             observer=self._observer,
         )
 
-    def _make_relay(self) -> Relay[Leased]:
+    def _make_relay(self) -> Relay[Leased, LeasedEvent]:
         settings = self._settings
         return Relay(
             self._due,
+            DueEvents(self._engine),
             self._publisher,
             settings.topic(settings.jobs_topic),
             settings.topic(settings.events_topic),
@@ -200,6 +202,7 @@ class Workroom:
     async def _report_backlog(self) -> None:
         backlog = await self._due.backlog()
         self._observer.backlog(backlog.due, backlog.oldest)
+        self._observer.refused_events(backlog.refused_events)
         self._observer.unfinished(backlog.unfinished, backlog.oldest_unfinished)
 
     async def _report_stuck(self, running: Running) -> None:

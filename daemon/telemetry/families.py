@@ -161,6 +161,9 @@ class MessageFamilies:
         self.unpublished = new.counter(
             "headcount_publish_failures_total", "Messages that Pub/Sub did not take; they are due again.", "what"
         )
+        self.refused = new.counter(
+            "headcount_publish_refusals_total", "Messages that Pub/Sub refuses for what they hold, each time.", "what"
+        )
         self.stream_ends = new.counter("headcount_stream_ends_total", "Streaming pulls that ended, by error.", "error")
         self.outstanding = new.gauge("headcount_messages_outstanding", "Messages that this worker leases.")
         self.held = new.gauge("headcount_messages_held", "Leased messages that wait here for a free slot.")
@@ -187,6 +190,9 @@ class CareFamilies:
         self.backlog = new.gauge("headcount_relay_backlog", "Jobs and events due for publication, in the database.")
         self.backlog_age = new.gauge("headcount_relay_backlog_age_seconds", "How long the oldest of them has been due.")
         self.relay_at = new.gauge("headcount_relay_timestamp_seconds", "When the backlog was last counted.")
+        self.events_refused = new.gauge(
+            "headcount_events_refused", "Events given up because Pub/Sub refuses them, in the database."
+        )
         self.in_progress = new.gauge(
             "headcount_orchestrations_in_progress", "Unfinished orchestrations, in the database."
         )

@@ -153,6 +153,11 @@ class Logs(Observer):
         text = "Pub/Sub did not take a batch; it is published again"
         self._limited(f"publish {what}", "warning", text, what=what, count=count, problem=_sentence(error))
 
+    def publish_refused(self, what: str, name: str, error: BaseException) -> None:
+        """Pub/Sub refuses one message."""
+        text = "Pub/Sub refused a message for what it holds; it is tried again later"
+        self._log.warning(text, what=what, id=name, problem=_sentence(error))
+
     def stream_ended(self, error: BaseException | None, pause: float) -> None:
         """A pull ended: every half hour or so it is normal."""
         problem = None if error is None else _sentence(error)

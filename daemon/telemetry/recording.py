@@ -122,6 +122,7 @@ class MessageRecorder(Observer):
         self._returned = Children(families.returned, RETURNS)
         self._published = Children(families.published, PUBLISHED)
         self._unpublished = Children(families.unpublished, PUBLISHED)
+        self._refused = Children(families.refused, PUBLISHED)
         self._dead = Children(families.dead, ("closed", "kept"))
         self._stream_ends = Children(families.stream_ends)
 
@@ -148,6 +149,10 @@ class MessageRecorder(Observer):
     def publish_failed(self, what: str, count: int, error: BaseException) -> None:
         """Count messages that Pub/Sub did not take."""
         self._unpublished[what].inc(count)
+
+    def publish_refused(self, what: str, name: str, error: BaseException) -> None:
+        """Count a message that Pub/Sub refuses."""
+        self._refused[what].inc()
 
     def dead_lettered(self, closed: int, kept: int) -> None:
         """Count dead letters."""
@@ -214,6 +219,10 @@ class CareRecorder(Observer):
         self._families.backlog.set(due)
         self._families.backlog_age.set(oldest)
         self._families.relay_at.set(time.time())
+
+    def refused_events(self, count: int) -> None:
+        """Note how many events were given up."""
+        self._families.events_refused.set(count)
 
     def unfinished(self, orchestrations: int, oldest_job: float) -> None:
         """Note what is in progress."""

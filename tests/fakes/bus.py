@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from daemon.errors import PublishFailed
+from daemon.errors import PublishFailed, PublishRefused
 
 Message = tuple[bytes, Mapping[str, str]]
 
@@ -17,15 +17,21 @@ async def at_once(_where: str) -> None:
 
 
 class MemoryBus:
-    """Topics as lists. While `broken`, nothing is taken and PublishFailed is raised."""
+    """Topics as lists. While `broken`, nothing is taken and PublishFailed is raised; a batch with a message that
+    `refuses` names is refused whole."""
 
     def __init__(self, pause: Callable[[str], Awaitable[None]] = at_once) -> None:
         self.topics: dict[str, list[Message]] = {}
         self.broken = False
+        self.refuses: Callable[[Message], bool] = lambda _message: False
+        self.calls = 0
         self._pause = pause
 
     async def publish(self, topic: str, messages: Sequence[Message]) -> None:
         await self._pause("before publish")
+        self.calls += 1
+        if any(self.refuses(one) for one in messages):
+            raise PublishRefused("a message is not accepted")
         if self.broken:
             raise PublishFailed("the bus is broken")
         self.topics.setdefault(topic, []).extend(messages)

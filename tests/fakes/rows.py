@@ -34,7 +34,8 @@ class Row:
 
 @dataclass
 class Group:
-    """An orchestration. `ended` is when its last instance was in, `told` that its event is published."""
+    """An orchestration. `ended` is when its last instance was in, `told` that its event is published,
+    `tell_at` when it is due."""
 
     first: JobMessage
     total: int
@@ -42,3 +43,4 @@ class Group:
     errored: int = 0
     ended: float | None = None
     told: bool = False
+    tell_at: float | None = None

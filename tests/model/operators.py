@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from daemon.errors import RequestRefused
 from daemon.job import Kind
-from daemon.orchestration import CompletedOrchestration
-from daemon.postgres.due import Due
+from daemon.postgres.events import DueEvents
 from daemon.postgres.pulse import Pulse
 from daemon.postgres.retries import Reopening
 from tests.model.oracle import Oracle, Whole
@@ -89,10 +88,11 @@ class OperatorRules:
         self.pulse.vacate(worker.id, sorted(occupied))
 
     def events_are_published(self, data: st.DataObject) -> None:
-        async def publish(events: list[CompletedOrchestration]) -> None:
-            self.events += [(one.id, one.generation) for one in events]
-
+        due = DueEvents(self.scene.engine)
         expected = [whole for whole in self.wholes if whole.complete and not whole.event_published]
-        assert self.do(Due(self.scene.engine, 3600).publish_events(10, publish)) == len(expected)
+        leased = self.do(due.lease(10))
+        assert len(leased) == len(expected)
+        self.events += [(one.message.id, one.message.generation) for one in leased]
+        self.do(due.confirm(leased))
         for whole in expected:
             whole.event_published = True

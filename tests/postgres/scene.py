@@ -17,8 +17,10 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import Claim, ClaimAnswer, JobError, JobMessage, Kind, Result, Returned, Settled, Settlement
+from daemon.orchestration import CompletedOrchestration
 from daemon.postgres.claims import Claims
 from daemon.postgres.database import sync_engine
+from daemon.postgres.events import DueEvents
 from daemon.postgres.orchestrations import Made, NewOrchestration, Orchestrations
 from daemon.postgres.pulse import Pulse
 from daemon.postgres.records import Records
@@ -151,6 +153,13 @@ class Scene:
         while (part := await self.terminations.slice_of(orchestration_id)).worked:
             ended += part.ended
         return ended
+
+    async def publish_events(self) -> list[CompletedOrchestration]:
+        """A relay publishes what is due."""
+        due = DueEvents(self.engine)
+        leased = await due.lease(100)
+        await due.confirm(leased)
+        return [one.message for one in leased]
 
     async def run(self, statement: str, **values: Any) -> list[RowMapping]:
         """Run raw SQL in a transaction of its own; its rows."""

@@ -10,8 +10,8 @@ import pytest
 
 from daemon.errors import OrchestrationNotFound, RequestRefused
 from daemon.job import Claim, Conflict, Failed, Refusal, Refused, Settled
-from daemon.orchestration import CompletedOrchestration, Outcome
-from daemon.postgres.due import Due
+from daemon.orchestration import Outcome
+from daemon.postgres.events import DueEvents
 from daemon.postgres.terminations import Terminated, Terminations
 from daemon.rules.envelope import instance_id
 from tests.postgres.scene import BOOM, Scene, Worker, message_for, messages_for, pointer_to, pulse_of
@@ -28,28 +28,18 @@ async def _failed(scene: Scene, worker: Worker, count: int = 2) -> UUID:
     return messages[0].orchestration_id
 
 
-async def _publish_event(scene: Scene) -> list[CompletedOrchestration]:
-    published: list[CompletedOrchestration] = []
-
-    async def publish(events: list[CompletedOrchestration]) -> None:
-        published.extend(events)
-
-    await Due(scene.engine, 3600).publish_events(10, publish)
-    return published
-
-
 async def test_a_retry_is_refused_until_the_event_before_it_is_published(scene: Scene) -> None:
     orchestration = await _failed(scene, await scene.worker())
     with pytest.raises(RequestRefused, match="not published yet"):
         await scene.retries.retry_failed(orchestration)
-    assert [one.generation for one in await _publish_event(scene)] == [1]
+    assert [one.generation for one in await scene.publish_events()] == [1]
     assert await scene.retries.retry_failed(orchestration) == 1
 
 
 async def test_a_retry_runs_what_failed_as_a_new_generation_with_an_event_of_its_own(scene: Scene) -> None:
     worker = await scene.worker()
     orchestration = await _failed(scene, worker, 3)
-    await _publish_event(scene)
+    await scene.publish_events()
     assert await scene.retries.retry_failed(orchestration) == 2
     whole = await scene.orchestration(orchestration)
     assert (whole["generation"], whole["completed"], whole["errored"], whole["outcome"]) == (2, 1, 0, None)
@@ -60,13 +50,13 @@ async def test_a_retry_runs_what_failed_as_a_new_generation_with_an_event_of_its
         claim = await worker.claim(pointer_to(message_for(orchestration, index, 3)))
         assert (claim.attempt, claim.cause) == (3, "operator")
         await worker.settle(claim)
-    assert [(one.generation, one.outcome) for one in await _publish_event(scene)] == [(2, Outcome.COMPLETED)]
+    assert [(one.generation, one.outcome) for one in await scene.publish_events()] == [(2, Outcome.COMPLETED)]
 
 
 async def test_what_succeeded_is_not_run_again(scene: Scene) -> None:
     worker = await scene.worker()
     orchestration = await _failed(scene, worker)
-    await _publish_event(scene)
+    await scene.publish_events()
     await scene.retries.retry_failed(orchestration)
     answer = await worker.answer(pointer_to(message_for(orchestration, 0, 2)))
     assert isinstance(answer, Refused)
@@ -75,48 +65,49 @@ async def test_what_succeeded_is_not_run_again(scene: Scene) -> None:
 
 @pytest.mark.parametrize("fenced", [False, True])
 async def test_a_late_mark_of_the_old_generation_must_not_swallow_the_new_event(scene: Scene, fenced: bool) -> None:
-    worker = await scene.worker()
+    worker, due = await scene.worker(), DueEvents(scene.engine)
     orchestration = await _failed(scene, worker)
-    reopened = asyncio.Event()
-
-    async def slowly(events: list[CompletedOrchestration]) -> None:
-        # Somebody else publishes generation 1 as well, the operator retries, and generation 2 completes meanwhile.
-        await scene.run("UPDATE orchestration SET event_published_at = now()")
-        reopened.set()
-
-    if fenced:
-        row = await scene.orchestration(orchestration)
-        mark = "UPDATE orchestration SET event_published_at = now() WHERE id = :id AND generation = :seen"
-        late = (mark, {"id": orchestration, "seen": row["generation"]})
-    else:
-        late = (UNFENCED_MARK, {"id": orchestration})
-    await slowly([])
+    late = await due.lease(10)
+    # Somebody else publishes generation 1 as well, the operator retries, and generation 2 completes meanwhile.
+    await scene.run("UPDATE orchestration SET event_published_at = now()")
     await scene.retries.retry_failed(orchestration)
     await worker.settle(await worker.claim(pointer_to(message_for(orchestration, 1, 2))))
-    await scene.run(late[0], **late[1])
-    assert len(await _publish_event(scene)) == fenced
+    if fenced:
+        await due.confirm(late)
+    else:
+        await scene.run(UNFENCED_MARK, id=orchestration)
+    assert len(await scene.publish_events()) == fenced
 
 
-async def test_a_retry_waits_for_the_publisher_of_the_event(scene: Scene) -> None:
-    orchestration = await _failed(scene, await scene.worker())
-    publishing, go_on = asyncio.Event(), asyncio.Event()
+async def test_a_retry_is_refused_while_a_relay_has_the_event(scene: Scene) -> None:
+    orchestration, due = await _failed(scene, await scene.worker()), DueEvents(scene.engine)
+    leased = await due.lease(10)
+    with pytest.raises(RequestRefused, match="not published yet"):
+        await scene.retries.retry_failed(orchestration)
+    await due.confirm(leased)
+    assert await scene.retries.retry_failed(orchestration) == 1
 
-    async def slowly(events: list[CompletedOrchestration]) -> None:
-        publishing.set()
-        await go_on.wait()
 
-    relay = asyncio.create_task(Due(scene.engine, 3600).publish_events(10, slowly))
-    await publishing.wait()
-    retry = asyncio.create_task(scene.retries.retry_failed(orchestration))
-    await scene.until_blocked()
-    go_on.set()
-    assert (await relay, await retry) == (1, 1)
+async def test_an_event_that_was_given_up_counts_as_published_for_a_retry_and_leaves_the_next_one_alone(
+    scene: Scene,
+) -> None:
+    worker, due = await scene.worker(), DueEvents(scene.engine)
+    orchestration = await _failed(scene, worker)
+    await scene.run("UPDATE orchestration SET event_refusals = 9")
+    (leased,) = await due.lease(10)
+    await due.refuse(leased, "too long")
+    assert (await scene.orchestration(orchestration))["event_refused"] == "too long"
+    assert await scene.retries.retry_failed(orchestration) == 1
+    again = await scene.orchestration(orchestration)
+    assert (again["event_refused"], again["event_refusals"], again["event_publish_at"]) == (None, 0, None)
+    await worker.settle(await worker.claim(pointer_to(message_for(orchestration, 1, 2))))
+    assert [one.generation for one in await scene.publish_events()] == [2]
 
 
 async def test_an_unfinished_an_unknown_and_a_flawless_orchestration_are_not_retried(scene: Scene) -> None:
     worker = await scene.worker()
     flawless = await _failed(scene, worker, 1)
-    await _publish_event(scene)
+    await scene.publish_events()
     assert await scene.retries.retry_failed(flawless) == 0
     assert (await scene.orchestration(flawless))["generation"] == 1
     with pytest.raises(RequestRefused, match="not finished"):
@@ -129,7 +120,7 @@ async def test_a_settlement_of_the_old_generation_writes_nothing_into_the_new_on
     worker, message = await scene.worker(), message_for(uuid4())
     old = await worker.claim(message)
     await scene.terminations.cancel(message.orchestration_id)
-    await _publish_event(scene)
+    await scene.publish_events()
     await scene.retries.retry_failed(message.orchestration_id)
     await asyncio.to_thread(pulse_of(scene).vacate, worker.id, [message.job_id])
     again = await worker.claim(pointer_to(message))
@@ -263,4 +254,4 @@ async def test_an_orchestration_of_nothing_completes_at_once(scene: Scene) -> No
     made = await scene.kick_off(0)
     state = await scene.orchestrations.state(made.id)
     assert (state.total, state.outcome, state.completed_at is not None) == (0, Outcome.COMPLETED, True)
-    assert [one.total for one in await _publish_event(scene)] == [0]
+    assert [one.total for one in await scene.publish_events()] == [0]

@@ -1,21 +1,20 @@
-"""The holes of publishing (H5, H8, H10b): the lease, the dates that late writers must not touch, and the events."""
+"""The holes of publishing (H5, H8): the lease, and the dates that late writers must not touch."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from daemon.errors import PublishFailed
 from daemon.job import Claim, Failed
-from daemon.orchestration import CompletedOrchestration, Outcome
 from daemon.postgres.due import PUBLISHING_SECONDS, Due, Leased
 from daemon.rules.lifecycle import Policy
 from daemon.rules.retry import Backoff
-from tests.postgres.scene import BOOM, Scene, Worker, message_for, messages_for, pointer_to
+from tests.postgres.scene import BOOM, Scene, Worker, message_for, pointer_to
 
 HOUR = 3600.0
 SLACK = 60.0  # a machine may stand still, and its clock be set; an hour is still told from now
@@ -53,6 +52,27 @@ async def test_a_relay_that_dies_after_its_lease_delays_the_job_by_half_a_minute
     assert (await scene.job(job_id))["due_in"] <= PUBLISHING_SECONDS
     await due.confirm(leased)
     assert (await scene.job(job_id))["due_in"] == pytest.approx(HOUR, abs=SLACK)
+
+
+async def test_a_refused_message_is_due_after_a_pause_that_grows_with_its_tries(scene: Scene) -> None:
+    job_id, due = await _due_job(scene), Due(scene.engine, HOUR)
+    for publishes, pause in ((0, 5), (1, 10), (3, 40), (30, 600)):
+        await scene.run("UPDATE job SET publish_at = now(), publishes = :publishes", publishes=publishes)
+        (leased,) = await due.lease(10)
+        before = await scene.value("clock_timestamp()")
+        await due.refuse(leased, "too long")
+        row, after = await scene.job(job_id), await scene.value("clock_timestamp()")
+        assert before <= row["publish_at"] - timedelta(seconds=pause) <= after
+        assert (row["published_at"], row["publishes"]) == (None, publishes + 1)
+
+
+async def test_a_refusal_that_comes_late_moves_no_other_date(scene: Scene) -> None:
+    worker, due, job_id = await scene.worker(), Due(scene.engine, HOUR), await _due_job(scene)
+    (leased,) = await due.lease(10)
+    await _retried(scene, worker, job_id)
+    before = await scene.job(job_id)
+    await due.refuse(leased, "too long")
+    assert (await scene.job(job_id))["publish_at"] == before["publish_at"]
 
 
 async def test_a_late_confirmation_moves_no_other_date(scene: Scene) -> None:
@@ -249,52 +269,3 @@ async def test_publishing_under_the_lock_would_stall_the_claim(scene: Scene) -> 
         claiming = asyncio.create_task(worker.answer(pointer_to(message_for(row["orchestration_id"]))))
         await scene.until_blocked()
     assert isinstance(await claiming, Claim)
-
-
-async def _completed(scene: Scene) -> UUID:
-    worker, messages = await scene.worker(), messages_for(uuid4(), 2)
-    for message in messages:
-        claim = await worker.claim(message)
-        await worker.settle(claim, Failed(BOOM, final=True) if message.index else None)
-    return messages[0].orchestration_id
-
-
-async def test_an_event_is_published_once_and_then_marked(scene: Scene) -> None:
-    orchestration, due = await _completed(scene), Due(scene.engine, HOUR)
-    published: list[CompletedOrchestration] = []
-
-    async def publish(events: list[CompletedOrchestration]) -> None:
-        assert (await scene.orchestration(orchestration))["event_published_at"] is None
-        published.extend(events)
-
-    assert await due.publish_events(10, publish) == 1
-    assert await due.publish_events(10, publish) == 0
-    assert [(one.id, one.generation, one.outcome) for one in published] == [(orchestration, 1, Outcome.PARTIAL)]
-    assert (published[0].total, published[0].completed, published[0].errored) == (2, 1, 1)
-    assert (await scene.orchestration(orchestration))["event_published_at"] is not None
-
-
-async def test_an_event_that_was_not_taken_stays_due(scene: Scene) -> None:
-    orchestration, due = await _completed(scene), Due(scene.engine, HOUR)
-
-    async def refuse(events: list[CompletedOrchestration]) -> None:
-        raise PublishFailed("away")
-
-    with pytest.raises(PublishFailed):
-        await due.publish_events(10, refuse)
-    assert (await scene.orchestration(orchestration))["event_published_at"] is None
-
-
-async def test_an_event_that_is_being_published_is_not_published_by_another_relay(scene: Scene) -> None:
-    await _completed(scene)
-    due, publishing, go_on = Due(scene.engine, HOUR), asyncio.Event(), asyncio.Event()
-
-    async def slowly(events: list[CompletedOrchestration]) -> None:
-        publishing.set()
-        await go_on.wait()
-
-    first = asyncio.create_task(due.publish_events(10, slowly))
-    await publishing.wait()
-    assert await due.publish_events(10, slowly) == 0
-    go_on.set()
-    assert await first == 1

@@ -23,7 +23,7 @@ from daemon.registry import Handler, Registry
 from daemon.rules.envelope import decode
 from tests.fakes.bus import MemoryBus, Message
 from tests.fakes.delivery import FakeDelivery, a_handler
-from tests.fakes.due import MemoryDue
+from tests.fakes.due import MemoryDue, MemoryDueEvents
 from tests.fakes.rows import Row
 from tests.fakes.store import MemoryStore
 from tests.fakes.tables import Tables
@@ -159,8 +159,8 @@ class World:
 
     def relay(self) -> Flight:
         """One round of a relay, jobs and events."""
-        due = MemoryDue(self.tables, pause=pause)
-        relay = Relay(due, self.bus, "jobs", "job-events", "//tests", Observer())
+        jobs, events = MemoryDue(self.tables, pause=pause), MemoryDueEvents(self.tables, pause=pause)
+        relay = Relay(jobs, events, self.bus, "jobs", "job-events", "//tests", Observer())
 
         async def both() -> None:
             await relay.publish_jobs()

@@ -1,12 +1,14 @@
-"""What is due for publication: the relay's lease of jobs, and the events of completed orchestrations.
+"""Jobs that are due for publication: the relay's lease of them, and how much of everything is due.
 
 LEASE pushes `publish_at` ahead and commits before anything is published, so that no lock is held across the network
 and a crash leaves a date behind; only a claim or a final state clears it. That date is near: a relay that dies
 between lease and publish delays its jobs by half a minute. CONFIRM dates what was published far ahead. SKIP LOCKED
-never waits, so the order of its locks can't deadlock. Each repetition waits at least the job's age, which bounds
-duplicates of a deep backlog to a logarithm. CONFIRM, PULL_BACK and PUSH compare the date they saw, so that they never
-move another one's; by IS NOT DISTINCT FROM, which no index serves: a whole kick-off shares one date, and a plan made
-before the first ANALYZE looked each job up by it (60 s instead of 2 for 100,000 jobs).
+never waits, so the order of its locks can't deadlock. REFUSE dates a message that Pub/Sub refuses with growing pauses
+and takes its `published_at` away: a job that was tried (`publishes`) and never published is what `explain` looks for.
+Each repetition waits at least the job's age, which bounds duplicates of a deep backlog to a logarithm. CONFIRM,
+PULL_BACK, REFUSE and PUSH compare the date they saw, so that they never move another one's; by IS NOT DISTINCT FROM,
+which no index serves: a whole kick-off shares one date, and a plan made before the first ANALYZE looked each job up by
+it (60 s instead of 2 for 100,000 jobs).
 """
 
 from sqlalchemy import text
@@ -66,6 +68,27 @@ UPDATE job j SET publish_at = greatest(statement_timestamp(), j.not_before)
 FROM free WHERE j.id = free.id
 """)
 
+REFUSE = text("""
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[]), CAST(:attempts AS int[]))
+                  AS i (id, seen, attempt)
+), free AS MATERIALIZED (
+    SELECT i.id
+    FROM (SELECT * FROM input ORDER BY id) i
+    CROSS JOIN LATERAL (
+        SELECT FROM job j
+        WHERE j.id = i.id AND j.status = 'InProgress' AND j.worker_id IS NULL AND j.attempt = i.attempt
+          AND j.publish_at IS NOT DISTINCT FROM i.seen
+        FOR NO KEY UPDATE
+    ) j
+)
+UPDATE job j
+SET publish_at = greatest(j.not_before, statement_timestamp()
+                          + make_interval(secs => least(:longest, :first * 2.0 ^ least(j.publishes - 1, 20)))),
+    published_at = NULL
+FROM free WHERE j.id = free.id
+""")
+
 PUSH = text("""
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[])) AS i (id, seen)
@@ -88,30 +111,19 @@ FROM free WHERE j.id = free.id
 
 NEXT_DUE = text("SELECT CAST(extract(epoch FROM min(publish_at) - statement_timestamp()) AS float8) FROM job")
 
-EVENTS = text("""
-SELECT id, generation, job_name, tags, total, completed, errored, outcome, created_at, completed_at, traceparent
-FROM orchestration
-WHERE completed_at IS NOT NULL AND event_published_at IS NULL
-ORDER BY completed_at
-LIMIT :limit
-FOR NO KEY UPDATE SKIP LOCKED
-""")
-
-EVENTS_PUBLISHED = text("""
-UPDATE orchestration o
-SET event_published_at = statement_timestamp()
-FROM unnest(CAST(:ids AS uuid[]), CAST(:generations AS int[])) AS i (id, generation)
-WHERE o.id = i.id AND o.generation = i.generation AND o.completed_at IS NOT NULL AND o.event_published_at IS NULL
-""")
-
 BACKLOG = text("""
 SELECT (SELECT count(*) FROM (SELECT FROM job WHERE publish_at <= statement_timestamp() LIMIT 10000) d)
        + (SELECT count(*) FROM (SELECT FROM orchestration
-                                WHERE completed_at IS NOT NULL AND event_published_at IS NULL LIMIT 10000) e) AS due,
+                                WHERE coalesce(event_publish_at, completed_at) <= statement_timestamp()
+                                  AND completed_at IS NOT NULL AND event_published_at IS NULL
+                                  AND event_refused IS NULL LIMIT 10000) e) AS due,
        CAST(extract(epoch FROM statement_timestamp() - least(
            (SELECT min(publish_at) FROM job WHERE publish_at <= statement_timestamp()),
-           (SELECT min(completed_at) FROM orchestration
-            WHERE completed_at IS NOT NULL AND event_published_at IS NULL))) AS float8) AS oldest,
+           (SELECT min(coalesce(event_publish_at, completed_at)) FROM orchestration
+            WHERE coalesce(event_publish_at, completed_at) <= statement_timestamp()
+              AND completed_at IS NOT NULL AND event_published_at IS NULL AND event_refused IS NULL))) AS float8)
+           AS oldest,
+       (SELECT count(*) FROM (SELECT FROM orchestration WHERE event_refused IS NOT NULL LIMIT 10000) r) AS refused,
        (SELECT count(*) FROM (SELECT FROM orchestration WHERE completed_at IS NULL LIMIT 100000) u) AS unfinished,
        CAST(extract(epoch FROM statement_timestamp()
                                - (SELECT min(created_at) FROM orchestration WHERE completed_at IS NULL)) AS float8)

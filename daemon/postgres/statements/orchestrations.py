@@ -27,7 +27,7 @@ RETURNING id, publish_at
 
 STATE = text("""
 SELECT o.id, o.generation, o.job_name, o.tags, o.total, o.completed, o.errored, o.created_at, o.deadline,
-       o.cancelled_at, o.completed_at, o.outcome, o.event_published_at,
+       o.cancelled_at, o.completed_at, o.outcome, o.event_published_at, o.event_refused,
        CASE WHEN o.completed_at IS NULL
             THEN (SELECT count(*) FROM job j WHERE j.orchestration_id = o.id AND j.worker_id IS NOT NULL)
             ELSE 0 END AS running
@@ -60,7 +60,7 @@ DELETE_FINISHED = text("""
 WITH old AS MATERIALIZED (
     SELECT id FROM orchestration
     WHERE completed_at < statement_timestamp() - make_interval(secs => :older_than)
-      AND event_published_at IS NOT NULL
+      AND (event_published_at IS NOT NULL OR event_refused IS NOT NULL)
     ORDER BY completed_at LIMIT 500
     FOR UPDATE
 ), jobs AS (

@@ -71,13 +71,19 @@ WHERE id = :me AND seen_at > statement_timestamp() - make_interval(secs => :gap)
 FOR KEY SHARE
 """)
 
+# A row that a stuck transaction holds (its own last claim, or another rescue) is left for a later round.
 BURY = text("""
-DELETE FROM worker w
-USING worker me
-WHERE me.id = :me AND me.seen_at > statement_timestamp() - make_interval(secs => :gap)
-  AND me.regular_since <= statement_timestamp() - make_interval(secs => :ttl)
-  AND w.id = ANY(CAST(:ids AS uuid[])) AND w.id <> :me
-  AND w.seen_at < statement_timestamp() - make_interval(secs => :ttl)
+WITH dead AS MATERIALIZED (
+    SELECT w.id
+    FROM worker w CROSS JOIN worker me
+    WHERE me.id = :me AND me.seen_at > statement_timestamp() - make_interval(secs => :gap)
+      AND me.regular_since <= statement_timestamp() - make_interval(secs => :ttl)
+      AND w.id = ANY(CAST(:ids AS uuid[])) AND w.id <> :me
+      AND w.seen_at < statement_timestamp() - make_interval(secs => :ttl)
+    ORDER BY w.id
+    FOR UPDATE OF w SKIP LOCKED
+)
+DELETE FROM worker w USING dead WHERE w.id = dead.id
 RETURNING w.id, w.draining_at IS NOT NULL AS draining
 """)
 

@@ -15,6 +15,7 @@ WITH fleet AS (
                 WHEN j.not_before > statement_timestamp() AND j.attempt > 0 THEN 'WAITING_RETRY'
                 WHEN j.not_before > statement_timestamp() THEN 'WAITING_START'
                 WHEN fleet.fresh = 0 THEN 'QUEUED_NO_WORKER'
+                WHEN j.published_at IS NULL AND j.publishes > 0 THEN 'MESSAGE_REFUSED'
                 WHEN j.publish_at <= statement_timestamp() THEN 'PUBLICATION_DUE'
                 ELSE 'MESSAGE_OUTSTANDING' END AS verdict
     FROM job j

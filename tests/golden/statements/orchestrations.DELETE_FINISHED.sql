@@ -1,7 +1,7 @@
 WITH old AS MATERIALIZED (
     SELECT id FROM orchestration
     WHERE completed_at < statement_timestamp() - make_interval(secs => %(older_than)s)
-      AND event_published_at IS NOT NULL
+      AND (event_published_at IS NOT NULL OR event_refused IS NOT NULL)
     ORDER BY completed_at LIMIT 500
     FOR UPDATE
 ), jobs AS (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 
@@ -10,9 +11,9 @@ from daemon.engine.relay import BATCH, Relay
 from daemon.errors import PublishFailed
 from daemon.job import JobMessage
 from daemon.rules.envelope import decode, instance_id
-from tests.fakes.bus import MemoryBus
+from tests.fakes.bus import MemoryBus, Message
 from tests.fakes.delivery import MESSAGE, ORCHESTRATION
-from tests.fakes.due import MemoryDue
+from tests.fakes.due import REFUSED, EventLease, Lease, MemoryDue, MemoryDueEvents
 from tests.fakes.observer import Listening
 from tests.fakes.rows import Group, Row
 from tests.fakes.tables import Tables
@@ -26,8 +27,9 @@ def _tables(jobs: int) -> Tables:
     return tables
 
 
-def _relay(tables: Tables, bus: MemoryBus, heard: Listening | None = None) -> Relay[object]:
-    return Relay(MemoryDue(tables), bus, "jobs", "events", "//tests", heard or Listening())  # type: ignore[type-var]
+def _relay(tables: Tables, bus: MemoryBus, heard: Listening | None = None) -> Relay[Lease, EventLease]:
+    jobs, events = MemoryDue(tables), MemoryDueEvents(tables)
+    return Relay(jobs, events, bus, "jobs", "events", "//tests", heard or Listening())
 
 
 async def test_due_jobs_are_published_once_with_the_name_to_filter_on() -> None:
@@ -137,3 +139,56 @@ async def test_an_event_is_marked_only_after_it_went_out() -> None:
     assert [one[0] for one in heard.heard] == ["publish_failed", "published"]
     await relay.publish_events()
     assert bus.take("events") == []
+
+
+def _index(message: Message) -> int:
+    return decode(message[0], message[1], "1").index
+
+
+async def test_a_refused_message_stands_alone_before_long_and_all_others_go_out() -> None:
+    tables, bus, heard = _tables(500), MemoryBus(), Listening()
+    bus.refuses = lambda message: _index(message) in (7, 300)
+    assert await _relay(tables, bus, heard).publish_jobs() is True  # a full batch: there may be more
+    assert {_index(one) for one in bus.take("jobs")} == set(range(500)) - {7, 300}
+    assert bus.calls < 50
+    refused = {str(instance_id(ORCHESTRATION, index)) for index in (7, 300)}
+    assert {name for _, name, _ in heard.all("publish_refused")} == refused
+    dates = {str(job_id): row.publish_at for job_id, row in tables.jobs.items()}
+    assert {dates[name] for name in refused} == {REFUSED}
+    assert {date for name, date in dates.items() if name not in refused} == {100.0}
+
+
+async def test_a_batch_that_fails_for_a_reason_that_passes_is_not_split() -> None:
+    tables, bus = _tables(50), MemoryBus()
+    bus.broken = True
+    with pytest.raises(PublishFailed):
+        await _relay(tables, bus).publish_jobs()
+    assert bus.calls == 1
+    assert all(row.publish_at == tables.now for row in tables.jobs.values())
+
+
+async def test_what_went_out_before_the_bus_broke_is_confirmed_and_the_rest_is_due() -> None:
+    tables, heard = _tables(8), Listening()
+
+    async def break_later(where: str) -> None:
+        if where == "published":
+            bus.broken = True
+
+    bus = MemoryBus(break_later)
+    bus.refuses = lambda message: _index(message) == 7
+    with pytest.raises(PublishFailed):
+        await _relay(tables, bus, heard).publish_jobs()
+    assert len(bus.take("jobs")) == 4
+    assert sorted(row.publish_at or 0.0 for row in tables.jobs.values()) == [0.0] * 4 + [100.0] * 4
+
+
+async def test_a_refused_event_holds_up_no_other() -> None:
+    tables, bus, heard = Tables(), MemoryBus(), Listening()
+    bad, good = uuid4(), uuid4()
+    for key in (bad, good):
+        tables.groups[key] = Group(MESSAGE, 1, completed=1, ended=5.0)
+    bus.refuses = lambda message: message[1]["orchestration_id"] == str(bad)
+    await _relay(tables, bus, heard).publish_events()
+    assert (tables.groups[bad].told, tables.groups[good].told) == (False, True)
+    assert [arguments[:2] for arguments in heard.all("publish_refused")] == [("event", str(bad))]
+    assert tables.groups[bad].tell_at == tables.now + REFUSED
