@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from daemon.doctor import capacity, durability
+from daemon.doctor import capacity, durability, sessions
 from daemon.doctor import statements as sql
 from daemon.doctor.finding import Finding, advice, fatal, loses_work, unchecked
 from daemon.doctor.mending import as_owner, as_superuser, database_in, export, url_with
@@ -75,6 +75,7 @@ def _questions(connection: Connection, settings: Settings, instances: int) -> It
         yield from _migrations(connection, server)
     emulated = bool(os.environ.get("PUBSUB_EMULATOR_HOST"))
     yield from durability.check(connection, server.url, server.role, server.database, emulated=emulated)
+    yield from sessions.check(connection, server.url, server.role)
     yield from durability.check_vacuum(connection, server.url, TABLES)
     if settings.database_pooler == "none":  # with a pooler, that one decides
         yield from capacity.check(connection, server.url, server.role, server.database, instances, server.cloud_sql)

@@ -47,3 +47,15 @@ JOIN pg_class c ON c.oid = to_regclass(t.name)
 WHERE c.reloptions && ARRAY['autovacuum_enabled=false', 'autovacuum_enabled=off', 'autovacuum_enabled=0']
 ORDER BY c.relname
 """)
+
+# Those that are 0 (off) or above what is wanted. On a Unix socket there is no TCP, and its settings are always 0.
+SESSION_OPTIONS = text("""
+SELECT w.name, current_setting(w.name) AS setting
+FROM unnest(CAST(:names AS text[]), CAST(:wanted AS text[])) AS w (name, wanted)
+JOIN pg_settings s ON s.name = w.name
+WHERE (inet_server_addr() IS NOT NULL OR w.name NOT LIKE 'tcp\\_%')
+  AND (CAST(s.setting AS int) <= 0
+       OR CAST(s.setting AS int) > CASE s.unit WHEN 'ms' THEN 1000 * CAST(rtrim(w.wanted, 's') AS int)
+                                               ELSE CAST(rtrim(w.wanted, 's') AS int) END)
+ORDER BY w.name
+""")

@@ -20,10 +20,11 @@ from daemon.errors import WorkerGone, WorkerNotFresh
 from daemon.job import Cause, Claim, ClaimAnswer, JobMessage, Refusal, Refused, Status, Undecided
 from daemon.postgres.arrays import Bools, Ints, Texts, Uuids
 from daemon.postgres.statements import claim as sql
-from daemon.postgres.wire import Kept, Query, commit_together, link_of
+from daemon.postgres.wire import Kept, Query, Rows, commit_together, link_of
 from daemon.rules.refusal import Mine, Sight, judge
 
 UNDECIDED = Undecided()
+LOCK_TIMEOUT = "1s"  # nothing holds a free job's row for longer than a batch takes
 
 
 class _Pruned(Exception):
@@ -45,6 +46,8 @@ class Claims:
         token = self._token(messages)
         try:
             answers = await self._write(messages, token)
+        except psycopg.errors.LockNotAvailable:
+            answers = await self._write_unlocked(messages, token)
         except _Pruned:
             answers = await self._write(messages, token)  # by now it sees that they are gone
         except psycopg.errors.UniqueViolation:
@@ -55,6 +58,16 @@ class Claims:
         for message in messages:
             self._tried.pop(id(message), None)
         return answers
+
+    async def _write_unlocked(self, messages: list[JobMessage], token: UUID) -> list[ClaimAnswer]:
+        """The same without the jobs whose row somebody else holds: those are Undecided, for they hold up all others."""
+        me, ids = self._me(), Uuids([message.job_id for message in messages])
+        async with self.kept.connection() as connection:
+            (rows,) = await self._commit(connection, me, [(sql.LOCKED, {"ids": ids})])
+        held = {row.id.int for row in rows}
+        free = [message for message in messages if message.job_id.int not in held]
+        given = iter(await self._write(free, token) if free else [])
+        return [UNDECIDED if message.job_id.int in held else next(given) for message in messages]
 
     def _token(self, messages: list[JobMessage]) -> UUID:
         """The same token when the same batch, or a part of it, is tried again: what it has claimed by then is ours."""
@@ -87,9 +100,7 @@ class Claims:
         self, connection: AsyncConnection, batch: Sequence[JobMessage], me: UUID, token: UUID
     ) -> Sequence[Any]:
         """Claim and commit; the rows of what was claimed."""
-        link = link_of(connection)
         ids = Uuids([message.job_id for message in batch])
-        fresh = (sql.FRESH, {"me": me, "ttl": self._ttl})
         orphans = (sql.ORPHANS, {"ids": ids, "token": token})
         jobs = (
             sql.JOBS,
@@ -106,8 +117,14 @@ class Claims:
                 "message_ids": Texts([message.message_id for message in batch]),
             },
         )
+        return (await self._commit(connection, me, [*_registration(batch), jobs, orphans]))[-2]
+
+    async def _commit(self, connection: AsyncConnection, me: UUID, queries: Sequence[Query]) -> list[Rows]:
+        """Run them in a transaction that this worker may have only with a fresh heartbeat; the rows of each."""
+        link = link_of(connection)
+        fresh = (sql.FRESH, {"me": me, "ttl": self._ttl, "lock_timeout": LOCK_TIMEOUT})
         try:
-            return (await commit_together(link, [fresh, *_registration(batch), jobs, orphans]))[-2]
+            return (await commit_together(link, [fresh, *queries]))[1:]
         except psycopg.errors.DivisionByZero:
             await link.rollback()
             raise await self._why_not(connection, me) from None

@@ -7,6 +7,7 @@ their text form); half-open links are noticed by TCP within half a minute, mute 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 from uuid import UUID
@@ -34,6 +35,22 @@ _LINK = {
     "tcp_user_timeout": 20_000,
     "application_name": "headcount",
 }
+CHECK_SECONDS = 5
+# What a connection asks of its own session, so that nothing outlives a client that has gone: a server process that
+# waits for a lock looks for its client every 5 s, one that waits for its client's next statement gives up after 30 s,
+# and a link that nobody confirms on ends in 25 to 30 s (by default the server keeps it, and its locks, for two hours).
+SESSION = {
+    "client_connection_check_interval": f"{CHECK_SECONDS}s",
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
+}
+# How long a server process may outlive its client, at most.
+LINGER_SECONDS = CHECK_SECONDS + 5.0
+# A worker's statement that waits longer for a lock fails and is repeated on the same connection.
+LOCK_SECONDS = 5.0
 # Every statement finds its rows by a key. A plan that was made and kept while the tables were small would read them
 # whole when they have grown, for up to a minute until Postgres counts them again.
 _BY_KEY = "-c enable_seqscan=off -c jit=off"
@@ -77,9 +94,9 @@ def async_engine(
 ) -> AsyncEngine:
     """At most `size` connections for one event loop; none is opened before it is needed.
 
-    With `hangs_up`, no answer is waited for longer than AsyncLink does.
+    With `hangs_up`, no lock is waited for longer than LOCK_SECONDS, and no answer longer than AsyncLink does.
     """
-    arguments = _connect_args(url, pooler)
+    arguments = _connect_args(url, pooler, LOCK_SECONDS if hangs_up else None)
     if hangs_up:
         arguments["async_creator_fn"] = AsyncLink.connect
     engine = create_async_engine(
@@ -101,14 +118,15 @@ def sync_engine(
 ) -> Engine:
     """The same for a thread without an event loop.
 
-    With `patience`, no link is waited for longer than those seconds; with `hangs_up`, no answer longer than Link does.
+    With `patience`, no link is waited for longer than those seconds; with `hangs_up`, no lock longer than half of what
+    Link waits for an answer, which is what no answer is waited for longer.
     """
-    arguments = _connect_args(url, pooler)
+    arguments = _connect_args(url, pooler, Link.patience / 2 if hangs_up else None)
     if patience is not None:
         arguments |= {"connect_timeout": patience, "tcp_user_timeout": patience * 1000, "keepalives_idle": patience}
     engine = create_engine(_driver_url(url), pool_size=size, max_overflow=0, pool_timeout=30, connect_args=arguments)
     if hangs_up:
-        event.listen(engine, "do_connect", _make_link)
+        event.listen(engine, "do_connect", _LinkMaker())
     event.listen(engine, "connect", _on_connect)
     return engine
 
@@ -149,10 +167,12 @@ def _driver_url(url: str) -> URL:
     return make_url(url).set(drivername="postgresql+psycopg")
 
 
-def _connect_args(url: str, pooler: str) -> dict[str, object]:
+def _connect_args(url: str, pooler: str, lock_seconds: float | None = None) -> dict[str, object]:
     if pooler == "transaction":  # a pooler takes no options, and plans are then made afresh each time
         return {**_LINK, "prepare_threshold": None}
-    return {**_LINK, "options": f"{_given_options(url)} {_BY_KEY}".strip()}
+    session = SESSION if lock_seconds is None else {**SESSION, "lock_timeout": f"{lock_seconds * 1000:.0f}ms"}
+    ours = " ".join(f"-c {name}={value}" for name, value in session.items())
+    return {**_LINK, "options": " ".join(filter(None, (ours, _given_options(url), _BY_KEY)))}
 
 
 def _given_options(url: str) -> str:
@@ -167,5 +187,22 @@ def _on_connect(connection: _Adapted, _record: ConnectionPoolEntry) -> None:
     arrays.register(connection.adapters)
 
 
-def _make_link(_dialect: Dialect, _record: ConnectionPoolEntry, _arguments: list[Any], named: dict[str, Any]) -> Link:
-    return Link.connect(**named)
+class _LinkMaker:
+    """Makes the links of one engine with a single connection: at most two of them have a server process.
+
+    One that was hung up is gone when its server process has looked for its client, a few seconds later.
+    """
+
+    def __init__(self) -> None:
+        self._links: deque[Link] = deque(maxlen=2)
+
+    def __call__(
+        self, _dialect: Dialect, _record: ConnectionPoolEntry, _arguments: list[Any], named: dict[str, Any]
+    ) -> Link:
+        now = time.monotonic()
+        lingering = [link for link in self._links if link.hung_up_at and now < link.hung_up_at + LINGER_SECONDS]
+        if len(lingering) == 2:
+            raise psycopg.OperationalError("two server processes did not answer, and may still wait for a lock")
+        link = Link.connect(**named)
+        self._links.append(link)
+        return link

@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from typing import Any
 
 import psycopg
@@ -19,16 +20,21 @@ class Link(psycopg.Connection[Any]):
     """For a thread without an event loop: the life signs, which must be back before they are missed."""
 
     patience = 5.0
+    hung_up_at: float | None = None  # by the monotonic clock
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """One exchange with the server; OperationalError when it takes longer than `patience` seconds."""
-        timer = threading.Timer(self.patience, hang_up, [self.pgconn.socket])
+        timer = threading.Timer(self.patience, self._hang_up, [self.pgconn.socket])
         timer.daemon = True
         timer.start()
         try:
             return super().wait(gen, *args, **kwargs)
         finally:
             timer.cancel()
+
+    def _hang_up(self, descriptor: int) -> None:
+        self.hung_up_at = time.monotonic()
+        hang_up(descriptor)
 
 
 class AsyncLink(psycopg.AsyncConnection[Any]):

@@ -117,7 +117,7 @@ async def settles(scene: Scene) -> None:
     row = scene.rows.execute("SELECT orchestration_id FROM job").fetchone()
     assert row is not None
     scene.lock("orchestration", row[0])
-    await scene.until_blocked("counted AS")
+    await scene.until_blocked("counts, loses, cause")
 
 
 async def publishes(scene: Scene) -> None:
@@ -128,14 +128,14 @@ async def publishes(scene: Scene) -> None:
 
 async def rescues(scene: Scene) -> None:
     scene.lock("orchestration", scene.dead(losses=5))
-    await scene.until_blocked("counted AS")
+    await scene.until_blocked("counts, loses, cause")
 
 
 async def cancels(scene: Scene) -> None:
     orchestration = scene.unfinished()
     scene.rows.execute("UPDATE orchestration SET cancelled_at = now() WHERE id = %s", [orchestration])
     scene.lock("orchestration", orchestration)
-    await scene.until_blocked("counted AS")
+    await scene.until_blocked("counts, loses, cause")
 
 
 CASES: dict[str, Callable[[Scene], Awaitable[None]]] = {

@@ -44,7 +44,7 @@ class Bare:
     def claim(self, orchestration: UUID, total: int, first: int, size: int) -> list[UUID]:
         """One claim transaction; the ids of the jobs."""
         ids = sorted(uuid4() for _ in range(size))
-        self.run(claim.FRESH, {"me": self.me, "ttl": TTL})
+        self.run(claim.FRESH, {"me": self.me, "ttl": TTL, "lock_timeout": "1s"})
         self.run(
             claim.ORCHESTRATIONS,
             {"ids": [orchestration], "names": ["noop"], "totals": [total], "tags": ["{}"], "traceparents": [None]},

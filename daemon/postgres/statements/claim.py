@@ -13,10 +13,18 @@ rows one by one by their key, whatever the planner believes of the tables' sizes
 from sqlalchemy import text
 
 FRESH = text("""
-SELECT 1 / count(*) AS fresh
+SELECT 1 / count(*) AS fresh, set_config('lock_timeout', :lock_timeout, true)
 FROM (SELECT FROM worker
       WHERE id = :me AND seen_at > statement_timestamp() - make_interval(secs => :ttl / 2)
       FOR KEY SHARE) me
+""")
+
+# Whether a claim waited for the lock of one of its jobs: those whose row nobody else holds are not among these.
+LOCKED = text("""
+WITH free AS MATERIALIZED (
+    SELECT id FROM job WHERE id = ANY(CAST(:ids AS uuid[])) FOR NO KEY UPDATE SKIP LOCKED
+)
+SELECT j.id FROM job j WHERE j.id = ANY(CAST(:ids AS uuid[])) AND NOT EXISTS (SELECT FROM free WHERE free.id = j.id)
 """)
 
 STANDING = text("""
