@@ -39,7 +39,7 @@ _Names = dict[bytes, bytes]
 _known: WeakKeyDictionary[Link, _Names] = WeakKeyDictionary()  # the statements that a link has prepared, and as what
 _numbers = count(1)
 # A pooler that was not announced may give two processes the same session: their names must not meet there.
-_PROCESS = uuid4().hex[:12].encode()
+PROCESS = uuid4().hex[:12].encode()
 IDLE_SECONDS = 1.0
 
 
@@ -155,7 +155,7 @@ async def _prepared(link: Link, asked: Sequence[tuple[Numbered, _Values]]) -> Ma
     new = {statement.text: values.types for statement, values in asked if statement.text not in known}
     if not new:
         return known
-    names = {statement: b"headcount_%s_%d" % (_PROCESS, next(_numbers)) for statement in new}
+    names = {statement: b"headcount_%s_%d" % (PROCESS, next(_numbers)) for statement in new}
     with _Pipeline(link.pgconn):
         for statement, types in new.items():
             link.pgconn.send_prepare(names[statement], statement, types)

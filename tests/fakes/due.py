@@ -1,4 +1,4 @@
-"""What is due for publication, from rows in memory: leases of jobs and of events.
+"""What is due for publication, from rows in memory: leases of jobs.
 
 Used by the tests of the relay and by the crash test. A lease is committed before it is handed out, as in the database.
 """
@@ -7,19 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from daemon.job import JobMessage
-from daemon.orchestration import CompletedOrchestration
-from daemon.rules.events import outcome_of
 from tests.fakes.bus import at_once
-from tests.fakes.rows import Group
 from tests.fakes.tables import Tables
 
 PUBLISHING = 30.0
 REFUSED = 5.0
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -33,18 +27,6 @@ class Lease:
     @property
     def name(self) -> str:
         return str(self.message.job_id)
-
-
-@dataclass(frozen=True)
-class EventLease:
-    """A due event and the date that the lease left behind."""
-
-    message: CompletedOrchestration
-    publish_at: float
-
-    @property
-    def name(self) -> str:
-        return str(self.message.id)
 
 
 class MemoryDue:
@@ -83,42 +65,3 @@ class MemoryDue:
         row = self._tables.jobs[leased.message.job_id]
         if row.publish_at == leased.publish_at and row.attempt == leased.attempt:
             row.publish_at = self._tables.now + REFUSED
-
-
-class MemoryDueEvents:
-    """Due events."""
-
-    def __init__(self, tables: Tables, pause: Callable[[str], Awaitable[None]] = at_once) -> None:
-        self._tables, self._pause = tables, pause
-
-    async def lease(self, limit: int) -> list[EventLease]:
-        now = self._tables.now
-        due = [(key, one) for key, one in self._tables.groups.items() if one.ended is not None and not one.told]
-        due = [(key, one) for key, one in due if (one.tell_at or 0.0) <= now][:limit]
-        for _, one in due:
-            one.tell_at = now + PUBLISHING
-        leased = [EventLease(_completed(key, one), now + PUBLISHING) for key, one in due]
-        await self._pause("leased")
-        return leased
-
-    async def confirm(self, leased: Sequence[EventLease]) -> None:
-        for one in self._standing(leased):
-            one.told = True
-
-    async def pull_back(self, leased: Sequence[EventLease]) -> None:
-        for one in self._standing(leased):
-            one.tell_at = self._tables.now
-
-    async def refuse(self, leased: EventLease, reason: str) -> None:
-        for one in self._standing([leased]):
-            one.tell_at = self._tables.now + REFUSED
-
-    def _standing(self, leased: Sequence[EventLease]) -> list[Group]:
-        groups = [(self._tables.groups[one.message.id], one) for one in leased]
-        return [group for group, one in groups if group.tell_at == one.publish_at and not group.told]
-
-
-def _completed(key: UUID, one: Group) -> CompletedOrchestration:
-    ended = EPOCH + timedelta(seconds=one.ended or 0.0)
-    counts = (one.total, one.completed, one.errored, outcome_of(one.completed, one.errored))
-    return CompletedOrchestration(key, 1, one.first.job_name, one.first.tags, *counts, EPOCH, ended)

@@ -6,11 +6,12 @@ import asyncio
 from uuid import uuid4
 
 from daemon.job import Claim, ClaimAnswer, JobMessage, Refused, Undecided
+from daemon.postgres.database import async_engine
 from daemon.postgres.group_commit import GroupCommit
 from daemon.postgres.rescue import Rescued
 from tests.fakes.observer import Listening
 from tests.harness.waiting import until
-from tests.postgres.scene import Scene, message_for, messages_for, pointer_to
+from tests.postgres.scene import Scene, Worker, message_for, messages_for, pointer_to
 
 HOLD = "SELECT FROM job WHERE id = :id FOR UPDATE"
 
@@ -35,8 +36,11 @@ async def test_two_messages_of_a_held_job_are_both_undecided(scene: Scene) -> No
 
 
 async def test_a_table_that_is_locked_means_that_the_database_is_away_and_no_batch_is_split(scene: Scene) -> None:
-    worker, messages = await scene.worker(), messages_for(uuid4(), 2)
-    away, heard = [], Listening()
+    engine = async_engine(scene.url, 2, hangs_up=True)  # as workers have it: preparing a statement takes locks too
+    worker, messages = Worker((await scene.worker()).id, engine), messages_for(uuid4(), 2)
+    await scene.run("UPDATE worker SET seen_at = now() + interval '1 hour'")  # however long this takes
+    away: list[bool] = []
+    heard = Listening()
     lane: GroupCommit[JobMessage, ClaimAnswer] = GroupCommit(
         "claim", worker.claims.write, heard, on_away=lambda is_away: away.append(is_away)
     )
@@ -51,6 +55,7 @@ async def test_a_table_that_is_locked_means_that_the_database_is_away_and_no_bat
     running.cancel()
     await asyncio.wait([running])
     await worker.claims.kept.close()
+    await engine.dispose()
 
 
 async def test_one_stuck_row_of_a_dead_worker_does_not_hold_up_the_rescue_of_another(scene: Scene) -> None:

@@ -12,7 +12,7 @@ from daemon.job import Action, Cause, Claim, Failed, Kind, Status
 from daemon.orchestration import CompletedOrchestration, JobOutcome, OrchestrationState, Outcome
 from daemon.postgres.rejections import Rejection, _columns
 from daemon.postgres.settlements import parameters
-from daemon.postgres.statements import claim, due, orchestrations, rejected, retries, settle
+from daemon.postgres.statements import claim, due, events, orchestrations, rejected, retries, settle
 from daemon.rules.refusal import Sight
 from tests.postgres.scene import BOOM, Scene, decided, message_for, messages_for, pointer_to
 
@@ -59,8 +59,8 @@ async def test_an_outcome_is_its_row_with_its_own_params(scene: Scene) -> None:
 async def test_an_event_is_its_row(scene: Scene) -> None:
     await scene.kick_off(0)
     async with scene.engine.begin() as connection:
-        row = (await connection.execute(due.EVENTS, {"limit": 1})).mappings().one()
-    assert set(row) == _fields(CompletedOrchestration)
+        row = (await connection.execute(events.LEASE, {"limit": 1, "publishing": 30.0})).mappings().one()
+    assert set(row) == _fields(CompletedOrchestration) | {"event_publish_at"}
 
 
 async def test_the_reasons_hold_all_that_the_rules_look_at(scene: Scene) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from uuid import uuid4
 
 import psycopg
@@ -14,7 +16,7 @@ from daemon.job import Claim, Settled
 from daemon.postgres.claims import Claims
 from daemon.postgres.database import async_engine, is_bad_item, passes
 from daemon.postgres.settlements import Settlements
-from daemon.postgres.wire import Kept, Rows, commit_together, link_of
+from daemon.postgres.wire import PROCESS, Kept, Rows, commit_together, link_of
 from tests.postgres.cutting_proxy import CuttingProxy
 from tests.postgres.scene import TTL, Scene, decided, messages_for
 
@@ -137,3 +139,21 @@ async def test_a_lane_that_has_nothing_to_do_gives_its_link_back(scene: Scene) -
         assert (await _asked(connection, by=1))[0].part == 1
     await kept.close()
     await engine.dispose()
+
+
+async def test_two_processes_never_prepare_a_statement_under_the_same_name(scene: Scene) -> None:
+    """A pooler that nobody announced may give one session to both."""
+    prepared = "SELECT name FROM pg_prepared_statements WHERE name LIKE 'headcount%'"
+    async with scene.engine.connect() as connection:
+        await _asked(connection, by=1)
+        names = set((await connection.execute(text(prepared))).scalars())
+    shown = subprocess.run(
+        [sys.executable, "-c", "from daemon.postgres import wire; print(wire.PROCESS.decode())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    assert names
+    assert shown
+    assert not any(shown in name for name in names)
+    assert all(PROCESS.decode() in name for name in names)

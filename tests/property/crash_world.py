@@ -23,7 +23,8 @@ from daemon.registry import Handler, Registry
 from daemon.rules.envelope import decode
 from tests.fakes.bus import MemoryBus, Message
 from tests.fakes.delivery import FakeDelivery, a_handler
-from tests.fakes.due import MemoryDue, MemoryDueEvents
+from tests.fakes.due import MemoryDue
+from tests.fakes.due_events import MemoryDueEvents
 from tests.fakes.rows import Row
 from tests.fakes.store import MemoryStore
 from tests.fakes.tables import Tables

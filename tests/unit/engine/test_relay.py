@@ -13,7 +13,8 @@ from daemon.job import JobMessage
 from daemon.rules.envelope import decode, instance_id
 from tests.fakes.bus import MemoryBus, Message
 from tests.fakes.delivery import MESSAGE, ORCHESTRATION
-from tests.fakes.due import REFUSED, EventLease, Lease, MemoryDue, MemoryDueEvents
+from tests.fakes.due import REFUSED, Lease, MemoryDue
+from tests.fakes.due_events import EventLease, MemoryDueEvents
 from tests.fakes.observer import Listening
 from tests.fakes.rows import Group, Row
 from tests.fakes.tables import Tables

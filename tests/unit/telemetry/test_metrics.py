@@ -211,6 +211,8 @@ def test_every_report_of_the_observer_changes_a_metric(metrics: Metrics) -> None
         "store_back": ("claim", 1.0),
         "pool_waited": (0.1,),
         "published": ("job", 5),
+        "publish_refused": ("event", "id", PublishFailed()),
+        "refused_events": (2,),
         "publish_failed": ("event", 5, PublishFailed()),
         "backlog": (4, 2.0),
         "unfinished": (2, 60.0),
