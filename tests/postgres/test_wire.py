@@ -141,18 +141,18 @@ async def test_a_lane_that_has_nothing_to_do_gives_its_link_back(scene: Scene) -
     await engine.dispose()
 
 
+def _name_of_another_process() -> str:
+    script = "from daemon.postgres import wire; print(wire.PROCESS.decode())"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+
+
 async def test_two_processes_never_prepare_a_statement_under_the_same_name(scene: Scene) -> None:
     """A pooler that nobody announced may give one session to both."""
     prepared = "SELECT name FROM pg_prepared_statements WHERE name LIKE 'headcount%'"
     async with scene.engine.connect() as connection:
         await _asked(connection, by=1)
         names = set((await connection.execute(text(prepared))).scalars())
-    shown = subprocess.run(
-        [sys.executable, "-c", "from daemon.postgres import wire; print(wire.PROCESS.decode())"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    shown = _name_of_another_process()
     assert names
     assert shown
     assert not any(shown in name for name in names)
