@@ -30,6 +30,7 @@ from daemon.job import StopReason
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine, sync_engine
 from daemon.postgres.due import Due
+from daemon.postgres.events import DueEvents
 from daemon.postgres.pulse import Pulse
 from daemon.postgres.rescue import Rescue
 from daemon.postgres.store import Store
@@ -200,6 +201,7 @@ class Worker:
         )
         self.relay = Relay(
             Due(engine, settings.republish_after_seconds),
+            DueEvents(engine),
             self.publisher,
             settings.topic(settings.jobs_topic),
             settings.topic(settings.events_topic),

@@ -12,7 +12,7 @@ from daemon.job import Action, Cause, Claim, Failed, Kind, Status
 from daemon.orchestration import CompletedOrchestration, JobOutcome, OrchestrationState, Outcome
 from daemon.postgres.rejections import Rejection, _columns
 from daemon.postgres.settlements import parameters
-from daemon.postgres.statements import claim, due, events, orchestrations, rejected, retries, settle
+from daemon.postgres.statements import claim, events, orchestrations, rejected, retries, settle
 from daemon.rules.refusal import Sight
 from tests.postgres.scene import BOOM, Scene, decided, message_for, messages_for, pointer_to
 
