@@ -49,12 +49,6 @@ SELECT id, index, progress_current, progress_total, progress_message
 FROM job WHERE orchestration_id = :id AND worker_id IS NOT NULL ORDER BY started_at LIMIT :limit
 """)
 
-UNFINISHED_JOBS = text("""
-SELECT id, worker_id, attempt FROM job WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'InProgress' ORDER BY id
-""")
-
-KNOWN_JOBS = text("SELECT id FROM job WHERE id = ANY(CAST(:ids AS uuid[]))")
-
 # FOR UPDATE looks again at a row that it waited for: one that was just opened for a retry is not finished any more.
 DELETE_FINISHED = text("""
 WITH old AS MATERIALIZED (
