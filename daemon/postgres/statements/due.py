@@ -1,6 +1,6 @@
 """What is due for publication: the relay's lease of jobs, and the events of completed orchestrations.
 
-LEASE pushes `publish_at` ahead and commits before anything is published, so that no lock is held across the network
+LEASE looks for the orchestration before it takes a job, so that orphans are not in its limit. It pushes `publish_at` ahead and commits before anything is published, so that no lock is held across the network
 and a crash leaves a date behind; only a claim or a final state clears it. That date is near: a relay that dies
 between lease and publish delays its jobs by half a minute. CONFIRM dates what was published far ahead. SKIP LOCKED
 never waits, so the order of its locks can't deadlock. Each repetition waits at least the job's age, which bounds
@@ -13,19 +13,20 @@ from sqlalchemy import text
 
 LEASE = text("""
 WITH due AS MATERIALIZED (
-    SELECT id FROM job
-    WHERE publish_at <= statement_timestamp()
-    ORDER BY publish_at
+    SELECT j.id, o.total, o.traceparent
+    FROM job j CROSS JOIN LATERAL (SELECT total, traceparent FROM orchestration WHERE id = j.orchestration_id LIMIT 1) o
+    WHERE j.publish_at <= statement_timestamp()
+    ORDER BY j.publish_at
     LIMIT :limit
-    FOR NO KEY UPDATE SKIP LOCKED
+    FOR NO KEY UPDATE OF j SKIP LOCKED
 )
 UPDATE job j
 SET publish_at = statement_timestamp() + make_interval(secs => :publishing),
     published_at = statement_timestamp(),
     publishes = j.publishes + 1
-FROM due JOIN job d ON d.id = due.id JOIN orchestration o ON o.id = d.orchestration_id
+FROM due
 WHERE j.id = due.id
-RETURNING j.id, j.orchestration_id, j.index, j.job_name, o.total, o.traceparent, j.publish_at, j.attempt
+RETURNING j.id, j.orchestration_id, j.index, j.job_name, due.total, due.traceparent, j.publish_at, j.attempt
 """)
 
 CONFIRM = text("""
