@@ -107,9 +107,7 @@ async def _unknown(connection: AsyncConnection, letters: Sequence[DeadLetter]) -
     ]
 
 
-async def _register(
-    connection: AsyncConnection, letters: Sequence[DeadLetter], retention: float
-) -> dict[UUID, str]:
+async def _register(connection: AsyncConnection, letters: Sequence[DeadLetter], retention: float) -> dict[UUID, str]:
     """Make jobs that are due now; why not, for those of which none was made."""
     refused = {one.message.job_id: UNKNOWN for one in letters if not one.message.creates}
     making = [one for one in letters if one.message.creates]

@@ -129,9 +129,7 @@ async def test_a_dead_letter_without_a_row_that_is_older_than_its_retention_make
 
 
 @pytest.mark.parametrize("changes", [{"count": 7}, {"job_name": "other"}, {"job_id": uuid4(), "index": 0}])
-async def test_a_dead_letter_that_disagrees_makes_no_job_and_closes_none(
-    scene: Scene, changes: dict[str, Any]
-) -> None:
+async def test_a_dead_letter_that_disagrees_makes_no_job_and_closes_none(scene: Scene, changes: dict[str, Any]) -> None:
     made = message_for(uuid4(), 0, 2)
     await (await scene.worker()).claim(made)
     wrong = replace(message_for(made.orchestration_id, 1, 2, job_id=uuid4()), **changes)

@@ -6,7 +6,9 @@ from uuid import UUID, uuid4
 
 from daemon.job import Claim, Failed, Settled
 from daemon.postgres.due import Due
-from tests.postgres.scene import BOOM, Scene, Worker, decided, messages_for
+from daemon.postgres.maintenance import Maintenance
+from daemon.postgres.reads import Reads
+from tests.postgres.scene import BOOM, TTL, Scene, Worker, decided, messages_for
 
 
 async def _orphaned(scene: Scene, orchestration: UUID) -> None:
@@ -52,7 +54,9 @@ async def test_an_orphan_does_not_disturb_the_settlements_beside_it(scene: Scene
         assert (row["completed"], row["errored"], row["finishes"], row["outcome"]) == (1, 1, 2, "Partial")
         numbers = await scene.run("SELECT finish_number FROM job WHERE orchestration_id = :id ORDER BY index", id=whole)
         assert [row["finish_number"] for row in numbers] == [1, 2]
-    orphans = await scene.run("SELECT status, worker_id FROM job WHERE orchestration_id = :id ORDER BY index", id=ids[1])
+    orphans = await scene.run(
+        "SELECT status, worker_id FROM job WHERE orchestration_id = :id ORDER BY index", id=ids[1]
+    )
     assert [tuple(row.values()) for row in orphans] == [("Completed", None), ("Errored", None)]
 
 
@@ -63,3 +67,20 @@ async def test_a_rescue_frees_an_orphan(scene: Scene) -> None:
     await scene.silence(doomed)
     (rescued,) = await (await scene.worker()).rescue(max_losses=1)
     assert (rescued.freed, rescued.errored) == (0, 1)
+
+
+async def test_verify_names_orphans_and_they_can_be_deleted_alone(scene: Scene) -> None:
+    """One orchestration lies between two others, so that the walk from id to id passes all of them."""
+    worker = await scene.worker()
+    ids = sorted(uuid4() for _ in range(3))
+    for one in ids:
+        await _claims(worker, one, 2)
+    assert await Reads(scene.engine, TTL).verify() == []
+    await _orphaned(scene, ids[1])
+    (found,) = await Reads(scene.engine, TTL).verify()
+    assert (found.check, found.id) == ("orphans", str(ids[1]))
+    assert "2 jobs" in found.text
+    maintenance = Maintenance(scene.engine)
+    assert [await maintenance.delete_orphans(one) for one in ids] == [0, 2, 0]
+    assert await Reads(scene.engine, TTL).verify() == []
+    assert await scene.value("count(*) FROM job") == 4

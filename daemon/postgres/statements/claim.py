@@ -49,7 +49,7 @@ WITH input AS (
     CROSS JOIN LATERAL (SELECT * FROM orchestration
                         WHERE id = coalesce(t.orchestration_id, i.orchestration_id) LIMIT 1) o
     LEFT JOIN LATERAL (SELECT id FROM job WHERE orchestration_id = o.id AND index = i.index LIMIT 1) x ON true
-    WHERE o.cancelled_at IS NULL
+    WHERE o.cancelled_at IS NULL AND o.pruning_at IS NULL
       AND (o.deadline IS NULL OR o.deadline > statement_timestamp())
       AND CASE WHEN t.id IS NOT NULL THEN NOT i.creates OR t.orchestration_id = i.orchestration_id
                ELSE i.creates AND i.index < o.total AND i.job_name = o.job_name
@@ -82,7 +82,7 @@ ORPHANS = text("""
 SELECT 1 / (1 - count(*)) AS whole
 FROM (SELECT FROM unnest(CAST(:ids AS uuid[])) AS i (id)
       CROSS JOIN LATERAL (SELECT orchestration_id FROM job WHERE id = i.id AND claim_token = :token LIMIT 1) j
-      WHERE NOT EXISTS (SELECT FROM orchestration o WHERE o.id = j.orchestration_id)
+      WHERE NOT EXISTS (SELECT FROM orchestration o WHERE o.id = j.orchestration_id AND o.pruning_at IS NULL)
       LIMIT 1) orphan
 """)
 
@@ -92,6 +92,7 @@ SELECT i.id, j.id IS NOT NULL AS born, j.status, j.worker_id, j.claim_token, j.m
        i.creates AND j.orchestration_id <> i.orchestration_id AS elsewhere,
        o.id IS NOT NULL AS registered, o.total AS registered_total, o.job_name AS registered_name,
        (o.cancelled_at IS NOT NULL OR coalesce(o.deadline <= statement_timestamp(), false)) AS closing,
+       o.pruning_at IS NOT NULL AS pruning,
        x.id AS taken_by, x.status AS taken_status, x.attempt AS taken_attempt,
        o.id = i.orchestration_id AND CAST(coalesce(j.params, x.params) AS text) = 'null' AS lacks_params,
        j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,

@@ -1,12 +1,13 @@
 """What is due for publication: the relay's lease of jobs, and the events of completed orchestrations.
 
-LEASE looks for the orchestration before it takes a job, so that orphans are not in its limit. It pushes `publish_at` ahead and commits before anything is published, so that no lock is held across the network
-and a crash leaves a date behind; only a claim or a final state clears it. That date is near: a relay that dies
-between lease and publish delays its jobs by half a minute. CONFIRM dates what was published far ahead. SKIP LOCKED
-never waits, so the order of its locks can't deadlock. Each repetition waits at least the job's age, which bounds
-duplicates of a deep backlog to a logarithm. CONFIRM, PULL_BACK and PUSH compare the date they saw, so that they never
-move another one's; by IS NOT DISTINCT FROM, which no index serves: a whole kick-off shares one date, and a plan made
-before the first ANALYZE looked each job up by it (60 s instead of 2 for 100,000 jobs).
+LEASE looks for the orchestration before it takes a job, so that orphans are not in its limit. It pushes `publish_at`
+ahead and commits before anything is published, so that no lock is held across the network and a crash leaves a date
+behind; only a claim or a final state clears it. That date is near: a relay that dies between lease and publish delays
+its jobs by half a minute. CONFIRM dates what was published far ahead. SKIP LOCKED never waits, so the order of its
+locks can't deadlock. Each repetition waits at least the job's age, which bounds duplicates of a deep backlog to a
+logarithm. CONFIRM, PULL_BACK and PUSH compare the date they saw, so that they never move another one's; by IS NOT
+DISTINCT FROM, which no index serves: a whole kick-off shares one date, and a plan made before the first ANALYZE looked
+each job up by it (60 s instead of 2 for 100,000 jobs).
 """
 
 from sqlalchemy import text

@@ -9,8 +9,8 @@ A job that is ended from outside ('close') while a worker runs it stays occupied
 really ended; no claim takes it meanwhile. A delay dates a retry, and an interruption whose thread still runs.
 Its form is its speed: LATERAL finds each job by its key (the planner would rather read the whole table), and nothing
 is joined with `input` again, nor `ended` with `counted`: their sizes are unknown to it, and it would compare every row
-with every other. `rank` is the orchestration's number in `places` instead. A job whose orchestration was deleted by hand
-ends with a place below zero, in no count. The first 5 and the last 95 failed attempts of a job are kept.
+with every other. `rank` is the orchestration's number in `places` instead. A job whose orchestration was deleted by
+hand ends with a place below zero, in no count. The first 5 and the last 95 failed attempts of a job are kept.
 """
 
 from sqlalchemy import text
@@ -69,7 +69,8 @@ WITH input AS MATERIALIZED (
           FROM (SELECT orchestration_id AS id FROM delta EXCEPT SELECT id FROM counted) orphaned) every
 ), outcome AS MATERIALIZED (
     SELECT e.id, e.worker_id, e.attempt, e.action, e.result, e.error, e.delay, e.counts, e.loses, e.cause,
-           statement_timestamp() AS finished_at, coalesce(p.before[e.rank] + e.place, -1 - e.index) AS finish_number, p.done[e.rank] AS done
+           statement_timestamp() AS finished_at, coalesce(p.before[e.rank] + e.place, -1 - e.index) AS finish_number,
+           p.done[e.rank] AS done
     FROM ended e CROSS JOIN places p
     UNION ALL
     SELECT h.id, h.worker_id, h.attempt, h.action, h.result, h.error, h.delay, h.counts, h.loses, h.cause,

@@ -3,6 +3,7 @@ SELECT i.id, j.id IS NOT NULL AS born, j.status, j.worker_id, j.claim_token, j.m
        i.creates AND j.orchestration_id <> i.orchestration_id AS elsewhere,
        o.id IS NOT NULL AS registered, o.total AS registered_total, o.job_name AS registered_name,
        (o.cancelled_at IS NOT NULL OR coalesce(o.deadline <= statement_timestamp(), false)) AS closing,
+       o.pruning_at IS NOT NULL AS pruning,
        x.id AS taken_by, x.status AS taken_status, x.attempt AS taken_attempt,
        o.id = i.orchestration_id AND CAST(coalesce(j.params, x.params) AS text) = 'null' AS lacks_params,
        j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,

@@ -8,5 +8,5 @@ SET completed = r.completed, errored = r.errored, finishes = greatest(o.finishes
 FROM (SELECT count(*) FILTER (WHERE status = 'Completed') AS completed,
              count(*) FILTER (WHERE status = 'Errored') AS errored, coalesce(max(finish_number), 0) AS last
       FROM job WHERE orchestration_id = %(id)s) r
-WHERE o.id = %(id)s AND (o.completed <> r.completed OR o.errored <> r.errored)
+WHERE o.id = %(id)s AND o.pruning_at IS NULL AND (o.completed <> r.completed OR o.errored <> r.errored)
 RETURNING o.id
