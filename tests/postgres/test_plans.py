@@ -83,7 +83,8 @@ def _value(connection: Connection, name: str) -> Any:
     arrays: dict[str, Any] = {
         "ids": jobs, "job_ids": jobs, "orchestration_ids": jobs, "workers": jobs, "indexes": 0, "counts": 1,
         "attempts": 1, "totals": 1, "losses": 0, "generations": 1, "creates": True, "delays": 0.0, "currents": 1.0,
-        "published": 0.0, "bodies": b"", "moments": datetime.now(UTC), "seen": connection.execute(text("SELECT now()")).scalar(),
+        "published": 0.0, "bodies": b"", "moments": datetime.now(UTC),
+        "seen": connection.execute(text("SELECT now()")).scalar(),
         "errors": None, "results": '"ok"', "params": "{}", "tags": "{}", "attributes": "{}", "checkpoints": "1",
         "actions": "complete", "kinds": "Raised", "causes": "retry", "names": "count",
     }  # fmt: skip

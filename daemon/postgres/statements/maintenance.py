@@ -14,9 +14,13 @@ FROM orchestration o
 LEFT JOIN LATERAL (SELECT index FROM job WHERE orchestration_id = o.id ORDER BY index DESC LIMIT 1) j ON true
 WHERE o.completed_at >= coalesce(CAST(:seen_at AS timestamptz), '-infinity')
   AND (o.completed_at, o.id) > (coalesce(CAST(:seen_at AS timestamptz), '-infinity'), CAST(:seen_id AS uuid))
-  AND o.completed_at < statement_timestamp() - make_interval(secs => least(:completed_age, :failed_age))
-  AND o.completed_at < statement_timestamp()
-                       - make_interval(secs => CASE o.outcome WHEN 'Completed' THEN :completed_age ELSE :failed_age END)
+  AND o.completed_at
+      < statement_timestamp()
+        - make_interval(secs => least(CAST(:completed_age AS float8), CAST(:failed_age AS float8)))
+  AND o.completed_at
+      < statement_timestamp()
+        - make_interval(secs => CASE o.outcome WHEN 'Completed' THEN CAST(:completed_age AS float8)
+                                ELSE CAST(:failed_age AS float8) END)
   AND (o.event_published_at IS NOT NULL OR o.event_refused IS NOT NULL)
   AND o.pruning_at IS NULL
 ORDER BY o.completed_at, o.id
@@ -39,7 +43,8 @@ CROSS JOIN LATERAL (SELECT * FROM orchestration WHERE id = i.id LIMIT 1) o
 JOIN job j ON j.orchestration_id = o.id AND j.index >= :first AND j.index < :first + :rows
 WHERE j.published_at
       >= statement_timestamp()
-         - make_interval(secs => CASE o.outcome WHEN 'Completed' THEN :completed_age ELSE :failed_age END)
+         - make_interval(secs => CASE o.outcome WHEN 'Completed' THEN CAST(:completed_age AS float8)
+                                 ELSE CAST(:failed_age AS float8) END)
 """)
 
 # FOR NO KEY UPDATE looks again at a row that it waited for: one that was just opened for a retry is not complete.
@@ -49,7 +54,8 @@ WITH old AS MATERIALIZED (
     WHERE id = ANY(CAST(:ids AS uuid[]))
       AND completed_at
           < statement_timestamp()
-            - make_interval(secs => CASE o.outcome WHEN 'Completed' THEN :completed_age ELSE :failed_age END)
+            - make_interval(secs => CASE o.outcome WHEN 'Completed' THEN CAST(:completed_age AS float8)
+                                    ELSE CAST(:failed_age AS float8) END)
       AND (event_published_at IS NOT NULL OR event_refused IS NOT NULL)
     ORDER BY id
     FOR NO KEY UPDATE
@@ -62,8 +68,8 @@ DELETE_NOTES = text("""
 WITH old AS MATERIALIZED (
     SELECT id FROM progress_note WHERE orchestration_id = ANY(CAST(:ids AS uuid[])) LIMIT :rows
 )
-DELETE FROM progress_note n USING old WHERE n.id = old.id
-RETURNING n.id
+DELETE FROM progress_note WHERE id = ANY(ARRAY(SELECT id FROM old))
+RETURNING id
 """)
 
 DELETE_JOBS = text("""
@@ -96,7 +102,8 @@ WITH page AS MATERIALIZED (
     SELECT id, received_at < statement_timestamp() - make_interval(secs => :failed_age) AS old
     FROM redelivery WHERE id > :after ORDER BY id LIMIT :rows
 ), gone AS (
-    DELETE FROM redelivery r USING page p WHERE r.id = p.id AND p.old AND NOT CAST(:only_count AS bool)
+    DELETE FROM redelivery
+    WHERE id = ANY(ARRAY(SELECT id FROM page WHERE old AND NOT CAST(:only_count AS bool)))
 )
 SELECT count(*) AS seen, count(*) FILTER (WHERE old) AS old, max(id) AS last FROM page
 """)
@@ -106,7 +113,8 @@ WITH page AS MATERIALIZED (
     SELECT id, repaired_at < statement_timestamp() - make_interval(secs => :failed_age) AS old
     FROM repair WHERE id > :after ORDER BY id LIMIT :rows
 ), gone AS (
-    DELETE FROM repair r USING page p WHERE r.id = p.id AND p.old AND NOT CAST(:only_count AS bool)
+    DELETE FROM repair
+    WHERE id = ANY(ARRAY(SELECT id FROM page WHERE old AND NOT CAST(:only_count AS bool)))
 )
 SELECT count(*) AS seen, count(*) FILTER (WHERE old) AS old, max(id) AS last FROM page
 """)
@@ -116,7 +124,8 @@ WITH page AS MATERIALIZED (
     SELECT id, received_at < statement_timestamp() - make_interval(secs => :failed_age) AS old
     FROM rejected_message WHERE id > :after ORDER BY id LIMIT :rows
 ), gone AS (
-    DELETE FROM rejected_message r USING page p WHERE r.id = p.id AND p.old AND NOT CAST(:only_count AS bool)
+    DELETE FROM rejected_message
+    WHERE id = ANY(ARRAY(SELECT id FROM page WHERE old AND NOT CAST(:only_count AS bool)))
 )
 SELECT count(*) AS seen, count(*) FILTER (WHERE old) AS old, max(id) AS last FROM page
 """)

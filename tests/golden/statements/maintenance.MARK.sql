@@ -3,7 +3,8 @@ WITH old AS MATERIALIZED (
     WHERE id = ANY(CAST(%(ids)s AS uuid[]))
       AND completed_at
           < statement_timestamp()
-            - make_interval(secs => CASE o.outcome WHEN 'Completed' THEN %(completed_age)s ELSE %(failed_age)s END)
+            - make_interval(secs => CASE o.outcome WHEN 'Completed' THEN CAST(%(completed_age)s AS float8)
+                                    ELSE CAST(%(failed_age)s AS float8) END)
       AND (event_published_at IS NOT NULL OR event_refused IS NOT NULL)
     ORDER BY id
     FOR NO KEY UPDATE
