@@ -145,7 +145,7 @@ async def test_a_dead_letter_that_only_names_an_unknown_job_is_refused(scene: Sc
 async def test_a_dead_letter_gives_its_params_to_an_instance_that_was_ended_before_it_came(scene: Scene) -> None:
     worker, other = await scene.worker(), message_for(uuid4(), 0, 2)
     await worker.claim(other)
-    await scene.orchestrations.cancel(other.orchestration_id)
+    await scene.terminations.cancel(other.orchestration_id)
     late = message_for(other.orchestration_id, 1, 2, params='{"n": 7}')
     assert (await scene.job(late.job_id))["params"] is None
     assert await record(scene, dead(late)) == RecordedDeadLetters(0, 0, {})

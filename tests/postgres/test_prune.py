@@ -176,7 +176,7 @@ async def test_an_orchestration_that_is_being_pruned_is_not_retried(scene: Scene
     orchestration = await finished(scene, await scene.worker(), fails=True)
     await mark(scene, orchestration)
     with pytest.raises(RequestRefused, match="pruned"):
-        await scene.orchestrations.retry_failed(orchestration)
+        await scene.retries.retry_failed(orchestration)
 
 
 async def test_verify_is_content_with_an_interrupted_prune(scene: Scene) -> None:

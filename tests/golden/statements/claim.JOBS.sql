@@ -26,7 +26,7 @@ WITH input AS (
         publish_at = NULL, not_before = NULL,
         dead_letters = 0,
         started_at = excluded.started_at, message_id = excluded.message_id
-    WHERE j.status = 'InProgress' AND j.worker_id IS NULL
+    WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.occupied_by IS NULL
       AND (j.not_before IS NULL OR j.not_before <= statement_timestamp())
     RETURNING j.id, j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,
               CASE WHEN j.attempt = 1 AND j.created_at = j.started_at THEN NULL ELSE j.params END AS params,

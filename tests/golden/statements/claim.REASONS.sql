@@ -1,5 +1,5 @@
 SELECT i.id, j.id IS NOT NULL AS born, j.status, j.worker_id, j.claim_token, j.message_id,
-       j.not_before > statement_timestamp() AS early,
+       j.not_before > statement_timestamp() OR j.occupied_by IS NOT NULL AS early,
        i.creates AND j.orchestration_id <> i.orchestration_id AS elsewhere,
        o.id IS NOT NULL AS registered, o.total AS registered_total, o.job_name AS registered_name,
        (o.cancelled_at IS NOT NULL OR coalesce(o.deadline <= statement_timestamp(), false)) AS closing,
