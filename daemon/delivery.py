@@ -1,18 +1,12 @@
-"""A Pub/Sub message together with its reply, and what becomes of one that Pub/Sub gave up delivering.
+"""A Pub/Sub message together with its reply: what a source hands to the consumer.
 
-Deliveries are made by `pubsub/subscriber` (and by the small fakes of the tests) and consumed by `engine/`; dead letters
-are passed from there to the store.
+Made by `pubsub/subscriber` (and by the small fakes of the tests), consumed by `engine/`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
-from uuid import UUID
-
-from daemon.job import JobMessage
 
 
 class Delivery(Protocol):
@@ -50,27 +44,3 @@ class Delivery(Protocol):
     def nack(self) -> None:
         """It was never started here: send it again."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A job message that Pub/Sub gave up delivering; `history` says after how many deliveries, in words.
-
-    `first_published` is when it was published on the topic of the jobs, by Pub/Sub's clock; None when that is unknown.
-    """
-
-    message: JobMessage
-    first_published: datetime | None
-    history: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedDeadLetters:
-    """What became of dead letters: how many jobs are published again, how many ended as Errored.
-
-    `refused` says, by job id, why the message of a job without a row can't make one.
-    """
-
-    again: int
-    ended: int
-    refused: Mapping[UUID, str]

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
-from daemon.delivery import DeadLetter, RecordedDeadLetters
 from daemon.errors import DecodeError
+from daemon.job import DeadLetter, RecordedDeadLetters
 from daemon.observe import Observer
 from daemon.rules.envelope import decode
 

@@ -13,8 +13,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from daemon.delivery import DeadLetter, RecordedDeadLetters
-from daemon.job import Held, JobError, Kind
+from daemon.job import DeadLetter, Held, JobError, Kind, RecordedDeadLetters
 from daemon.postgres.rejections import Rejection, Rejections, register
 from daemon.postgres.settlements import settle
 from daemon.postgres.statements import dead_letters as sql

@@ -11,9 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from daemon.delivery import DeadLetter, RecordedDeadLetters
 from daemon.engine.dead_letters import DeadLetterConsumer, first_published
-from daemon.job import Claim, Failed, JobMessage
+from daemon.job import Claim, DeadLetter, Failed, JobMessage, RecordedDeadLetters
 from daemon.observe import Observer
 from daemon.postgres.dead_letters import DISAGREES, OLD, UNKNOWN, DeadLetterStore
 from tests.postgres.scene import BOOM, Scene, decided, message_for, messages_for, pointer_to
