@@ -274,6 +274,30 @@ class Attempt:
     error: JobError
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job message that Pub/Sub gave up delivering; `history` says after how many deliveries, in words.
+
+    `first_published` is when it was published on the topic of the jobs, by Pub/Sub's clock; None when that is unknown.
+    """
+
+    message: JobMessage
+    first_published: datetime | None
+    history: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedDeadLetters:
+    """What became of dead letters: how many jobs are published again, how many ended as Errored.
+
+    `refused` says, by job id, why the message of a job without a row can't make one.
+    """
+
+    again: int
+    ended: int
+    refused: Mapping[UUID, str]
+
+
 def phase(status: Status, worker_id: UUID | None, due_in: float | None) -> Phase | None:
     """Where an InProgress job stands; None for a finished one. `due_in` is seconds until not_before."""
     if status is not Status.IN_PROGRESS:

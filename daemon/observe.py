@@ -105,8 +105,8 @@ class Observer:
     def deadline_passed(self, orchestration_id: UUID, errored: int) -> None:
         """An orchestration's deadline passed with this many unfinished instances."""
 
-    def dead_lettered(self, closed: int, kept: int) -> None:
-        """Dead letters were consumed: jobs closed, messages kept as rejected."""
+    def dead_lettered(self, again: int, closed: int, kept: int) -> None:
+        """Dead letters were consumed: jobs published again, jobs closed, messages kept as rejected."""
 
     def worker_born(self, worker_id: UUID, revision: str) -> None:
         """The worker is registered and begins to pull."""

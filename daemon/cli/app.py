@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.bench import bench
-from daemon.cli.care import cancel, prune, republish, retry, verify, workers
+from daemon.cli.care import cancel, republish, retry, verify, workers
 from daemon.cli.demo import demo
 from daemon.cli.dev import dev
 from daemon.cli.doctor import doctor
@@ -21,6 +21,7 @@ from daemon.cli.handlers import handlers
 from daemon.cli.kickoff import kickoff
 from daemon.cli.migrate import migrate
 from daemon.cli.provision import provision
+from daemon.cli.prune import prune
 from daemon.cli.rejected import rejected
 from daemon.cli.run import run
 from daemon.cli.status import results, status

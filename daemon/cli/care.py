@@ -1,4 +1,4 @@
-"""What an operator does about orchestrations: retry, cancel, republish, verify, prune; and the list of workers.
+"""What an operator does about orchestrations: retry, cancel, republish, verify; and the list of workers.
 
 Called by people and programs. Each says what it changed; none of them is needed for jobs to end.
 """
@@ -10,15 +10,16 @@ from uuid import UUID
 
 import typer
 
-from daemon.cli.connection import with_client, with_reads
+from daemon.cli.connection import with_client, with_maintenance, with_reads
 from daemon.cli.exits import Exit
-from daemon.cli.options import AsJson, OrchestrationId, duration
-from daemon.cli.screen import put, screen, show, table
+from daemon.cli.options import AsJson, OrchestrationId
+from daemon.cli.screen import put, say, screen, show, table
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
     from daemon.client import Client
+    from daemon.postgres.maintenance import Maintenance
     from daemon.postgres.reads import Reads
     from daemon.postgres.sweep import Violation
 
@@ -50,30 +51,30 @@ def republish(
     """Publish the messages of waiting jobs again, now: for when a topic or subscription lost them. Each is published
     again by itself after HEADCOUNT_REPUBLISH_AFTER_SECONDS; a refused event is sent again by this only."""
 
-    async def work(reads: Reads) -> int:
-        return await reads.republish(orchestration_id)
+    async def work(maintenance: Maintenance) -> int:
+        return await maintenance.republish(orchestration_id)
 
     _told(
-        "republished", with_reads(work), as_json, "messages are published again by the next relay", "no message waits"
+        "republished",
+        with_maintenance(work),
+        as_json,
+        "messages are published again by the next relay",
+        "no message waits",
     )
 
 
-def prune(
-    older_than: Annotated[str, typer.Option(help="Age of what is deleted: 30d, 12h.")] = "30d",
+def verify(
+    deletes_orphans: Annotated[
+        bool, typer.Option("--delete-orphans", help="Delete the jobs whose orchestration has no row; asks first.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before orphans are deleted.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete finished orchestrations, with their jobs and history, whose event was published long ago."""
-    seconds = duration(older_than).total_seconds()
-
-    async def work(reads: Reads) -> int:
-        return await reads.prune(seconds)
-
-    _told("pruned", with_reads(work), as_json, "orchestrations deleted", "nothing is that old")
-
-
-def verify(as_json: AsJson = False) -> None:
-    """Check every invariant against the rows, and change nothing. Exit code 1 when one is broken."""
+    """Check every invariant against the rows. Exit code 1 when one is broken. Changes nothing but what
+    --delete-orphans says."""
     found = with_reads(_verify)
+    if deletes_orphans:
+        found = _without_orphans(found, yes)
     if as_json:
         put([{"check": one.check, "id": one.id, "text": one.text} for one in found])
     else:
@@ -86,6 +87,21 @@ def verify(as_json: AsJson = False) -> None:
 
 async def _verify(reads: Reads) -> list[Violation]:
     return await reads.verify()
+
+
+def _without_orphans(found: list[Violation], yes: bool) -> list[Violation]:
+    """Delete what the violations name as orphans; what is broken afterwards."""
+    orphans = [one for one in found if one.check == "orphans"]
+    for one in orphans:
+        say(f"{one.id} {one.text}")
+    if not orphans or not (yes or typer.confirm("Delete these jobs, with their results?", err=True)):
+        return found
+
+    async def work(maintenance: Maintenance) -> int:
+        return sum([await maintenance.delete_orphans(UUID(one.id)) for one in orphans])
+
+    say(f"{with_maintenance(work)} jobs deleted")
+    return with_reads(_verify)
 
 
 def workers(as_json: AsJson = False) -> None:

@@ -8,19 +8,28 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, TypeVar
 
-from daemon.errors import HeadcountError
+from daemon.errors import HeadcountError, StoreUnavailable
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
     from daemon.client import Client
+    from daemon.postgres.maintenance import Maintenance
     from daemon.postgres.reads import Reads
 
 T = TypeVar("T")
 
+TRIES = 5
+PAUSE = 0.2
 
-def with_client(work: Callable[[Client], Awaitable[T]], *, without: Collection[str] = ("project",)) -> T:
+
+def with_client(
+    work: Callable[[Client], Awaitable[T]], *, without: Collection[str] = ("project",), repeats: bool = True
+) -> T:
     """What `work` gives back. Raises DatabaseNotReady when that is why it failed.
 
-    `without` names the settings that this command has no use for: only a kick-off needs the project.
+    `without` names the settings that this command has no use for: only a kick-off needs the project. With `repeats`,
+    `work` is done again when Postgres has ended a deadlock at its cost.
     """
     import asyncio
 
@@ -31,7 +40,7 @@ def with_client(work: Callable[[Client], Awaitable[T]], *, without: Collection[s
 
     async def connected() -> T:
         async with Client(settings) as client:
-            return await work(client)
+            return await _repeated(lambda: work(client), TRIES if repeats else 1)
 
     try:
         return asyncio.run(connected())
@@ -44,10 +53,22 @@ def with_client(work: Callable[[Client], Awaitable[T]], *, without: Collection[s
 
 def with_reads(work: Callable[[Reads], Awaitable[T]]) -> T:
     """The same with what only operators read. Raises DatabaseNotReady when that is why it failed."""
+    from daemon.postgres.reads import Reads
+
+    return _with_engine(lambda engine, worker_ttl: work(Reads(engine, worker_ttl)))
+
+
+def with_maintenance(work: Callable[[Maintenance], Awaitable[T]]) -> T:
+    """The same with what only operators change. Raises DatabaseNotReady when that is why it failed."""
+    from daemon.postgres.maintenance import Maintenance
+
+    return _with_engine(lambda engine, _: work(Maintenance(engine)))
+
+
+def _with_engine(work: Callable[[AsyncEngine, float], Awaitable[T]]) -> T:
     import asyncio
 
     from daemon.postgres.database import async_engine
-    from daemon.postgres.reads import Reads
     from daemon.settings import load
 
     settings = load(without=("project",))
@@ -56,7 +77,7 @@ def with_reads(work: Callable[[Reads], Awaitable[T]]) -> T:
     async def connected() -> T:
         engine = async_engine(url, 2, settings.database_pooler)
         try:
-            return await work(Reads(engine, settings.worker_ttl_seconds))
+            return await _repeated(lambda: work(engine, settings.worker_ttl_seconds), TRIES)
         finally:
             await engine.dispose()
 
@@ -66,6 +87,28 @@ def with_reads(work: Callable[[Reads], Awaitable[T]]) -> T:
         raise
     except Exception:
         _diagnose(url)
+        raise
+
+
+async def _repeated(work: Callable[[], Awaitable[T]], tries: int) -> T:
+    """Do it again while Postgres ends it for a deadlock. Raises StoreUnavailable when it still does after `tries`."""
+    import asyncio
+
+    from daemon.postgres.database import is_deadlock
+
+    for tried in range(1, tries):
+        try:
+            return await work()
+        except Exception as error:
+            if not is_deadlock(error):
+                raise
+        await asyncio.sleep(PAUSE * tried)
+    try:
+        return await work()
+    except Exception as error:
+        if is_deadlock(error):
+            text = "The database ended a deadlock at the cost of this command, again and again. Run it again."
+            raise StoreUnavailable(text) from error
         raise
 
 

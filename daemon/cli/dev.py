@@ -75,9 +75,9 @@ def _work(environment: Mapping[str, str], watched: list[Path]) -> None:
 
 def _publish_again() -> None:
     """Pub/Sub is in memory: it has lost the messages of jobs that waited when it ended."""
-    from daemon.cli.connection import with_reads
+    from daemon.cli.connection import with_maintenance
 
-    waiting = with_reads(lambda reads: reads.republish(None))
+    waiting = with_maintenance(lambda maintenance: maintenance.republish(None))
     if waiting:
         say(f"{waiting} of the last run's jobs still wait; they are published again")
 

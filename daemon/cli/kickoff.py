@@ -64,7 +64,7 @@ def kickoff(
         )
         return await _report(client, begun, wait, as_json)
 
-    raise typer.Exit(with_client(go, without=()))
+    raise typer.Exit(with_client(go, without=(), repeats=False))
 
 
 def _lines(file: TextIO) -> Iterator[object]:

@@ -6,20 +6,25 @@ Called by people who look for what a producer did wrong. Replaying publishes a m
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.connection import with_reads
+from daemon.cli.connection import with_maintenance, with_reads
 from daemon.cli.exits import Exit
 from daemon.cli.options import AsJson, duration
 from daemon.cli.screen import put, say, screen, shortened, show, table
+from daemon.errors import RequestRefused
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
+    from daemon.postgres.maintenance import Maintenance
     from daemon.postgres.reads import Reads
+    from daemon.settings import Settings
 
+PLACE = ("job_id", "orchestration_id", "index", "count")
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="As `headcount rejected list` shows it.")]
 
 rejected = typer.Typer(no_args_is_help=True, help="Messages that could not become jobs: list, show, replay, purge.")
@@ -67,7 +72,13 @@ def show_message(number: Number, as_json: AsJson = False) -> None:
 
 
 @rejected.command("replay")
-def replay(number: Number) -> None:
+def replay(
+    number: Number,
+    as_new: Annotated[
+        bool,
+        typer.Option("--as-new", help="As a job of its own: without the ids and the place in a count that it names."),
+    ] = False,
+) -> None:
     """Publish one rejected message again, as it came: after the producer's or the worker's mistake is mended."""
     import asyncio
 
@@ -77,19 +88,22 @@ def replay(number: Number) -> None:
     row = _message(number)
     settings = load()
 
+    attributes = json.loads(row["attributes"])
+
     async def publish() -> None:
+        await _refuse_old(settings, row, as_new)
         publisher = Publisher()
         try:
-            message = (bytes(row["data"]), json.loads(row["attributes"]))
+            message = (bytes(row["data"]), _of_its_own(attributes) if as_new else attributes)
             await publisher.publish(settings.topic(settings.jobs_topic), [message])
         finally:
             await publisher.close()
 
-    async def mark(reads: Reads) -> None:
-        await reads.mark_replayed(number)
+    async def mark(maintenance: Maintenance) -> None:
+        await maintenance.mark_replayed(number)
 
     asyncio.run(publish())
-    with_reads(mark)
+    with_maintenance(mark)
     show(f"message {number} is published again")
 
 
@@ -98,10 +112,26 @@ def purge(older_than: Annotated[str, typer.Option(help="Age of what is deleted: 
     """Delete rejected messages that are older."""
     seconds = duration(older_than).total_seconds()
 
-    async def work(reads: Reads) -> int:
-        return await reads.purge_rejected(seconds)
+    async def work(maintenance: Maintenance) -> int:
+        return await maintenance.purge_rejected(seconds)
 
-    show(f"{with_reads(work)} messages deleted")
+    show(f"{with_maintenance(work)} messages deleted")
+
+
+async def _refuse_old(settings: Settings, row: RowMapping, as_new: bool) -> None:
+    """Raises RequestRefused for a message whose job may have run and been pruned: it would run again."""
+    from daemon.cli.age_limit import age_limit, days
+
+    age = (datetime.now(UTC) - (row["published_at"] or row["received_at"])).total_seconds()
+    if as_new or age < (limit := await age_limit(settings)).seconds:
+        return
+    text = f"message {row['id']} is {days(age)} old, and what it belongs to may have been pruned after"
+    again = f"headcount rejected replay {row['id']} --as-new"
+    raise RequestRefused(f"{text} {days(limit.seconds)} ({limit.why}). As a job of its own: {again}")
+
+
+def _of_its_own(attributes: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in attributes.items() if key not in PLACE}
 
 
 def _message(number: int) -> RowMapping:

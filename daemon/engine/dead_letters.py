@@ -1,25 +1,29 @@
 """Consumes the dead-letter subscription, so that no orchestration waits for a message that Pub/Sub has given up.
 
-Called by a ticker. A dead letter closes its job (kind DeadLettered), unless a worker holds it or it is finished; what
-can't be a job is kept as rejected. Everything is stored before it is acknowledged.
+Called by a ticker. Pub/Sub gives a message up because it was given back often, which says nothing about its job: the
+job is published again, and only its third dead letter without a run in between ends it (kind DeadLettered). What can't
+be a job is kept as rejected. Everything is stored before it is acknowledged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Protocol
+from uuid import UUID
 
 from daemon.errors import DecodeError
-from daemon.job import JobError, JobMessage, Kind
+from daemon.job import DeadLetter, RecordedDeadLetters
 from daemon.observe import Observer
 from daemon.rules.envelope import decode
 
 BATCH = 100
 WAIT_SECONDS = 1.0
+SOURCE = "CloudPubSubDeadLetterSource"
 
 
-class DeadLetter(Protocol):
-    """A message that Pub/Sub gave up delivering."""
+class Letter(Protocol):
+    """A message as it was pulled from the dead-letter subscription."""
 
     @property
     def data(self) -> bytes:
@@ -50,7 +54,7 @@ class DeadLetter(Protocol):
 class Puller(Protocol):
     """Unary pulls of the dead-letter subscription."""
 
-    async def pull(self, subscription: str, limit: int, wait_seconds: float) -> Sequence[DeadLetter]:
+    async def pull(self, subscription: str, limit: int, wait_seconds: float) -> Sequence[Letter]:
         """Up to `limit` messages."""
         ...
 
@@ -58,26 +62,33 @@ class Puller(Protocol):
         """Never again."""
         ...
 
-
-class Graveyard(Protocol):
-    """Where dead letters end."""
-
-    async def bury(self, letters: Sequence[tuple[JobMessage, JobError]]) -> frozenset[str]:
-        """Close the jobs of these messages; the message ids of those that have no row at all."""
+    async def retention(self, subscription: str) -> float:
+        """For how many seconds a subscription keeps its messages."""
         ...
 
-    async def keep(self, letter: DeadLetter, reason: str, text: str) -> None:
+
+class DeadLetterStore(Protocol):
+    """Where dead letters end."""
+
+    async def record(self, letters: Sequence[DeadLetter], retention: float) -> RecordedDeadLetters:
+        """Count them against their jobs; those published less than `retention` seconds ago may make one."""
+        ...
+
+    async def archive(self, letter: Letter, reason: str, text: str) -> None:
         """Keep a message as rejected."""
         ...
 
 
-class DeadLetters:
-    """Takes dead letters to their end."""
+class DeadLetterConsumer:
+    """Takes the dead letters of `source`, the subscription of the jobs, from the `subscription` that gets them."""
 
-    def __init__(self, puller: Puller, graveyard: Graveyard, subscription: str, observer: Observer) -> None:
+    def __init__(
+        self, puller: Puller, store: DeadLetterStore, subscription: str, source: str, observer: Observer
+    ) -> None:
         self._puller = puller
-        self._graveyard = graveyard
+        self._store = store
         self._subscription = subscription
+        self._source = source
         self._observer = observer
 
     async def consume(self) -> bool:
@@ -85,33 +96,55 @@ class DeadLetters:
         letters = await self._puller.pull(self._subscription, BATCH, WAIT_SECONDS)
         if not letters:
             return False
-        decoded: dict[str, tuple[JobMessage, JobError]] = {}
+        retention = await self._puller.retention(self._source)
+        jobs: dict[str, UUID] = {}  # by the letter's ack id
+        decoded: dict[UUID, DeadLetter] = {}
         kept = 0
         for letter in letters:
             try:
                 message = decode(letter.data, letter.attributes, original_id(letter))
-                decoded[message.message_id] = (message, JobError(Kind.DEAD_LETTERED, history(letter.attributes)))
             except DecodeError as error:
-                await self._graveyard.keep(letter, error.reason, str(error))
+                await self._store.archive(letter, error.reason, str(error))
                 kept += 1
-        unknown = await self._graveyard.bury(list(decoded.values())) if decoded else frozenset()
+                continue
+            jobs[letter.ack_id] = message.job_id
+            one = DeadLetter(message, first_published(letter.attributes), history(letter.attributes))
+            decoded[message.job_id] = _newer(decoded.get(message.job_id), one)
+        recorded = await self._store.record(list(decoded.values()), retention)
         for letter in letters:
-            if original_id(letter) in unknown:
-                await self._graveyard.keep(letter, "DeadLettered", history(letter.attributes))
+            why = recorded.refused.get(jobs[letter.ack_id]) if letter.ack_id in jobs else None
+            if why is not None:
+                await self._store.archive(letter, "DeadLettered", f"{history(letter.attributes)}; {why}")
                 kept += 1
         await self._puller.acknowledge(self._subscription, [letter.ack_id for letter in letters])
-        self._observer.dead_lettered(len(decoded) - len(unknown), kept)
+        self._observer.dead_lettered(recorded.again, recorded.ended, kept)
         return len(letters) == BATCH
 
 
-def original_id(letter: DeadLetter) -> str:
+def original_id(letter: Letter) -> str:
     """The id that the message had on its first topic, if Pub/Sub says it, else its own."""
-    return letter.attributes.get("CloudPubSubDeadLetterSourceMessageId", letter.message_id)
+    return letter.attributes.get(f"{SOURCE}MessageId", letter.message_id)
+
+
+def first_published(attributes: Mapping[str, str]) -> datetime | None:
+    """When the message was published on its first topic; None when Pub/Sub does not say it in a form we know."""
+    try:
+        moment = datetime.fromisoformat(attributes.get(f"{SOURCE}TopicPublishTime", ""))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def history(attributes: Mapping[str, str]) -> str:
     """What Pub/Sub tells about the deliveries, in words (attributes CloudPubSubDeadLetterSource*)."""
-    count = attributes.get("CloudPubSubDeadLetterSourceDeliveryCount", "an unknown number of")
-    source = attributes.get("CloudPubSubDeadLetterSourceSubscription", "unknown")
-    published = attributes.get("CloudPubSubDeadLetterSourceTopicPublishTime", "unknown")
+    count = attributes.get(f"{SOURCE}DeliveryCount", "an unknown number of")
+    source = attributes.get(f"{SOURCE}Subscription", "unknown")
+    published = attributes.get(f"{SOURCE}TopicPublishTime", "unknown")
     return f"Pub/Sub gave the message up after {count} deliveries (subscription {source}, published {published})"
+
+
+def _newer(one: DeadLetter | None, other: DeadLetter) -> DeadLetter:
+    """Of two dead letters of one job the one that was published last."""
+    if one is None or one.first_published is None:
+        return other
+    return other if other.first_published is not None and other.first_published > one.first_published else one

@@ -258,6 +258,7 @@ def _sight(row: RowMapping) -> Sight:
         registered_total=row["registered_total"],
         registered_name=row["registered_name"],
         closing=bool(row["closing"]),
+        pruning=bool(row["pruning"]),
         taken_by=row["taken_by"],
         taken_status=Status(row["taken_status"]) if row["taken_status"] else None,
         taken_attempt=row["taken_attempt"],

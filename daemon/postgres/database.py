@@ -159,6 +159,11 @@ def passes(error: BaseException) -> bool:
     return isinstance(_original(error), away)
 
 
+def is_deadlock(error: BaseException) -> bool:
+    """Whether Postgres ended a transaction for the sake of others: nothing of it was stored, and it may be repeated."""
+    return sqlstate(error) in ("40001", "40P01")
+
+
 def _original(error: BaseException) -> BaseException | None:
     return error.orig if isinstance(error, StatementError) else error
 

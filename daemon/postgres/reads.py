@@ -1,6 +1,6 @@
 """What operators read: why something is not finished, workers, rejected messages.
 
-Called by the command line. Reading only, except for marking a rejected message as replayed and purging old ones.
+Called by the command line. It reads only; what operators change is in `maintenance`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ from daemon.errors import OrchestrationNotFound
 from daemon.job import Status
 from daemon.orchestration import OrchestrationState
 from daemon.postgres.orchestrations import Orchestrations
-from daemon.postgres.statements import due as due_sql
-from daemon.postgres.statements import events as event_sql
 from daemon.postgres.statements import explain as sql
-from daemon.postgres.statements import orchestrations as orchestration_sql
 from daemon.postgres.statements import rejected as rejected_sql
 from daemon.postgres.statements import workers as worker_sql
 from daemon.postgres.sweep import Violation, verify
@@ -95,20 +92,6 @@ class Reads:
         """Every broken invariant; writes nothing."""
         return await verify(self._engine, self._ttl)
 
-    async def republish(self, orchestration_id: UUID | None) -> int:
-        """Make every free, due job and every refused event of an orchestration (or of all) due for publication now.
-
-        How many messages that are. Raises OrchestrationNotFound.
-        """
-        values = {"orchestration_id": orchestration_id}
-        statements = (due_sql.REPUBLISH, event_sql.REPUBLISH)
-        if orchestration_id is None:
-            values, statements = {}, (due_sql.REPUBLISH_ALL, event_sql.REPUBLISH_ALL)
-        else:
-            await Orchestrations(self._engine).state(orchestration_id)
-        async with self._engine.begin() as connection:
-            return sum([len((await connection.execute(one, values)).all()) for one in statements])
-
     async def rejected(self, after: int, reason: str | None, limit: int) -> list[RowMapping]:
         """Rejected messages from after id `after` on, without their bodies."""
         async with self._engine.connect() as connection:
@@ -119,30 +102,6 @@ class Reads:
         """One rejected message, whole."""
         async with self._engine.connect() as connection:
             return (await connection.execute(rejected_sql.SHOW, {"id": number})).mappings().first()
-
-    async def mark_replayed(self, number: int) -> None:
-        """Note that a rejected message was published again."""
-        async with self._engine.begin() as connection:
-            await connection.execute(rejected_sql.REPLAYED, {"id": number})
-
-    async def purge_rejected(self, older_than: float) -> int:
-        """Delete rejected messages older than so many seconds; how many."""
-        async with self._engine.begin() as connection:
-            return len((await connection.execute(rejected_sql.PURGE, {"older_than": older_than})).all())
-
-    async def prune(self, older_than: float) -> int:
-        """Delete orchestrations whose event was published and that completed more than so many seconds ago.
-
-        Deletes in small transactions, jobs and history included, so that nothing else waits for it; how many.
-        """
-        deleted = 0
-        while True:
-            async with self._engine.begin() as connection:
-                values = {"older_than": older_than}
-                batch = len((await connection.execute(orchestration_sql.DELETE_FINISHED, values)).all())
-            deleted += batch
-            if batch == 0:
-                return deleted
 
     async def _verdicts(self, orchestration_id: UUID | None, job_id: UUID | None) -> list[Verdict]:
         values = {"orchestration_id": orchestration_id, "job_id": job_id, "ttl": self._ttl, "examples": EXAMPLES}

@@ -60,7 +60,7 @@ async def end_unborn(
     if not by_id:
         return None
     rows = [one for one, _ in sorted(by_id.values(), key=lambda pair: pair[0].job_id)]
-    await _register(connection, rows)
+    await register(connection, rows)
     born = await connection.execute(
         termination_sql.INSERT_PLACEHOLDERS,
         {
@@ -75,7 +75,8 @@ async def end_unborn(
     return await settle(connection, settlements) if settlements else None
 
 
-async def _register(connection: AsyncConnection, rows: Sequence[JobMessage]) -> None:
+async def register(connection: AsyncConnection, rows: Sequence[JobMessage]) -> None:
+    """Make the orchestrations that these messages name and that are not there yet; one without a count makes none."""
     new = {row.orchestration_id: row for row in rows if row.count is not None}
     if not new:
         return

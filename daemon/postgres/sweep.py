@@ -52,6 +52,14 @@ _CHECKS = (
         sql.FINISH_NUMBERS,
         lambda row: f"counted {row['finishes']} heads; its rows hold {row['finished']} numbers up to {row['last']}",
     ),
+    _Check(
+        "orphans",
+        sql.ORPHANS,
+        lambda row: (
+            f"has no row, but {row['jobs']} jobs of it have ({row['unfinished']} unfinished): restore the row from a "
+            "backup, or delete the jobs with `headcount verify --delete-orphans`"
+        ),
+    ),
     _Check("dead_holders", sql.HOLDERS, lambda row: f"has no heartbeat and still holds {row['jobs']} jobs"),
     _Check("overdue_jobs", sql.OVERDUE, lambda row: f"should have been published {row['late']:.0f} s ago"),
     _Check("overdue_events", sql.EVENTS_LATE, lambda row: f"completed {row['late']:.0f} s ago without an event"),

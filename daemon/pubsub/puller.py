@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from google.api_core.exceptions import DeadlineExceeded, GoogleAPICallError
+from google.api_core.exceptions import DeadlineExceeded, GoogleAPICallError, PermissionDenied
 from google.api_core.retry import AsyncRetry, if_exception_type
 from google.pubsub_v1 import SubscriberAsyncClient
-from google.pubsub_v1.types import AcknowledgeRequest, PullRequest, PullResponse
+from google.pubsub_v1.types import AcknowledgeRequest, GetSubscriptionRequest, PullRequest, PullResponse, Subscription
 
+from daemon.errors import SubscriptionNotReady
 from daemon.pubsub.connection import TRANSIENT, subscriber_client
-from daemon.pubsub.refusals import refusal
+from daemon.pubsub.refusals import grant, refusal
 
 MAX_ACKS = 1_000  # ids are some 200 bytes, and a request may have 512 KiB
 ANSWER_SECONDS = 5.0
@@ -38,7 +39,7 @@ class Pulled:
 class Puller:
     """Pulls and acknowledges, over one connection made at the first use.
 
-    Both calls raise SubscriptionNotReady for a reason that stays (the subscription is missing, no permission) and
+    All calls raise SubscriptionNotReady for a reason that stays (the subscription is missing, no permission) and
     google's own error for one that passes.
     """
 
@@ -74,6 +75,18 @@ class Puller:
                 await self._connected().acknowledge(request, retry=_RETRY, timeout=ANSWER_SECONDS)
             except GoogleAPICallError as error:
                 raise refusal(subscription, error) from error
+
+    async def retention(self, subscription: str) -> float:
+        """For how many seconds the subscription keeps a message that nobody acknowledges."""
+        request = GetSubscriptionRequest(subscription=subscription)
+        try:
+            have = await self._connected().get_subscription(request, retry=_RETRY, timeout=ANSWER_SECONDS)
+        except PermissionDenied as error:
+            text = f"This account may not look at the subscription {subscription}: {error.message}."
+            raise SubscriptionNotReady(text, grant("subscriptions", subscription, "viewer")) from error
+        except GoogleAPICallError as error:
+            raise refusal(subscription, error) from error
+        return float(Subscription.pb(have).message_retention_duration.seconds)
 
     async def close(self) -> None:
         """Close the connection; a later call opens a new one."""

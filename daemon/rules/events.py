@@ -1,7 +1,8 @@
 """The JobCompleted event: CloudEvents 1.0 in Pub/Sub's binary mode (attributes `ce-*`, JSON data).
 
-Called by the relay, and by clients that read events. Deterministic: the same generation of the same orchestration
-always gives the same bytes and the same `ce-id`, so that a repeated publish is recognisable.
+Called by the relay, and by clients that read events. Deterministic: as long as the orchestration is kept, the same
+generation of it gives the same bytes and the same `ce-id`, so that a repeated publish is recognisable. After it was
+pruned nothing is known of it: the same ids kicked off anew give the same `ce-id` with other times.
 Source of the attribute names: CloudEvents 1.0.2, Google Cloud Pub/Sub protocol binding.
 """
 

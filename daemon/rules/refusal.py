@@ -27,6 +27,7 @@ class Sight:
     registered_total: int | None = None
     registered_name: str | None = None
     closing: bool = False
+    pruning: bool = False
     taken_by: UUID | None = None
     taken_status: Status | None = None
     taken_attempt: int | None = None
@@ -59,6 +60,8 @@ def _of_a_row(message: JobMessage, sight: Sight, worker_id: UUID, token: UUID) -
 
 
 def _of_no_row(message: JobMessage, sight: Sight) -> Refused | Conflict | Undecided:
+    if sight.pruning:  # its jobs go before it does
+        return Refused(Refusal.FINISHED)
     if not message.creates:
         return Conflict("NoSuchJob", f"job {message.job_id} is not registered, and the message carries no params")
     if not sight.registered:

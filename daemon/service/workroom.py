@@ -12,7 +12,7 @@ from collections.abc import Callable
 import anyio
 
 from daemon.engine.consumer import Consumer
-from daemon.engine.dead_letters import DeadLetters
+from daemon.engine.dead_letters import DeadLetterConsumer
 from daemon.engine.deadlines import DeadlineEnforcer
 from daemon.engine.intake import Intake
 from daemon.engine.lifeline import Identity
@@ -26,7 +26,7 @@ from daemon.errors import SlotsExhausted
 from daemon.job import StopReason
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine
-from daemon.postgres.dead_letters import Graveyard
+from daemon.postgres.dead_letters import DeadLetterStore
 from daemon.postgres.due import Due, Leased
 from daemon.postgres.events import DueEvents, LeasedEvent
 from daemon.postgres.rescue import Rescue
@@ -178,10 +178,11 @@ class Workroom:
         wake = self._events.wake
         rescuer = Rescuer(rescue, self._observer, wake)
         deadlines = DeadlineEnforcer(Terminations(self._engine), self._observer, wake)
-        letters = DeadLetters(
+        letters = DeadLetterConsumer(
             self._puller,
-            Graveyard(self._engine),
+            DeadLetterStore(self._engine),
             settings.subscription(settings.dead_letter_subscription),
+            settings.subscription(settings.jobs_subscription),
             self._observer,
         )
         steps: dict[str, tuple[float, Step]] = {

@@ -156,7 +156,9 @@ class MessageFamilies:
         self.rejected = new.counter(
             "headcount_messages_rejected_total", "Messages kept as rejected: they break the contract.", "reason"
         )
-        self.dead = new.counter("headcount_dead_letters_total", "Dead letters consumed: jobs closed or kept.", "fate")
+        self.dead = new.counter(
+            "headcount_dead_letters_total", "Dead letters: jobs published again or closed, messages kept.", "fate"
+        )
         self.published = new.counter("headcount_messages_published_total", "Messages published.", "what")
         self.unpublished = new.counter(
             "headcount_publish_failures_total", "Messages that Pub/Sub did not take; they are due again.", "what"

@@ -164,10 +164,10 @@ class Logs(Observer):
         text = "a streaming pull ended and is opened again"
         self._limited("stream", "info", text, problem=problem, pause=round(pause, 2))
 
-    def dead_lettered(self, closed: int, kept: int) -> None:
+    def dead_lettered(self, again: int, closed: int, kept: int) -> None:
         """Dead letters were consumed."""
-        if closed or kept:
-            self._log.warning("dead letters were consumed", closed=closed, kept=kept)
+        if again or closed or kept:
+            self._log.warning("dead letters were consumed", again=again, closed=closed, kept=kept)
 
     # --- the database --------------------------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ class MessageRecorder(Observer):
         self._published = Children(families.published, PUBLISHED)
         self._unpublished = Children(families.unpublished, PUBLISHED)
         self._refused = Children(families.refused, PUBLISHED)
-        self._dead = Children(families.dead, ("closed", "kept"))
+        self._dead = Children(families.dead, ("again", "closed", "kept"))
         self._stream_ends = Children(families.stream_ends)
 
     def received(self, delivery_attempt: int | None) -> None:
@@ -154,8 +154,9 @@ class MessageRecorder(Observer):
         """Count a message that Pub/Sub refuses."""
         self._refused[what].inc()
 
-    def dead_lettered(self, closed: int, kept: int) -> None:
+    def dead_lettered(self, again: int, closed: int, kept: int) -> None:
         """Count dead letters."""
+        self._dead["again"].inc(again)
         self._dead["closed"].inc(closed)
         self._dead["kept"].inc(kept)
 

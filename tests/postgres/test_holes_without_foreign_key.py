@@ -15,10 +15,8 @@ from sqlalchemy import text
 
 from daemon.job import Claim, JobMessage, Settled
 from daemon.postgres.database import sqlstate
-from daemon.postgres.reads import Reads
 from daemon.postgres.statements import claim as claim_sql
-from daemon.postgres.statements import orchestrations as orchestration_sql
-from tests.postgres.scene import TTL, Rival, Scene, Worker, message_for, messages_for
+from tests.postgres.scene import Rival, Scene, Worker, message_for, messages_for
 
 ORPHANS = "count(*) FROM job j WHERE NOT EXISTS (SELECT FROM orchestration o WHERE o.id = j.orchestration_id)"
 DEADLOCK = "40P01"
@@ -77,10 +75,12 @@ async def _finished_long_ago(scene: Scene, worker: Worker) -> JobMessage:
 
 
 async def _claimed_while_it_is_pruned(scene: Scene) -> tuple[UUID, object]:
+    """The last step of a prune: the orchestration goes together with a job of it that a claim waits for."""
     worker = await scene.worker()
     message = await _finished_long_ago(scene, worker)
     async with scene.rival() as pruning:
-        await pruning.connection.execute(orchestration_sql.DELETE_FINISHED, {"older_than": 60.0})
+        await pruning.run("DELETE FROM job")
+        await pruning.run("DELETE FROM orchestration")
         claiming = asyncio.create_task(worker.answer(replace(message, message_id="again")))
         await scene.until_blocked()
         await pruning.commit()
@@ -101,23 +101,3 @@ async def test_a_job_that_is_pruned_while_it_is_claimed_is_a_new_one(scene: Scen
     assert answer.attempt == 1
     assert await scene.value(ORPHANS) == 0
     assert (await scene.orchestration(orchestration))["completed_at"] is None
-
-
-async def test_pruning_takes_the_jobs_and_their_history_along(scene: Scene) -> None:
-    await _finished_long_ago(scene, await scene.worker())
-    assert await Reads(scene.engine, TTL).prune(60.0) == 1
-    for table in ("orchestration", "job", "failed_attempt", "redelivery", "progress_note"):
-        assert await scene.value(f"count(*) FROM {table}") == 0
-
-
-async def test_what_is_opened_for_a_retry_while_pruning_waits_for_it_is_kept(scene: Scene) -> None:
-    message = await _finished_long_ago(scene, await scene.worker())
-    async with scene.rival() as retrying:
-        again = """UPDATE orchestration
-                   SET completed = 0, completed_at = NULL, outcome = NULL, event_published_at = NULL WHERE id = :id"""
-        await retrying.run(again, id=message.orchestration_id)
-        pruning = asyncio.create_task(Reads(scene.engine, TTL).prune(60.0))
-        await scene.until_blocked()
-        await retrying.commit()
-    assert await pruning == 0
-    assert await scene.value("count(*) FROM job") == 1

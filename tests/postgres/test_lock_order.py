@@ -27,20 +27,22 @@ COUNT = 60
 BY_INPUT = "UPDATE job j SET progress_at = now() FROM unnest(CAST(:ids AS uuid[])) AS i (id) WHERE j.id = i.id"
 
 
-async def _free(scene: Scene, table: str) -> list[UUID]:
+async def _free(scene: Scene, table: str, lock: str) -> list[UUID]:
     """The rows of a table that nobody holds."""
-    return [row["id"] for row in await scene.run(f"SELECT id FROM {table} ORDER BY id FOR NO KEY UPDATE SKIP LOCKED")]
+    return [row["id"] for row in await scene.run(f"SELECT id FROM {table} ORDER BY id {lock} SKIP LOCKED")]
 
 
-async def assert_locks_in_order(scene: Scene, table: str, act: Callable[[], Awaitable[object]]) -> None:
-    """`act` must lock all rows of `table`, and by id."""
+async def assert_locks_in_order(
+    scene: Scene, table: str, act: Callable[[], Awaitable[object]], lock: str = "FOR NO KEY UPDATE"
+) -> None:
+    """`act` must lock all rows of `table`, and by id; `lock` is one that does not go with what it takes."""
     ids = [row["id"] for row in await scene.run(f"SELECT id FROM {table} ORDER BY id")]
     middle = len(ids) // 2
     async with scene.rival() as rival:
-        await rival.run(f"SELECT 1 FROM {table} WHERE id = :id FOR NO KEY UPDATE", id=ids[middle])
+        await rival.run(f"SELECT 1 FROM {table} WHERE id = :id {lock}", id=ids[middle])
         acting = asyncio.ensure_future(act())
         await scene.until_blocked()
-        free = await _free(scene, table)
+        free = await _free(scene, table, lock)
     await acting
     assert free == ids[middle + 1 :]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -82,7 +83,8 @@ def _value(connection: Connection, name: str) -> Any:
     arrays: dict[str, Any] = {
         "ids": jobs, "job_ids": jobs, "orchestration_ids": jobs, "workers": jobs, "indexes": 0, "counts": 1,
         "attempts": 1, "totals": 1, "losses": 0, "generations": 1, "creates": True, "delays": 0.0, "currents": 1.0,
-        "published": 0.0, "bodies": b"", "seen": connection.execute(text("SELECT now()")).scalar(),
+        "published": 0.0, "bodies": b"", "moments": datetime.now(UTC),
+        "seen": connection.execute(text("SELECT now()")).scalar(),
         "errors": None, "results": '"ok"', "params": "{}", "tags": "{}", "attributes": "{}", "checkpoints": "1",
         "actions": "complete", "kinds": "Raised", "causes": "retry", "names": "count",
     }  # fmt: skip
@@ -90,6 +92,8 @@ def _value(connection: Connection, name: str) -> Any:
         "me": uuid4(), "id": jobs[0], "orchestration_id": jobs[0], "token": uuid4(), "limit": 100, "after": 5,
         "ttl": 30.0, "gap": 12.5, "republish_after": 3600.0, "since": 600.0, "patience": 60.0, "older_than": 86400.0,
         "status": "Errored", "start_at": None, "grace": 10.0, "total": 10, "reopened": 1, "key": 1,
+        "completed_age": 86400.0, "failed_age": 86400.0, "seen_at": None, "seen_id": jobs[0], "first": 0, "rows": 2000,
+        "only_count": False, "retention": 604800.0,
     }  # fmt: skip
     if name in arrays:
         value = arrays[name]

@@ -57,7 +57,7 @@ WITH input AS (
     CROSS JOIN LATERAL (SELECT * FROM orchestration
                         WHERE id = coalesce(t.orchestration_id, i.orchestration_id) LIMIT 1) o
     LEFT JOIN LATERAL (SELECT id FROM job WHERE orchestration_id = o.id AND index = i.index LIMIT 1) x ON true
-    WHERE o.cancelled_at IS NULL
+    WHERE o.cancelled_at IS NULL AND o.pruning_at IS NULL
       AND (o.deadline IS NULL OR o.deadline > statement_timestamp())
       AND CASE WHEN t.id IS NOT NULL THEN NOT i.creates OR t.orchestration_id = i.orchestration_id
                ELSE i.creates AND i.index < o.total AND i.job_name = o.job_name
@@ -67,7 +67,9 @@ WITH input AS (
     ORDER BY i.id
     ON CONFLICT (id) DO UPDATE
     SET attempt = j.attempt + 1, worker_id = excluded.worker_id, claim_token = excluded.claim_token,
-        publish_at = NULL, not_before = NULL, started_at = excluded.started_at, message_id = excluded.message_id
+        publish_at = NULL, not_before = NULL,
+        dead_letters = 0,
+        started_at = excluded.started_at, message_id = excluded.message_id
     WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.occupied_by IS NULL
       AND (j.not_before IS NULL OR j.not_before <= statement_timestamp())
     RETURNING j.id, j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,
@@ -88,7 +90,7 @@ ORPHANS = text("""
 SELECT 1 / (1 - count(*)) AS whole
 FROM (SELECT FROM unnest(CAST(:ids AS uuid[])) AS i (id)
       CROSS JOIN LATERAL (SELECT orchestration_id FROM job WHERE id = i.id AND claim_token = :token LIMIT 1) j
-      WHERE NOT EXISTS (SELECT FROM orchestration o WHERE o.id = j.orchestration_id)
+      WHERE NOT EXISTS (SELECT FROM orchestration o WHERE o.id = j.orchestration_id AND o.pruning_at IS NULL)
       LIMIT 1) orphan
 """)
 
@@ -98,6 +100,7 @@ SELECT i.id, j.id IS NOT NULL AS born, j.status, j.worker_id, j.claim_token, j.m
        i.creates AND j.orchestration_id <> i.orchestration_id AS elsewhere,
        o.id IS NOT NULL AS registered, o.total AS registered_total, o.job_name AS registered_name,
        (o.cancelled_at IS NOT NULL OR coalesce(o.deadline <= statement_timestamp(), false)) AS closing,
+       o.pruning_at IS NOT NULL AS pruning,
        x.id AS taken_by, x.status AS taken_status, x.attempt AS taken_attempt,
        o.id = i.orchestration_id AND CAST(coalesce(j.params, x.params) AS text) = 'null' AS lacks_params,
        j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,
@@ -121,10 +124,17 @@ WHERE j.id = i.id AND CAST(j.params AS text) = 'null'
 RETURNING j.id
 """)
 
+# At most 20 rows a job. The lock that the reference to the job takes is taken first, by id, so that a job which is
+# pruned meanwhile has no row here, and neither an error.
 REDELIVERIES = text("""
+WITH input AS MATERIALIZED (
+    SELECT i.*, row_number() OVER (PARTITION BY i.job_id ORDER BY i.place) AS copy
+    FROM unnest(CAST(:job_ids AS uuid[]), CAST(:causes AS text[]), CAST(:message_ids AS text[]))
+         WITH ORDINALITY AS i (job_id, cause, message_id, place)
+)
 INSERT INTO redelivery (job_id, cause, message_id, worker_id)
 SELECT i.job_id, i.cause, i.message_id, :me
-FROM unnest(CAST(:job_ids AS uuid[]), CAST(:causes AS text[]), CAST(:message_ids AS text[]))
-     AS i (job_id, cause, message_id)
-JOIN job j ON j.id = i.job_id
+FROM (SELECT * FROM input WHERE copy <= 20 ORDER BY job_id, copy) i
+CROSS JOIN LATERAL (SELECT count(*) AS kept FROM (SELECT FROM redelivery WHERE job_id = i.job_id LIMIT 20) r) r
+CROSS JOIN LATERAL (SELECT FROM job j WHERE j.id = i.job_id AND r.kept + i.copy <= 20 FOR KEY SHARE) j
 """)

@@ -1,33 +1,34 @@
 """Jobs that are due for publication: the relay's lease of them, and how much of everything is due.
 
-LEASE pushes `publish_at` ahead and commits before anything is published, so that no lock is held across the network
-and a crash leaves a date behind; only a claim or a final state clears it. That date is near: a relay that dies
-between lease and publish delays its jobs by half a minute. CONFIRM dates what was published far ahead. SKIP LOCKED
-never waits, so the order of its locks can't deadlock. REFUSE dates a message that Pub/Sub refuses with growing pauses
-and takes its `published_at` away: a job that was tried (`publishes`) and never published is what `explain` looks for.
-Each repetition waits at least the job's age, which bounds duplicates of a deep backlog to a logarithm. CONFIRM,
-PULL_BACK, REFUSE and PUSH compare the date they saw, so that they never move another one's; by IS NOT DISTINCT FROM,
-which no index serves: a whole kick-off shares one date, and a plan made before the first ANALYZE looked each job up by
-it (60 s instead of 2 for 100,000 jobs).
+LEASE looks for the orchestration before it takes a job, so that orphans are not in its limit. It pushes `publish_at`
+ahead and commits before anything is published, so that no lock is held across the network and a crash leaves a date
+behind; only a claim or a final state clears it. That date is near: a relay that dies between lease and publish delays
+its jobs by half a minute. CONFIRM dates what was published far ahead. SKIP LOCKED never waits, so the order of its
+locks can't deadlock. REFUSE dates a message that Pub/Sub refuses with growing pauses and takes its `published_at` away:
+a job that was tried (`publishes`) and never published is what `explain` looks for. Each repetition waits at least the
+job's age, which bounds duplicates of a deep backlog to a logarithm. CONFIRM, PULL_BACK, REFUSE and PUSH compare the
+date they saw, so that they never move another one's; by IS NOT DISTINCT FROM, which no index serves: a whole kick-off
+shares one date, and a plan made before the first ANALYZE looked each job up by it (60 s instead of 2 for 100,000 jobs).
 """
 
 from sqlalchemy import text
 
 LEASE = text("""
 WITH due AS MATERIALIZED (
-    SELECT id FROM job
-    WHERE publish_at <= statement_timestamp()
-    ORDER BY publish_at
+    SELECT j.id, o.total, o.traceparent
+    FROM job j CROSS JOIN LATERAL (SELECT total, traceparent FROM orchestration WHERE id = j.orchestration_id LIMIT 1) o
+    WHERE j.publish_at <= statement_timestamp()
+    ORDER BY j.publish_at
     LIMIT :limit
-    FOR NO KEY UPDATE SKIP LOCKED
+    FOR NO KEY UPDATE OF j SKIP LOCKED
 )
 UPDATE job j
 SET publish_at = statement_timestamp() + make_interval(secs => :publishing),
     published_at = statement_timestamp(),
     publishes = j.publishes + 1
-FROM due JOIN job d ON d.id = due.id JOIN orchestration o ON o.id = d.orchestration_id
+FROM due
 WHERE j.id = due.id
-RETURNING j.id, j.orchestration_id, j.index, j.job_name, o.total, o.traceparent, j.publish_at, j.attempt
+RETURNING j.id, j.orchestration_id, j.index, j.job_name, due.total, due.traceparent, j.publish_at, j.attempt
 """)
 
 CONFIRM = text("""

@@ -48,24 +48,3 @@ RUNNING = text("""
 SELECT id, index, progress_current, progress_total, progress_message
 FROM job WHERE orchestration_id = :id AND worker_id IS NOT NULL ORDER BY started_at LIMIT :limit
 """)
-
-UNFINISHED_JOBS = text("""
-SELECT id, worker_id, attempt FROM job WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'InProgress' ORDER BY id
-""")
-
-KNOWN_JOBS = text("SELECT id FROM job WHERE id = ANY(CAST(:ids AS uuid[]))")
-
-# FOR UPDATE looks again at a row that it waited for: one that was just opened for a retry is not finished any more.
-DELETE_FINISHED = text("""
-WITH old AS MATERIALIZED (
-    SELECT id FROM orchestration
-    WHERE completed_at < statement_timestamp() - make_interval(secs => :older_than)
-      AND (event_published_at IS NOT NULL OR event_refused IS NOT NULL)
-    ORDER BY completed_at LIMIT 500
-    FOR UPDATE
-), jobs AS (
-    DELETE FROM job WHERE orchestration_id = ANY(ARRAY(SELECT id FROM old))
-)
-DELETE FROM orchestration WHERE id = ANY(ARRAY(SELECT id FROM old))
-RETURNING id
-""")

@@ -9,7 +9,8 @@ A job that is ended from outside ('close') while a worker runs it stays occupied
 really ended; no claim takes it meanwhile. A delay dates a retry, and an interruption whose thread still runs.
 Its form is its speed: LATERAL finds each job by its key (the planner would rather read the whole table), and nothing
 is joined with `input` again, nor `ended` with `counted`: their sizes are unknown to it, and it would compare every row
-with every other. `rank` is the orchestration's number in `places` instead.
+with every other. `rank` is the orchestration's number in `places` instead. A job whose orchestration was deleted by
+hand ends with a place below zero, in no count. The first 5 and the last 95 failed attempts of a job are kept.
 """
 
 from sqlalchemy import text
@@ -23,10 +24,10 @@ WITH input AS MATERIALIZED (
     ) AS i (id, worker_id, attempt, action, result, error, delay, counts, loses, cause)
     ORDER BY id
 ), held AS MATERIALIZED (
-    SELECT i.*, h.orchestration_id, h.started_at
+    SELECT i.*, h.orchestration_id, h.index, h.started_at
     FROM input i
     CROSS JOIN LATERAL (
-        SELECT j.orchestration_id, j.started_at FROM job j
+        SELECT j.orchestration_id, j.index, j.started_at FROM job j
         WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id
           AND j.status = 'InProgress'
         FOR NO KEY UPDATE
@@ -61,10 +62,15 @@ WITH input AS MATERIALIZED (
     WHERE o.id = d.orchestration_id
     RETURNING o.id, o.finishes - d.heads AS before, o.completed_at IS NOT NULL AS done
 ), places AS MATERIALIZED (
-    SELECT array_agg(before ORDER BY id) AS before, array_agg(done ORDER BY id) AS done FROM counted
+    SELECT array_agg(before ORDER BY id) AS before, array_agg(done ORDER BY id) AS done
+    FROM (SELECT id, before, done FROM counted
+          UNION ALL
+          SELECT id, NULL, false
+          FROM (SELECT orchestration_id AS id FROM delta EXCEPT SELECT id FROM counted) orphaned) every
 ), outcome AS MATERIALIZED (
     SELECT e.id, e.worker_id, e.attempt, e.action, e.result, e.error, e.delay, e.counts, e.loses, e.cause,
-           statement_timestamp() AS finished_at, p.before[e.rank] + e.place AS finish_number, p.done[e.rank] AS done
+           statement_timestamp() AS finished_at, coalesce(p.before[e.rank] + e.place, -1 - e.index) AS finish_number,
+           p.done[e.rank] AS done
     FROM ended e CROSS JOIN places p
     UNION ALL
     SELECT h.id, h.worker_id, h.attempt, h.action, h.result, h.error, h.delay, h.counts, h.loses, h.cause,
@@ -99,6 +105,9 @@ WITH input AS MATERIALIZED (
            h.error_object ->> 'message', h.error_object ->> 'traceback'
     FROM (SELECT *, CAST(error AS jsonb) AS error_object FROM held
           WHERE error IS NOT NULL AND worker_id IS NOT NULL) h
+), forgotten AS (
+    DELETE FROM failed_attempt f USING held h
+    WHERE h.attempt > 100 AND f.job_id = h.id AND f.attempt > 5 AND f.attempt <= h.attempt - 95
 )
 SELECT id, done FROM settled
 """)

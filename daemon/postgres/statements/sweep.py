@@ -18,6 +18,7 @@ CROSS JOIN LATERAL (
     FROM job j WHERE j.orchestration_id = o.id
 ) r
 WHERE (o.completed_at IS NULL OR o.completed_at > statement_timestamp() - make_interval(secs => :since))
+  AND o.pruning_at IS NULL
   AND (o.completed <> r.completed OR o.errored <> r.errored
        OR (o.completed_at IS NOT NULL AND r.total <> o.total))
 ORDER BY o.id
@@ -39,7 +40,7 @@ SET completed = r.completed, errored = r.errored, finishes = greatest(o.finishes
 FROM (SELECT count(*) FILTER (WHERE status = 'Completed') AS completed,
              count(*) FILTER (WHERE status = 'Errored') AS errored, coalesce(max(finish_number), 0) AS last
       FROM job WHERE orchestration_id = :id) r
-WHERE o.id = :id AND (o.completed <> r.completed OR o.errored <> r.errored)
+WHERE o.id = :id AND o.pruning_at IS NULL AND (o.completed <> r.completed OR o.errored <> r.errored)
 RETURNING o.id
 """)
 
@@ -89,10 +90,30 @@ SELECT o.id, o.finishes, r.last, r.finished
 FROM orchestration o
 CROSS JOIN LATERAL (SELECT coalesce(max(finish_number), 0) AS last, count(finish_number) AS finished
                     FROM job j WHERE j.orchestration_id = o.id) r
-WHERE o.generation = 1 AND (o.completed_at IS NULL OR o.completed_at > statement_timestamp()
+WHERE o.generation = 1 AND o.pruning_at IS NULL AND (o.completed_at IS NULL OR o.completed_at > statement_timestamp()
                             - make_interval(secs => :since))
   AND (o.finishes <> r.last OR r.finished <> r.last)
 ORDER BY o.id
+LIMIT :limit
+""")
+
+# From one orchestration's id to the next along the index: a claim and a kick-off make both in one transaction, so a job
+# without an orchestration is never on its way.
+ORPHANS = text("""
+WITH RECURSIVE place AS (
+    (SELECT orchestration_id FROM job WHERE orchestration_id >= '00000000-0000-0000-0000-000000000000'
+     ORDER BY orchestration_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.orchestration_id FROM job j WHERE j.orchestration_id > p.orchestration_id
+            ORDER BY j.orchestration_id LIMIT 1)
+    FROM place p WHERE p.orchestration_id IS NOT NULL
+)
+SELECT p.orchestration_id AS id, r.jobs, r.unfinished
+FROM place p
+LEFT JOIN LATERAL (SELECT id FROM orchestration WHERE id = p.orchestration_id LIMIT 1) o ON true
+CROSS JOIN LATERAL (SELECT count(*) AS jobs, count(*) FILTER (WHERE j.status = 'InProgress') AS unfinished
+                    FROM job j WHERE j.orchestration_id = p.orchestration_id AND o.id IS NULL) r
+WHERE p.orchestration_id IS NOT NULL AND o.id IS NULL
 LIMIT :limit
 """)
 

@@ -77,7 +77,7 @@ SELECT i.id, i.orchestration_id, i.index, i.job_name, CAST(i.params AS json),
        statement_timestamp() + interval '1 minute'
 FROM unnest(CAST(:ids AS uuid[]), CAST(:orchestration_ids AS uuid[]), CAST(:indexes AS int[]), CAST(:names AS text[]),
             CAST(:params AS text[])) AS i (id, orchestration_id, index, job_name, params)
-JOIN orchestration o ON o.id = i.orchestration_id AND i.index < o.total
+JOIN orchestration o ON o.id = i.orchestration_id AND i.index < o.total AND o.pruning_at IS NULL
 ORDER BY i.id
 ON CONFLICT DO NOTHING
 RETURNING id

@@ -13,7 +13,7 @@ WITH input AS (
     CROSS JOIN LATERAL (SELECT * FROM orchestration
                         WHERE id = coalesce(t.orchestration_id, i.orchestration_id) LIMIT 1) o
     LEFT JOIN LATERAL (SELECT id FROM job WHERE orchestration_id = o.id AND index = i.index LIMIT 1) x ON true
-    WHERE o.cancelled_at IS NULL
+    WHERE o.cancelled_at IS NULL AND o.pruning_at IS NULL
       AND (o.deadline IS NULL OR o.deadline > statement_timestamp())
       AND CASE WHEN t.id IS NOT NULL THEN NOT i.creates OR t.orchestration_id = i.orchestration_id
                ELSE i.creates AND i.index < o.total AND i.job_name = o.job_name
@@ -23,8 +23,10 @@ WITH input AS (
     ORDER BY i.id
     ON CONFLICT (id) DO UPDATE
     SET attempt = j.attempt + 1, worker_id = excluded.worker_id, claim_token = excluded.claim_token,
-        publish_at = NULL, not_before = NULL, started_at = excluded.started_at, message_id = excluded.message_id
-    WHERE j.status = 'InProgress' AND j.worker_id IS NULL
+        publish_at = NULL, not_before = NULL,
+        dead_letters = 0,
+        started_at = excluded.started_at, message_id = excluded.message_id
+    WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.occupied_by IS NULL
       AND (j.not_before IS NULL OR j.not_before <= statement_timestamp())
     RETURNING j.id, j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,
               CASE WHEN j.attempt = 1 AND j.created_at = j.started_at THEN NULL ELSE j.params END AS params,

@@ -6,10 +6,10 @@ WITH input AS MATERIALIZED (
     ) AS i (id, worker_id, attempt, action, result, error, delay, counts, loses, cause)
     ORDER BY id
 ), held AS MATERIALIZED (
-    SELECT i.*, h.orchestration_id, h.started_at
+    SELECT i.*, h.orchestration_id, h.index, h.started_at
     FROM input i
     CROSS JOIN LATERAL (
-        SELECT j.orchestration_id, j.started_at FROM job j
+        SELECT j.orchestration_id, j.index, j.started_at FROM job j
         WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id
           AND j.status = 'InProgress'
         FOR NO KEY UPDATE
@@ -18,10 +18,11 @@ WITH input AS MATERIALIZED (
     SELECT h.*, row_number() OVER (PARTITION BY h.orchestration_id ORDER BY h.id) AS place,
            dense_rank() OVER (ORDER BY h.orchestration_id) AS rank
     FROM held h
-    WHERE h.action IN ('complete', 'fail')
+    WHERE h.action IN ('complete', 'fail', 'close')
 ), delta AS MATERIALIZED (
     SELECT orchestration_id, count(*) AS heads,
-           count(*) FILTER (WHERE action = 'complete') AS completed, count(*) FILTER (WHERE action = 'fail') AS errored
+           count(*) FILTER (WHERE action = 'complete') AS completed,
+           count(*) FILTER (WHERE action <> 'complete') AS errored
     FROM ended GROUP BY orchestration_id
 ), locked AS MATERIALIZED (
     SELECT d.*
@@ -33,8 +34,9 @@ WITH input AS MATERIALIZED (
     SET completed = o.completed + d.completed,
         errored = o.errored + d.errored,
         finishes = o.finishes + d.heads,
-        completed_at = CASE WHEN o.completed + o.errored + d.heads = o.total THEN statement_timestamp() END,
-        outcome = CASE WHEN o.completed + o.errored + d.heads < o.total THEN NULL
+        completed_at = CASE WHEN o.completed + o.errored + d.heads = o.total AND o.reopening_at IS NULL
+                            THEN statement_timestamp() END,
+        outcome = CASE WHEN o.completed + o.errored + d.heads < o.total OR o.reopening_at IS NOT NULL THEN NULL
                        WHEN o.errored + d.errored = 0 THEN 'Completed'
                        WHEN o.completed + d.completed = 0 THEN 'Errored'
                        ELSE 'Partial' END
@@ -42,19 +44,26 @@ WITH input AS MATERIALIZED (
     WHERE o.id = d.orchestration_id
     RETURNING o.id, o.finishes - d.heads AS before, o.completed_at IS NOT NULL AS done
 ), places AS MATERIALIZED (
-    SELECT array_agg(before ORDER BY id) AS before, array_agg(done ORDER BY id) AS done FROM counted
+    SELECT array_agg(before ORDER BY id) AS before, array_agg(done ORDER BY id) AS done
+    FROM (SELECT id, before, done FROM counted
+          UNION ALL
+          SELECT id, NULL, false
+          FROM (SELECT orchestration_id AS id FROM delta EXCEPT SELECT id FROM counted) orphaned) every
 ), outcome AS MATERIALIZED (
     SELECT e.id, e.worker_id, e.attempt, e.action, e.result, e.error, e.delay, e.counts, e.loses, e.cause,
-           statement_timestamp() AS finished_at, p.before[e.rank] + e.place AS finish_number, p.done[e.rank] AS done
+           statement_timestamp() AS finished_at, coalesce(p.before[e.rank] + e.place, -1 - e.index) AS finish_number,
+           p.done[e.rank] AS done
     FROM ended e CROSS JOIN places p
     UNION ALL
     SELECT h.id, h.worker_id, h.attempt, h.action, h.result, h.error, h.delay, h.counts, h.loses, h.cause,
            NULL, NULL, false
     FROM held h
-    WHERE h.action NOT IN ('complete', 'fail')
+    WHERE h.action NOT IN ('complete', 'fail', 'close')
 ), settled AS (
     UPDATE job j
-    SET status = CASE i.action WHEN 'complete' THEN 'Completed' WHEN 'fail' THEN 'Errored' ELSE 'InProgress' END,
+    SET status = CASE WHEN i.action = 'complete' THEN 'Completed'
+                      WHEN i.action IN ('fail', 'close') THEN 'Errored' ELSE 'InProgress' END,
+        occupied_by = CASE WHEN i.action = 'close' THEN coalesce(j.worker_id, j.occupied_by) ELSE j.occupied_by END,
         worker_id = NULL,
         claim_token = NULL,
         failures = j.failures + i.counts,
@@ -64,10 +73,10 @@ WITH input AS MATERIALIZED (
         error = CAST(i.error AS jsonb),
         finish_number = i.finish_number,
         finished_at = i.finished_at,
-        not_before = CASE WHEN i.action = 'retry' AND i.delay > 0
+        not_before = CASE WHEN i.action IN ('retry', 'interrupt') AND i.delay > 0
                           THEN statement_timestamp() + make_interval(secs => i.delay) END,
-        publish_at = CASE i.action WHEN 'retry' THEN statement_timestamp() + make_interval(secs => i.delay)
-                                   WHEN 'interrupt' THEN statement_timestamp() END
+        publish_at = CASE WHEN i.action IN ('retry', 'interrupt')
+                          THEN statement_timestamp() + make_interval(secs => i.delay) END
     FROM outcome i
     WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id
       AND j.status = 'InProgress'
@@ -78,5 +87,8 @@ WITH input AS MATERIALIZED (
            h.error_object ->> 'message', h.error_object ->> 'traceback'
     FROM (SELECT *, CAST(error AS jsonb) AS error_object FROM held
           WHERE error IS NOT NULL AND worker_id IS NOT NULL) h
+), forgotten AS (
+    DELETE FROM failed_attempt f USING held h
+    WHERE h.attempt > 100 AND f.job_id = h.id AND f.attempt > 5 AND f.attempt <= h.attempt - 95
 )
 SELECT id, done FROM settled

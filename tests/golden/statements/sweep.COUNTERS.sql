@@ -7,6 +7,7 @@ CROSS JOIN LATERAL (
     FROM job j WHERE j.orchestration_id = o.id
 ) r
 WHERE (o.completed_at IS NULL OR o.completed_at > statement_timestamp() - make_interval(secs => %(since)s))
+  AND o.pruning_at IS NULL
   AND (o.completed <> r.completed OR o.errored <> r.errored
        OR (o.completed_at IS NOT NULL AND r.total <> o.total))
 ORDER BY o.id

@@ -5,6 +5,7 @@ WITH RECURSIVE holder AS (
     FROM holder h WHERE h.worker_id IS NOT NULL
 )
 SELECT h.worker_id, w.id IS NULL AS missing
-FROM holder h LEFT JOIN worker w ON w.id = h.worker_id
+FROM (SELECT worker_id FROM holder UNION SELECT occupied_by FROM job WHERE occupied_by IS NOT NULL) h
+LEFT JOIN worker w ON w.id = h.worker_id
 WHERE h.worker_id IS NOT NULL
   AND (w.id IS NULL OR w.seen_at < statement_timestamp() - make_interval(secs => %(ttl)s))

@@ -225,7 +225,7 @@ def test_every_report_of_the_observer_changes_a_metric(metrics: Metrics) -> None
         "loop_lag": (0.1,),
         "stream_ended": (None, 1.0),
         "deadline_passed": (uuid4(), 3),
-        "dead_lettered": (1, 1),
+        "dead_lettered": (1, 1, 1),
         "worker_born": (WORKER, "r7"),
         "worker_gone": (WORKER,),
         "draining": (3, 6.0),
