@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.cli.screen import margin, say
+from daemon.cli.screen import say
 from daemon.errors import HandlersInvalid, StartupError
 
 if TYPE_CHECKING:
@@ -115,10 +115,10 @@ def _announce(environment: Mapping[str, str], origin: str, applied: list[str], p
     say(f"Pub/Sub   {environment['PUBSUB_EMULATOR_HOST']}, project {environment['HEADCOUNT_PROJECT']}")
     say(f"Schema    {'applied ' + ', '.join(applied) if applied else 'up to date'}")
     say(f"Worker    http://127.0.0.1:{port}/metrics, /readyz")
-    margin().print()
+    say("")
     say("In another terminal:")
     say(f"  source {FOLDER}/env", style="bold green")
     say("  headcount handlers", style="bold green")
     say("  headcount kickoff NAME --param key=value --wait", style="bold green")
     say("Ctrl-C stops everything; the data stays.")
-    margin().print()
+    say("")
