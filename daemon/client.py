@@ -57,7 +57,9 @@ class Client:
     def __init__(self, settings: Settings | None = None, *, connections: int = 2) -> None:
         self._settings = settings or load()
         url = self._settings.database_url.get_secret_value()
-        self._engine = async_engine(url, connections, self._settings.database_pooler)
+        self._engine = async_engine(
+            url, connections, self._settings.database_pooler, show_values=self._settings.log_values
+        )
         self._publisher = Publisher()
         self._due = Due(self._engine, self._settings.republish_after_seconds)
         self._orchestrations = Orchestrations(self._engine)

@@ -16,8 +16,10 @@ names = st.builds(
     "{}{}{}".format,
     st.sampled_from(["", "AWS_", "db_", "my.", "x-", "stripeLive", "DATABASE_"]),
     st.sampled_from(
-        "password passwd secret token api_key apikey api-key passphrase PGPASSWORD SECRET_ACCESS_KEY access_key "
-        "accessKey private_key privateKey client_secret pwd".split()
+        [
+            *("password", "passwd", "secret", "token", "api_key", "apikey", "api-key", "passphrase", "PGPASSWORD"),
+            *("SECRET_ACCESS_KEY", "access_key", "accessKey", "private_key", "privateKey", "client_secret", "pwd"),
+        ]
     ),
     st.sampled_from(["", "_value", "_2", "Value", "-prod", ".old", "_FILE_CONTENT"]),
 )
