@@ -11,7 +11,7 @@ from tests.architecture.sources import Source, sources
 
 SCREEN = "daemon/cli/screen.py"
 DRAWS_BARS = "daemon/cli/follow.py"  # a bar moves: it is drawn by Rich, beside texts that `lettered` made
-PRINTS = {"print", "echo", "secho", "write", "writelines", "from_markup", "render", "render_str"}
+PRINTS = {"print", "echo", "secho", "from_markup", "render", "render_str"}
 
 
 def _prints(source: Source) -> Iterator[str]:
@@ -19,7 +19,7 @@ def _prints(source: Source) -> Iterator[str]:
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
-            if name.rpartition(".")[2] in PRINTS:
+            if name.rpartition(".")[2] in PRINTS or name.endswith(("stdout.write", "stderr.write")):
                 yield f"{node.lineno} {name}"
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
