@@ -274,14 +274,7 @@ def test_dev_lets_nobody_into_its_database_without_the_password_that_only_its_ow
         psycopg.connect(printed[1]).close()
 
         shell = "source .headcount/env && headcount kickoff count_words --param text=hello --json"
-        done = subprocess.run(
-            ["bash", "-c", shell],
-            cwd=project_folder,
-            env=on_path(environment),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = subprocess.run(["bash", "-c", shell], cwd=project_folder, env=on_path(environment), capture_output=True)
         assert done.returncode == 0, done.stderr
         address = socket.gethostbyname(socket.gethostname())
         worker = re.search(r"http://127\.0\.0\.1:(\d+)/metrics", session.said)

@@ -54,9 +54,7 @@ def a_runner(
 ) -> HandlerRunner:
     """A runner on the running loop."""
     told, heard, ours = recorder or Recorded(), observer or Listening(), running or Running()
-    return HandlerRunner(
-        told, heard, result_limit, threads, ours, exit_in, show_values=show_values
-    )
+    return HandlerRunner(told, heard, result_limit, threads, ours, exit_in, show_values=show_values)
 
 
 async def attempt(
