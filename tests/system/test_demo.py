@@ -5,24 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 
 from daemon.cli.new import create
 from tests.harness.waiting import eventually
-from tests.system.commands import Session, asked, on_path, typed
+from tests.system.commands import Session, asked, typed
 
 REGISTERED = "the worker is registered"
 BROKEN = "\n\nraise RuntimeError('broken on purpose')\n"
@@ -247,52 +243,6 @@ def test_dev_runs_my_handlers_and_starts_the_worker_again_when_i_save(
         session.interrupt(code=0)
     finally:
         session.end()
-
-
-def test_dev_lets_nobody_into_its_database_without_the_password_that_only_its_owner_can_read(
-    project_folder: Path, environment: dict[str, str], tmp_path: Path
-) -> None:
-    (project_folder / ".headcount").mkdir()
-    (project_folder / ".headcount" / "env").write_text(
-        "export HEADCOUNT_DATABASE_URL=postgresql://postgres@127.0.0.1/x"
-    )
-    session = Session(["dev"], environment, project_folder, tmp_path / "said.log")
-    try:
-        session.until_said(REGISTERED)
-        mine = sourced(project_folder)
-        url = mine["HEADCOUNT_DATABASE_URL"]
-        assert (project_folder / ".headcount" / "env").stat().st_mode & 0o777 == 0o600
-        password = urlsplit(url).password
-        assert password is not None
-        for refused in (url.replace(f":{password}", ""), url.replace(password, "guessed"), url.replace(password, "")):
-            with pytest.raises(psycopg.OperationalError, match=r"password|no pg_hba\.conf entry"):
-                psycopg.connect(refused)
-        with psycopg.connect(url) as connection:
-            assert connection.execute("SELECT 1").fetchone() == (1,)
-        printed = re.search(r"Postgres +(\S+)", session.said)
-        assert printed is not None
-        psycopg.connect(printed[1]).close()
-
-        shell = "source .headcount/env && headcount kickoff count_words --param text=hello --json"
-        done = subprocess.run(["bash", "-c", shell], cwd=project_folder, env=on_path(environment), capture_output=True)
-        assert done.returncode == 0, done.stderr
-        address = socket.gethostbyname(socket.gethostname())
-        worker = re.search(r"http://127\.0\.0\.1:(\d+)/metrics", session.said)
-        assert worker is not None
-        if not address.startswith("127."):
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection((address, int(worker[1])), timeout=2)
-        session.interrupt(code=0)
-    finally:
-        session.end()
-
-    again = Session(["dev"], environment, project_folder, tmp_path / "again.log")
-    try:
-        again.until_said(REGISTERED)
-        assert sourced(project_folder)["HEADCOUNT_DATABASE_URL"] == url
-        again.interrupt(code=0)
-    finally:
-        again.end()
 
 
 def test_dev_keeps_its_data_and_goes_on_with_the_jobs_that_waited(

@@ -16,7 +16,7 @@ import structlog
 from daemon.errors import PublishFailed, StoreUnavailable
 from daemon.job import Kind, Refusal, Settled
 from daemon.telemetry.limiter import Limiter
-from daemon.telemetry.logs import SUMMARY_LINES, Logs, configure
+from daemon.telemetry.logs import Logs, configure
 from daemon.telemetry.masking import TEXT_LIMIT, mask_text
 from daemon.telemetry.shape import CURRENT
 from tests.unit.telemetry.samples import (
@@ -109,22 +109,6 @@ def test_a_flood_of_failures_is_a_few_lines_and_a_sum(lines: Lines) -> None:
     (summed,) = [line for line in lines() if "count" in line]
     assert summed["count"] == 995
     assert "Raised" in str(summed["like"])
-
-
-def test_a_flood_of_unknown_names_is_summed_up_in_a_few_lines_with_nothing_uncounted(lines: Lines) -> None:
-    logs = Logs(Limiter(burst=1, seconds=3600))
-    for number in range(900):
-        for _ in range(1 + number % 7):
-            logs.undecided(replace(MESSAGE, job_name=f"name {number}"))
-            logs.settled(replace(CLAIM, job_name=f"name {number}"), failed(final=True), Settled.STORED)
-    logs.drained(0, 1.0)
-
-    sums = [line for line in lines() if "count" in line]
-    assert len(sums) <= SUMMARY_LINES + 1
-    written = sum(
-        line["message"] in ("the job is Errored", "a claim got no answer; the message goes back") for line in lines()
-    )
-    assert sum(int(str(line["count"])) for line in sums) + written == 2 * sum(1 + number % 7 for number in range(900))
 
 
 def test_a_retried_failure_is_information_and_a_stale_outcome_a_warning(lines: Lines) -> None:
