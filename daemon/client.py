@@ -7,7 +7,6 @@ published after; whatever is lost in between is published by a worker's relay. H
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -26,7 +25,7 @@ from daemon.postgres.orchestrations import PAGE, Made, NewOrchestration, Orchest
 from daemon.postgres.retries import Retries
 from daemon.postgres.terminations import Terminations
 from daemon.pubsub.publisher import Publisher
-from daemon.rules.canonical import encode_json
+from daemon.rules.canonical import MAX_DEPTH, encode_json, is_too_deep, parsed
 from daemon.rules.envelope import MAX_COUNT, check_name, check_tags, encode, instance_id
 from daemon.settings import Settings, load
 from daemon.telemetry.tracing import producing
@@ -42,7 +41,10 @@ LONGEST_LOOK = 1.0
 
 @dataclass(frozen=True, slots=True)
 class InstanceResult:
-    """One finished instance with its original params; `result` for a success, `error` for a failure."""
+    """One finished instance with its original params; `result` for a success, `error` for a failure.
+
+    Params or a result that nest over 200 levels deep, as older releases accepted them, are given as their JSON text.
+    """
 
     job_id: UUID
     index: int
@@ -57,7 +59,9 @@ class Client:
     def __init__(self, settings: Settings | None = None, *, connections: int = 2) -> None:
         self._settings = settings or load()
         url = self._settings.database_url.get_secret_value()
-        self._engine = async_engine(url, connections, self._settings.database_pooler)
+        self._engine = async_engine(
+            url, connections, self._settings.database_pooler, show_values=self._settings.log_values
+        )
         self._publisher = Publisher()
         self._due = Due(self._engine, self._settings.republish_after_seconds)
         self._orchestrations = Orchestrations(self._engine)
@@ -244,6 +248,9 @@ def _checked(
         texts = [encode_json(one, PARAMS_LIMIT) for one in params]
     except (DecodeError, ResultNotStorable) as error:
         raise RequestRefused(str(error)) from None
+    deep = next((index for index, text in enumerate(texts) if is_too_deep(text.encode())), None)
+    if deep is not None:
+        raise RequestRefused(f"params of instance {deep} nest over {MAX_DEPTH} levels deep")
     wrong = next((index for index, text in enumerate(texts) if not text.startswith("{")), None)
     if wrong is not None:
         raise RequestRefused(f"params of instance {wrong} are no JSON object")
@@ -256,5 +263,5 @@ def _checked(
 
 
 def _instance(one: JobOutcome) -> InstanceResult:
-    result = None if one.result is None else json.loads(one.result)
-    return InstanceResult(one.job_id, one.index, json.loads(one.params), result, one.error)
+    result = None if one.result is None else parsed(one.result)
+    return InstanceResult(one.job_id, one.index, parsed(one.params), result, one.error)

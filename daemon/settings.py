@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -50,7 +50,9 @@ class Settings(BaseModel):
         1, description="Streaming pulls to begin with; more are opened when they carry all they can"
     )
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(9090, description="Metrics and health; 0 picks a free one")
-    http_host: str = "0.0.0.0"
+    http_host: str = Field(
+        "0.0.0.0", description="Who may reach that port: 127.0.0.1 this machine only, 0.0.0.0 its whole network"
+    )
     drain_seconds: Seconds = Field(6.0, description="How long handlers may go on after SIGTERM")
     worker_ttl_seconds: Seconds = Field(30.0, description="A worker without heartbeat for so long is dead")
     lease_seconds: Annotated[float, Field(ge=10, le=600)] = 60.0
@@ -65,13 +67,15 @@ class Settings(BaseModel):
     result_limit_bytes: Annotated[int, Field(ge=1024)] = 10 * 1024 * 1024
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_values: bool = Field(False, description="Whether errors may tell params and bound values, in logs and rows too")
     revision: str = Field("", description="Which release this is; Cloud Run's own variables are the default")
 
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr) -> SecretStr:
-        if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
-            raise ValueError("is no Postgres URL; it looks like postgresql://user:password@host/database")
+        problem = _problem_of_url(value.get_secret_value())
+        if problem is not None:
+            raise ValueError(problem)
         return value
 
     @field_validator("drain_seconds")
@@ -145,13 +149,31 @@ def load(
     return settings
 
 
+def _problem_of_url(url: str) -> str | None:
+    """Why it can't be used, in words that show nothing of it: any part of it may be a part of the password."""
+    escaped = "in a password write / as %2F, # as %23, ? as %3F, @ as %40, : as %3A, [ as %5B"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return f"has a host or a port that can't be read; {escaped}"
+    if parts.scheme not in ("postgresql", "postgres"):
+        return "is not a Postgres URL; it looks like postgresql://user:password@host/database"
+    password = parts.netloc.rpartition("@")[0].partition(":")[2]
+    if "@" in password + parts.path + parts.query or parts.fragment or parts.netloc.endswith(":"):
+        return f"can't be divided into user, password, host and database; {escaped}"
+    return None
+
+
 def _masked(url: str) -> str:
     parts = urlsplit(url)
-    if parts.password is None and "password" not in parts.query:
+    if parts.password is None and "password" not in unquote(parts.query):
         return url
     user = f"{parts.username}:***@" if parts.username else ""
     place = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=user + place, query="***" if "password" in parts.query else parts.query).geturl()
+    return parts._replace(
+        netloc=user + place, query="***" if "password" in unquote(parts.query) else parts.query
+    ).geturl()
 
 
 def _field(variable: str) -> str:

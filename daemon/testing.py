@@ -88,7 +88,8 @@ async def run_handler(
     place = Place(claim.job_id, claim)
     if stopping:
         asyncio.get_running_loop().call_soon(place.signal.set, StopReason.DRAINING)
-    result = await HandlerRunner(_Recorder(said), Observer(), LIMIT, 1, Running()).run(claim, handler, place)
+    runner = HandlerRunner(_Recorder(said), Observer(), LIMIT, 1, Running(), show_values=True)
+    result = await runner.run(claim, handler, place)
     match result:
         case Returned():
             return _JSON.validate_json(result.result)

@@ -12,10 +12,12 @@ import typer
 
 from daemon.cli.exits import Exit
 from daemon.cli.options import AsJson
-from daemon.cli.screen import put, say, screen, table
+from daemon.cli.screen import Cell, put, say, show_table
 
 if TYPE_CHECKING:
     from daemon.bench.figures import Figure
+
+VERDICTS: dict[bool | None, Cell] = {None: "", True: ("pass", "green"), False: ("FAIL", "bold red")}
 
 
 def bench(
@@ -49,15 +51,15 @@ def bench(
 
 
 def _show(figures: list[Figure]) -> None:
-    shown = table("scenario", "figure", "value", "unit", "bar", "", "lowest and highest")
+    rows: list[tuple[Cell, ...]] = []
     last = ""
     for one in figures:
-        verdict = {None: "", True: "[green]pass[/green]", False: "[bold red]FAIL[/bold red]"}[one.passed]
+        verdict = VERDICTS[one.passed]
         spread = "" if one.spread is None else f"{_number(one.spread[0])} - {_number(one.spread[1])}"
         first = one.scenario if one.scenario != last else ""
-        shown.add_row(first, one.name, _number(one.value), one.unit, str(one.bar or ""), verdict, spread)
+        rows.append((first, one.name, _number(one.value), one.unit, str(one.bar or ""), verdict, spread))
         last = one.scenario
-    screen().print(shown)
+    show_table(("scenario", "figure", "value", "unit", "bar", "", "lowest and highest"), rows)
 
 
 def _number(value: float) -> str:

@@ -13,7 +13,7 @@ import typer
 from daemon.cli.connection import with_client, with_maintenance, with_reads
 from daemon.cli.exits import Exit
 from daemon.cli.options import AsJson, OrchestrationId
-from daemon.cli.screen import put, say, screen, show, table
+from daemon.cli.screen import put, say, show, show_table
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -114,12 +114,14 @@ def workers(as_json: AsJson = False) -> None:
     if as_json:
         put([dict(row) for row in rows])
         return
-    shown = table("worker", "host", "revision", "running", "slots", "holds", "heartbeat", "state")
-    for row in rows:
-        state = "draining" if row["draining_at"] else "working"
-        counts = (str(row["running"]), str(row["slots"]), str(row["holds"]))
-        shown.add_row(str(row["id"]), row["host"], row["revision"], *counts, f"{row['heartbeat_age']:.0f} s ago", state)
-    screen().print(shown)
+    columns = ("worker", "host", "revision", "running", "slots", "holds", "heartbeat", "state")
+    show_table(columns, [_worker(row) for row in rows])
+
+
+def _worker(row: RowMapping) -> tuple[str, ...]:
+    state = "draining" if row["draining_at"] else "working"
+    counts = (str(row["running"]), str(row["slots"]), str(row["holds"]))
+    return (str(row["id"]), row["host"], row["revision"], *counts, f"{row['heartbeat_age']:.0f} s ago", state)
 
 
 def _told(word: str, count: int, as_json: bool, some: str, none: str) -> None:

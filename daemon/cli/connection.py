@@ -46,8 +46,8 @@ def with_client(
         return asyncio.run(connected())
     except HeadcountError:
         raise
-    except Exception:
-        _diagnose(settings.database_url.get_secret_value())
+    except Exception as error:
+        _diagnose(settings.database_url.get_secret_value(), error)
         raise
 
 
@@ -75,7 +75,7 @@ def _with_engine(work: Callable[[AsyncEngine, float], Awaitable[T]]) -> T:
     url = settings.database_url.get_secret_value()
 
     async def connected() -> T:
-        engine = async_engine(url, 2, settings.database_pooler)
+        engine = async_engine(url, 2, settings.database_pooler, show_values=settings.log_values)
         try:
             return await _repeated(lambda: work(engine, settings.worker_ttl_seconds), TRIES)
         finally:
@@ -85,8 +85,8 @@ def _with_engine(work: Callable[[AsyncEngine, float], Awaitable[T]]) -> T:
         return asyncio.run(connected())
     except HeadcountError:
         raise
-    except Exception:
-        _diagnose(url)
+    except Exception as error:
+        _diagnose(url, error)
         raise
 
 
@@ -112,13 +112,17 @@ async def _repeated(work: Callable[[], Awaitable[T]], tries: int) -> T:
         raise
 
 
-def _diagnose(url: str) -> None:
-    """Raises DatabaseNotReady if the database is away or its schema is another one."""
+def _diagnose(url: str, error: Exception) -> None:
+    """Raises DatabaseNotReady if the database is away, its schema is another one, or the error is the database's."""
     from daemon.postgres.database import sync_engine
     from daemon.postgres.migrations import check_database
+    from daemon.postgres.problems import as_refusal
 
     engine = sync_engine(url, patience=3)
     try:
         check_database(engine)
     finally:
         engine.dispose()
+    refusal = as_refusal(error)
+    if refusal is not None:
+        raise refusal from None

@@ -15,7 +15,7 @@ import typer
 
 from daemon.cli.exits import Exit
 from daemon.cli.options import AsJson
-from daemon.cli.screen import margin, put, say
+from daemon.cli.screen import put, say, waiting
 from daemon.errors import StartupError
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ def _perform(running: ExitStack, folder: Path, kept: Path, with_failure: bool, w
     import asyncio
 
     handlers = _handlers_folder()
-    with margin().status("Postgres and Pub/Sub are starting"):
+    with waiting("Postgres and Pub/Sub are starting"):
         stack = _started_stack(running, kept)
     _step("Postgres", stack.postgres_origin)
     _step("Pub/Sub", f"{stack.pubsub_address}, Headcount's own server for tests and demos; Google's client talks to it")
-    with margin().status("the workers are starting"):
+    with waiting("the workers are starting"):
         hired, seconds = _ready_workers(running, stack, handlers, folder, kept, workers)
     logs = ", ".join(str(worker.log) for worker in hired)
     _step("Worker", f"{workers} x `headcount run`, ready after {seconds:.1f} s; log: {logs}")

@@ -5,35 +5,21 @@ Called by `headcount demo`. It only formats.
 
 from __future__ import annotations
 
-from rich.console import Group
-from rich.json import JSON
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
-
 from daemon.cli.demo_play import Plan, Played
-from daemon.cli.outcomes import COLOURS, failure_table, rate, success_table
-from daemon.cli.screen import screen, show
-from daemon.local.listener import Event
+from daemon.cli.outcomes import COLOURS, rate, show_failures, show_successes
+from daemon.cli.screen import show, show_panel
 
 
 def show_played(plan: Plan, played: Played) -> None:
     """Everything worth seeing."""
     for event in played.events:
-        screen().print(_panel(event))
+        title = f"{event.attributes.get('event_type', 'event')}, as an ordinary subscriber received it"
+        show_panel(title, sorted(event.attributes.items()), event.body)
     if played.successes:
-        screen().print(success_table(played.successes))
+        show_successes(played.successes)
     if played.failures:
-        screen().print(failure_table(played.failures))
+        show_failures(played.failures)
     _show_verdict(plan, played)
-
-
-def _panel(event: Event) -> Panel:
-    grid = Table.grid(padding=(0, 2))
-    for name, value in sorted(event.attributes.items()):
-        grid.add_row(Text(name, style="cyan"), Text(value))
-    title = f"[bold]{event.attributes.get('event_type', 'event')}[/], as an ordinary subscriber received it"
-    return Panel(Group(grid, Text(), JSON.from_data(event.body)), title=title, title_align="left", expand=False)
 
 
 def _show_verdict(plan: Plan, played: Played) -> None:

@@ -6,13 +6,16 @@ changes. The worker is the same `headcount run` as in production.
 
 from __future__ import annotations
 
+import os
+import re
+import secrets
 import shlex
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.cli.screen import margin, say
+from daemon.cli.screen import say
 from daemon.errors import HandlersInvalid, StartupError
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ def dev() -> None:
     watched = _handler_places(load(without=("database_url", "project")))
     end_like_ctrl_c()
     try:
-        with LocalStack(FOLDER.absolute(), known_ports=True) as stack:
+        with LocalStack(FOLDER.absolute(), known_ports=True, password=_password()) as stack:
             environment = stack.environment()
             applied = prepare(environment)
             port = port_near(9090)
@@ -104,9 +107,23 @@ def _handler_places(settings: Settings) -> list[Path]:
 
 
 def _write(environment: Mapping[str, str]) -> None:
-    """`.headcount/env`, to be sourced in another terminal."""
+    """`.headcount/env`, to be sourced in another terminal; it holds the password, so only its owner may read it."""
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(environment.items())]
-    (FOLDER / "env").write_text("".join(lines))
+    partial = FOLDER / "env.partial"
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.writelines(lines)
+    partial.replace(FOLDER / "env")
+
+
+def _password() -> str:
+    """The database's: that of the last run, so that other terminals stay connected, else a new one."""
+    try:
+        text = (FOLDER / "env").read_text()
+    except FileNotFoundError:
+        text = ""
+    found = re.search(r"^export HEADCOUNT_DATABASE_URL=.*//postgres:([\w-]{32,})@", text, re.M)
+    return found[1] if found else secrets.token_urlsafe(32)
 
 
 def _announce(environment: Mapping[str, str], origin: str, applied: list[str], port: int) -> None:
@@ -115,10 +132,10 @@ def _announce(environment: Mapping[str, str], origin: str, applied: list[str], p
     say(f"Pub/Sub   {environment['PUBSUB_EMULATOR_HOST']}, project {environment['HEADCOUNT_PROJECT']}")
     say(f"Schema    {'applied ' + ', '.join(applied) if applied else 'up to date'}")
     say(f"Worker    http://127.0.0.1:{port}/metrics, /readyz")
-    margin().print()
+    say("")
     say("In another terminal:")
     say(f"  source {FOLDER}/env", style="bold green")
     say("  headcount handlers", style="bold green")
     say("  headcount kickoff NAME --param key=value --wait", style="bold green")
     say("Ctrl-C stops everything; the data stays.")
-    margin().print()
+    say("")

@@ -32,7 +32,8 @@ def complain(error: HeadcountError) -> Exit:
     from daemon.cli.screen import say
 
     problem = error.problem if isinstance(error, StartupError) else str(error)
-    say(problem, style="bold red")
+    for line in problem.splitlines() or [""]:  # the end of a log, a traceback: their lines stay lines
+        say(line, style="bold red")
     if isinstance(error, StartupError) and error.mend:
         say(f"  {error.mend}", style="bold green")
     return Exit.NOT_FOUND if isinstance(error, OrchestrationNotFound) else Exit.REFUSED

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from daemon.cli.screen import margin, say, shortened
+from daemon.cli.screen import lettered, margin, say, shortened
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+    from rich.text import Text
 
     from daemon.client import Client
     from daemon.orchestration import OrchestrationState, RunningInstance
@@ -70,10 +71,10 @@ class Picture:
     def draw(self, state: OrchestrationState, running: list[RunningInstance]) -> None:
         """Show this state."""
         if self._whole is None:
-            self._whole = self.progress.add_task(state.job_name, total=state.total, count="", note="")
-        note = f"[red]{state.errored} Errored[/]" if state.errored else ""
-        count = f"{state.finished}/{state.total}"
-        self.progress.update(self._whole, completed=state.finished, count=count, note=note)
+            self._whole = self.progress.add_task("", total=state.total, words=_words(shortened(state.job_name, 60)))
+        note = (f"{state.errored} Errored", "red") if state.errored else ("", "")
+        words = _words(shortened(state.job_name, 60), f"{state.finished}/{state.total}", *note)
+        self.progress.update(self._whole, completed=state.finished, words=words)
         gone = self._lines.keys() - {one.job_id for one in running}
         for job_id in gone:
             self.progress.remove_task(self._lines.pop(job_id))
@@ -81,27 +82,41 @@ class Picture:
             self._draw_line(one)
 
     def _draw_line(self, one: RunningInstance) -> None:
-        from rich.markup import escape
-
         if one.job_id not in self._lines:
-            name = escape(shortened(self._naming(one.index), 36))
-            self._lines[one.job_id] = self.progress.add_task(f"  [dim]{name}[/]", total=None, count="", note="")
-        note = escape(shortened(one.progress.message or "", 60))
+            self._lines[one.job_id] = self.progress.add_task("", total=None, words=_words(""))
         done, total = one.progress.current or 0.0, one.progress.total
-        count = f"[dim]{done / total:.0%}[/]" if total else ""
-        task = self._lines[one.job_id]
-        self.progress.update(task, completed=done, total=total, count=count, note=f"[dim]{note}[/]")
+        count = f"{done / total:.0%}" if total else ""
+        name, note = shortened(self._naming(one.index), 36), shortened(one.progress.message or "", 60)
+        words = _words(f"  {name}", count, note, "dim")
+        self.progress.update(self._lines[one.job_id], completed=done, total=total, words=words)
+
+
+def _words(name: str, count: str = "", note: str = "", style: str = "") -> list[Text]:
+    """What stands beside a bar: texts that are already letters, for nothing of them may be read as markup."""
+    whole = style if style == "dim" else ""
+    return [lettered(name, whole), lettered(count, whole), lettered(note, style)]
 
 
 def _bars() -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeElapsedColumn
+
+    class Words(ProgressColumn):
+        """One of a task's texts."""
+
+        def __init__(self, number: int) -> None:
+            super().__init__()
+            self._number = number
+
+        def render(self, task: Task) -> Text:
+            text: Text = task.fields["words"][self._number]
+            return text
 
     return Progress(
-        TextColumn("{task.description}"),
+        Words(0),
         BarColumn(bar_width=32),
-        TextColumn("{task.fields[count]}", justify="right"),
+        Words(1),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        Words(2),
         console=margin(),
         disable=not margin().is_terminal,
     )

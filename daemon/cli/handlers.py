@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.cli.options import AsJson
-from daemon.cli.screen import put, screen, table
+from daemon.cli.screen import Cell, put, show_table
 
 if TYPE_CHECKING:
     from daemon.registry import Handler
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 def handlers(as_json: AsJson = False) -> None:
     """List the handlers found in the packages of HEADCOUNT_HANDLERS."""
-    from rich.markup import escape
-
     from daemon.registry import discover
     from daemon.settings import load
 
@@ -28,18 +26,20 @@ def handlers(as_json: AsJson = False) -> None:
     if as_json:
         put([_as_json(handler) for handler in registry])
         return
-    made = table("name", "executor", "params", "timeout", "attempts", "at a time", "where")
-    for handler in registry:
-        made.add_row(
-            f"[bold]{handler.name}[/]",
-            handler.executor,
-            escape(summary(handler.params.json_schema())),
-            "none" if handler.timeout is None else f"{handler.timeout:g} s",
-            str(handler.policy.max_attempts),
-            "any" if handler.concurrency is None else str(handler.concurrency),
-            escape(_near(handler.place)),
-        )
-    screen().print(made)
+    columns = ("name", "executor", "params", "timeout", "attempts", "at a time", "where")
+    show_table(columns, [_row(handler) for handler in registry])
+
+
+def _row(handler: Handler) -> tuple[Cell, ...]:
+    return (
+        (handler.name, "bold"),
+        handler.executor,
+        summary(handler.params.json_schema()),
+        "none" if handler.timeout is None else f"{handler.timeout:g} s",
+        str(handler.policy.max_attempts),
+        "any" if handler.concurrency is None else str(handler.concurrency),
+        _near(handler.place),
+    )
 
 
 def summary(schema: dict[str, object]) -> str:

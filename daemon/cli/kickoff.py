@@ -14,8 +14,8 @@ import typer
 from daemon.cli.connection import with_client
 from daemon.cli.exits import Exit
 from daemon.cli.options import AsJson, duration, moment, pairs, values
-from daemon.cli.outcomes import failure_table, instance_as_json, show_state, state_as_json
-from daemon.cli.screen import put, say, screen, show
+from daemon.cli.outcomes import instance_as_json, show_failures, show_state, state_as_json
+from daemon.cli.screen import put, say, show
 from daemon.errors import RequestRefused
 
 if TYPE_CHECKING:
@@ -116,6 +116,6 @@ async def _summary(begun: Orchestration, state: OrchestrationState, as_json: boo
         return
     show_state(state)
     if failures:
-        screen().print(failure_table(failures, FAILURES_SHOWN))
+        show_failures(failures, FAILURES_SHOWN)
         if state.errored > len(failures):
             say(f"{state.errored} are Errored; all of them: headcount results {state.id} --failed")

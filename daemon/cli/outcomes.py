@@ -9,11 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon.cli.screen import shortened, show, table
+from daemon.cli.screen import Cell, shortened, show, show_table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from daemon.client import InstanceResult
     from daemon.orchestration import OrchestrationState
 
@@ -81,22 +79,20 @@ def show_instance(one: InstanceResult) -> None:
         show(f"#{one.index} Errored {params} -> {one.error.kind}: {shortened(one.error.message, 160)}", style="red")
 
 
-def failure_table(failures: Sequence[InstanceResult], most: int = 10) -> Table:
-    """Failures with their params, at most so many."""
-    made = table("#", "params", "kind", "why", title=_title("failures", len(failures), most))
-    for one in failures[:most]:
-        if one.error is not None:
-            why = _plain(one.error.message, 200)
-            made.add_row(str(one.index), _plain(one.params), f"[red]{one.error.kind}[/]", why)
-    return made
+def show_failures(failures: Sequence[InstanceResult], most: int = 10) -> None:
+    """Failures with their params in a table, at most so many."""
+    rows: list[tuple[Cell, ...]] = [
+        (str(one.index), shortened(one.params), (str(one.error.kind), "red"), shortened(one.error.message, 200))
+        for one in failures[:most]
+        if one.error is not None
+    ]
+    show_table(("#", "params", "kind", "why"), rows, title=_title("failures", len(failures), most))
 
 
-def success_table(successes: Sequence[InstanceResult], most: int = 5) -> Table:
-    """Successes with their params, at most so many."""
-    made = table("#", "params", "result", title=_title("successes", len(successes), most))
-    for one in successes[:most]:
-        made.add_row(str(one.index), _plain(one.params), _plain(one.result, 120))
-    return made
+def show_successes(successes: Sequence[InstanceResult], most: int = 5) -> None:
+    """Successes with their params in a table, at most so many."""
+    rows = [(str(one.index), shortened(one.params), shortened(one.result, 120)) for one in successes[:most]]
+    show_table(("#", "params", "result"), rows, title=_title("successes", len(successes), most))
 
 
 def split(results: Iterable[InstanceResult]) -> tuple[list[InstanceResult], list[InstanceResult]]:
@@ -108,9 +104,3 @@ def split(results: Iterable[InstanceResult]) -> tuple[list[InstanceResult], list
 def _title(name: str, count: int, most: int) -> str:
     noun = name if count != 1 else {"failures": "failure", "successes": "success"}[name]
     return f"{count} {noun}" if count <= most else f"{count} {noun}, the first {most}:"
-
-
-def _plain(value: object, limit: int = 80) -> str:
-    from rich.markup import escape
-
-    return escape(shortened(value, limit))

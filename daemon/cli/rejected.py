@@ -14,7 +14,7 @@ import typer
 from daemon.cli.connection import with_maintenance, with_reads
 from daemon.cli.exits import Exit
 from daemon.cli.options import AsJson, duration
-from daemon.cli.screen import put, say, screen, shortened, show, table
+from daemon.cli.screen import put, say, shortened, show, show_table
 from daemon.errors import RequestRefused
 
 if TYPE_CHECKING:
@@ -47,12 +47,13 @@ def list_messages(
         for row in rows:
             put(dict(row))
         return
-    shown = table("#", "received", "reason", "bytes", "replayed", "why")
-    for row in rows:
-        when = f"{row['received_at'].astimezone():%Y-%m-%d %H:%M:%S}"
-        replayed = "yes" if row["replayed_at"] else ""
-        shown.add_row(str(row["id"]), when, row["reason"], str(row["bytes"]), replayed, shortened(row["text"], 100))
-    screen().print(shown)
+    show_table(("#", "received", "reason", "bytes", "replayed", "why"), [_line(row) for row in rows])
+
+
+def _line(row: RowMapping) -> tuple[str, ...]:
+    when = f"{row['received_at'].astimezone():%Y-%m-%d %H:%M:%S}"
+    replayed = "yes" if row["replayed_at"] else ""
+    return (str(row["id"]), when, row["reason"], str(row["bytes"]), replayed, shortened(row["text"], 100))
 
 
 @rejected.command("show")

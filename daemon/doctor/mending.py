@@ -35,5 +35,5 @@ def url_with(url: str, *, user: str | None = None, host: str | None = None) -> s
     parts = urlsplit(url)
     place = parts.netloc.rpartition("@")[2] if host is None else host
     name = quote(unquote(parts.username or "")) if user is None else user
-    query = "&".join(one for one in parts.query.split("&") if one and not one.startswith("password="))
+    query = "&".join(one for one in parts.query.split("&") if one and "password" not in unquote(one.partition("=")[0]))
     return parts._replace(netloc=f"{name}@{place}" if name else place, query=query).geturl()

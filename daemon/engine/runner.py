@@ -27,6 +27,7 @@ from daemon.observe import Observer
 from daemon.recorder import Recorder
 from daemon.registry import Handler
 from daemon.rules.canonical import brief, encode_json, storable_text
+from daemon.rules.refused_params import names_in, why_refused
 
 THREAD_GRACE = 5.0
 
@@ -42,6 +43,8 @@ class HandlerRunner:
         threads: int,
         running: Running,
         exit_in: Callable[[], float] = lambda: 0.0,
+        *,
+        show_values: bool = False,
     ) -> None:
         self._recorder = recorder
         self._observer = observer
@@ -52,15 +55,17 @@ class HandlerRunner:
         self._running = running
         self._exit_in = exit_in
         self._limits: dict[str, anyio.Semaphore] = {}
+        self._show_values = show_values
 
     async def run(self, claim: Claim, handler: Handler, place: Place) -> Result:
         """What the handler did with this attempt."""
         try:
             params = handler.params.validate_json(claim.params)
         except ValidationError as error:
-            return Failed(JobError(Kind.INVALID_PARAMS, brief(error)), final=True)
+            return Failed(JobError(Kind.INVALID_PARAMS, self._why(error, handler)), final=True)
         except BaseException as error:  # a validator is the author's code: SystemExit must not end the worker
-            return Failed(JobError(Kind.INVALID_PARAMS, f"validating the params raised: {brief(error)}"), final=True)
+            words = f"{type(error).__name__}: {brief(error)}" if self._show_values else type(error).__name__
+            return Failed(JobError(Kind.INVALID_PARAMS, f"validating the params raised {words}"), final=True)
         arguments: tuple[object, ...] = (params,)
         if handler.wants_context:
             arguments = (params, JobContext(claim, self._recorder, place.signal, self._loop, self._loop_thread))
@@ -73,6 +78,13 @@ class HandlerRunner:
             return await self._within_time(handler, arguments, place)
         finally:
             limit.release()
+
+    def _why(self, error: ValidationError, handler: Handler) -> str:
+        try:
+            schema: object = handler.params.json_schema()
+        except Exception:  # a type that JSON schema can't tell has no names to show
+            schema = {}
+        return why_refused(error, names_in(schema), show_values=self._show_values)
 
     async def _its_turn(self, limit: anyio.Semaphore, place: Place) -> bool:
         place.waiting = True

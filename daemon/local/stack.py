@@ -36,14 +36,15 @@ class LocalStack:
 
     known_ports: also serve Postgres over TCP, and both on their well-known ports if these are free, so that an
     environment stays right from one run to the next; else Postgres has a unix socket and Pub/Sub any free port.
+    password: what Postgres asks for over TCP.
     Pub/Sub is in memory: topics, subscriptions and messages end with it.
     """
 
-    def __init__(self, folder: Path, *, known_ports: bool = False) -> None:
+    def __init__(self, folder: Path, *, known_ports: bool = False, password: str | None = None) -> None:
         self._folder = folder
         self._known_ports = known_ports
         port = port_near(POSTGRES_PORT) if known_ports else None
-        self._postgres = EmbeddedPostgres(folder / "postgres", tcp_port=port)
+        self._postgres = EmbeddedPostgres(folder / "postgres", tcp_port=port, password=password)
         self._pubsub = PubSubProcess(port=port_near(PUBSUB_PORT) if known_ports else 0, log=folder / "pubsub.log")
         self._running = ExitStack()
 

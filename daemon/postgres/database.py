@@ -25,6 +25,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProx
 
 from daemon.postgres import arrays
 from daemon.postgres.links import AsyncLink, Link
+from daemon.postgres.problems import on_error
 
 _LINK = {
     "connect_timeout": 5,
@@ -90,11 +91,18 @@ class MeasuredPool(AsyncAdaptedQueuePool):
 
 
 def async_engine(
-    url: str, size: int, pooler: str = "none", waited: Callable[[float], None] | None = None, *, hangs_up: bool = False
+    url: str,
+    size: int,
+    pooler: str = "none",
+    waited: Callable[[float], None] | None = None,
+    *,
+    hangs_up: bool = False,
+    show_values: bool = False,
 ) -> AsyncEngine:
     """At most `size` connections for one event loop; none is opened before it is needed.
 
-    With `hangs_up`, no lock is waited for longer than LOCK_SECONDS, and no answer longer than AsyncLink does.
+    With `hangs_up`, no lock is waited for longer than LOCK_SECONDS, and no answer longer than AsyncLink does. Errors
+    tell bound and stored values only with `show_values`.
     """
     arguments = _connect_args(url, pooler, LOCK_SECONDS if hangs_up else None)
     if hangs_up:
@@ -106,10 +114,13 @@ def async_engine(
         max_overflow=0,
         pool_timeout=30,
         connect_args=arguments,
+        hide_parameters=not show_values,
     )
     if waited is not None and isinstance(engine.pool, MeasuredPool):
         engine.pool.waited = waited
     event.listen(engine.sync_engine, "connect", _on_connect)
+    if not show_values:
+        event.listen(engine.sync_engine, "handle_error", on_error)
     return engine
 
 
@@ -124,10 +135,18 @@ def sync_engine(
     arguments = _connect_args(url, pooler, Link.patience / 2 if hangs_up else None)
     if patience is not None:
         arguments |= {"connect_timeout": patience, "tcp_user_timeout": patience * 1000, "keepalives_idle": patience}
-    engine = create_engine(_driver_url(url), pool_size=size, max_overflow=0, pool_timeout=30, connect_args=arguments)
+    engine = create_engine(
+        _driver_url(url),
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=30,
+        connect_args=arguments,
+        hide_parameters=True,
+    )
     if hangs_up:
         event.listen(engine, "do_connect", _LinkMaker())
     event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "handle_error", on_error)
     return engine
 
 

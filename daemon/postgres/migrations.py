@@ -7,6 +7,7 @@ the wheel carries no ini file.
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +20,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from daemon.errors import DatabaseNotReady
-from daemon.postgres.database import sync_engine
+from daemon.postgres.database import passes, sqlstate, sync_engine
+from daemon.postgres.problems import as_refusal
 
 VERSION_TABLE = "headcount_schema"
 MIGRATION_LOCK = 7_310_554_921_337_001
@@ -43,7 +45,7 @@ def upgrade(url: str) -> list[str]:
             connection.commit()
             return [revision for revision in _revisions() if revision not in _up_to(before)]
     except DBAPIError as error:
-        raise DatabaseNotReady(f"The database could not be migrated: {error.orig}.") from error
+        raise DatabaseNotReady(f"The database could not be migrated: {error.orig}.") from None
     finally:
         engine.dispose()
 
@@ -52,14 +54,27 @@ def check_database(engine: Engine) -> None:
     """Raises DatabaseNotReady when the database can't be reached or its schema is not this release's."""
     try:
         with engine.connect() as connection:
+            encoding, database = _encoding(connection)
             missing, strange = pending(connection), unknown(connection)
     except DBAPIError as error:
+        if sqlstate(error) is not None and (refusal := as_refusal(error)) and not passes(error):
+            raise refusal from None
         reason = str(error.orig).strip().splitlines()[0]
         raise DatabaseNotReady(f"The database can't be reached: {reason}.") from None
+    if encoding != "UTF8":
+        mend = f"createdb --encoding=UTF8 --template=template0 {shlex.quote(f'{database}_utf8')}"
+        problem = f"The database {database} is encoded in {encoding}, and only UTF8 holds every letter of params."
+        raise DatabaseNotReady(problem, mend)
     if strange is not None:
         raise DatabaseNotReady(f"The database is at migration {strange}, which this release does not know.")
     if missing:
         raise DatabaseNotReady(f"The database lacks the migrations {', '.join(missing)}.", "headcount migrate")
+
+
+def _encoding(connection: Connection) -> tuple[str, str]:
+    """The database's encoding and its name, as the server told the driver when the link was made."""
+    info = connection.connection.driver_connection.info  # type: ignore[union-attr]
+    return info.parameter_status("server_encoding") or "UTF8", info.dbname
 
 
 def pending(connection: Connection) -> list[str]:

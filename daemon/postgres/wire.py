@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.postgres.database import MeasuredPool
+from daemon.postgres.problems import hide_values
 
 Link = psycopg.AsyncConnection[Any]
 Rows = list[Any]  # named tuples: half the cost of a dict each
@@ -215,6 +216,7 @@ def _accepted(link: Link, answers: list[PGresult]) -> list[PGresult]:
     for answer in answers:
         if answer.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
             refusal = errors.error_from_result(answer, encoding=link.info.encoding)
+            hide_values(refusal)
             raise refusal if refusal.sqlstate else psycopg.OperationalError("the link was lost")
     return answers
 

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import accumulate
 
 import orjson
+from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from daemon.errors import ResultNotStorable
 
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _TEXT_LIMIT = 20_000
+MAX_DEPTH = 200
+"""The levels that pydantic reads; orjson reads 1,024, and Python's own parser as many as its stack has frames left."""
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.S)
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - set(_STEP))
 
 
 def holds_nul(text: str) -> bool:
@@ -47,6 +55,26 @@ def encode_json(value: object, limit_bytes: int) -> str:
 def is_object(raw: bytes) -> bool:
     """Whether bytes are a JSON object. Raises ValueError with the parser's words when they are no JSON at all."""
     return isinstance(orjson.loads(raw), dict)
+
+
+def depth(raw: bytes) -> int:
+    """How many levels well-formed JSON nests: 0 for a number, 1 for `{}`, 2 for `{"a": []}`."""
+    bare = _STRING.sub(b"", raw) if b'"' in raw else raw
+    steps = bare.translate(None, delete=_NO_BRACKETS)
+    return max(accumulate(map(_STEP.__getitem__, steps)), default=0)
+
+
+def is_too_deep(raw: bytes) -> bool:
+    """Whether JSON nests over MAX_DEPTH levels; two counts are enough to tell for nearly all."""
+    return raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and depth(raw) > MAX_DEPTH
+
+
+def parsed(text: str) -> JsonValue:
+    """Stored JSON as a value. Over MAX_DEPTH levels (only rows that older releases accepted) it is the text itself."""
+    if is_too_deep(text.encode()):
+        return text
+    value: JsonValue = json.loads(text)
+    return value
 
 
 def storable_text(text: str, limit: int = _TEXT_LIMIT) -> str:

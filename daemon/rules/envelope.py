@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 
 from daemon.errors import DecodeError
 from daemon.job import JobMessage
-from daemon.rules.canonical import holds_nul, is_object
+from daemon.rules.canonical import MAX_DEPTH, depth, holds_nul, is_object, is_too_deep
 
 SCHEMA_VERSION = "1"
 MAX_COUNT = 1_000_000
@@ -178,6 +178,8 @@ def _params(data: bytes) -> str | None:
     try:
         if not is_object(data):
             raise DecodeError("ParamsNoObject", "data is JSON, but no object")
+        if is_too_deep(data):
+            raise DecodeError("ParamsTooDeep", f"data nests {depth(data):,} levels deep; the limit is {MAX_DEPTH}")
         text = data.decode()
     except ValueError as error:
         raise DecodeError("ParamsNoJson", f"data is no JSON: {error}") from None

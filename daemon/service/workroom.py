@@ -69,7 +69,8 @@ class Workroom:
         self._wanted = asyncio.Event()
         self._running = running
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
-        self._engine = async_engine(url, CONNECTIONS, pooler, observer.pool_waited, hangs_up=True)
+        shown = settings.log_values
+        self._engine = async_engine(url, CONNECTIONS, pooler, observer.pool_waited, hangs_up=True, show_values=shown)
         self._publisher = Publisher()
         self._puller = Puller()
         self.subscriber = self._make_subscriber()
@@ -152,8 +153,15 @@ class Workroom:
 
     def _make_consumer(self, registry: Registry, running: Running) -> Consumer:
         settings = self._settings
-        limit, slots = settings.result_limit_bytes, settings.slots
-        runner = HandlerRunner(self.store.records, self._observer, limit, slots, running, self._exit_in)
+        runner = HandlerRunner(
+            self.store.records,
+            self._observer,
+            settings.result_limit_bytes,
+            settings.slots,
+            running,
+            self._exit_in,
+            show_values=settings.log_values,
+        )
         patience = settings.unknown_job_patience_seconds
         pipeline = Pipeline(self.store, runner, registry, running, self._observer, patience, random.random)
         return Consumer(pipeline, running, settings.slots, settings.hold_seconds, self._observer, overfull=self._narrow)

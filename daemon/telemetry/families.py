@@ -37,6 +37,7 @@ REJECTIONS = (
     "ParamsNoJson",
     "ParamsNoObject",
     "ParamsHoldNul",
+    "ParamsTooDeep",
     "UnknownSchemaVersion",
     "NoSuchJob",
     "JobElsewhere",

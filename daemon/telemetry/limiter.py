@@ -10,10 +10,14 @@ import time
 from collections.abc import Callable
 
 KINDS_LIMIT = 1_000
+OTHER_KINDS = "kinds beyond the first 1,000"
 
 
 class Limiter:
-    """Lets `burst` lines of a kind through in each window of `seconds`, and counts the rest."""
+    """Lets `burst` lines of a kind through in each window of `seconds`, and counts the rest.
+
+    At most KINDS_LIMIT kinds are told apart at a time; lines of more are only counted, all together.
+    """
 
     def __init__(self, burst: int = 5, seconds: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst = burst
@@ -27,11 +31,13 @@ class Limiter:
         """Whether a line of this kind may be written now; if not, it is counted."""
         with self._lock:
             now = self._clock()
+            if key not in self._windows and len(self._windows) >= KINDS_LIMIT:
+                key = OTHER_KINDS
             begun, written = self._windows.get(key, (now, 0))
             if now - begun >= self._seconds:
                 begun, written = now, 0
             self._windows[key] = (begun, written + 1)
-            if written < self._burst and len(self._windows) <= KINDS_LIMIT:
+            if written < self._burst and key != OTHER_KINDS:
                 return True
             self._left[key] = self._left.get(key, 0) + 1
             return False

@@ -25,6 +25,7 @@ FAILURES = {
     Action.FAIL: ("warning", "the job is Errored"),
     Action.RETRY: ("info", "the attempt failed and is retried"),
 }
+SUMMARY_LINES = 20  # of so many kinds, the most frequent ones, a line each; one line for all others
 LATE_BEAT = 5.0
 LATE_LOOP = 1.0
 
@@ -259,8 +260,13 @@ class Logs(Observer):
             self._log.log(logging.getLevelNamesMapping()[level.upper()], text, **values)
 
     def _sum_up(self, *, everything: bool = False) -> None:
-        for like, count in self._limiter.left_out(everything=everything).items():
+        left = sorted(self._limiter.left_out(everything=everything).items(), key=lambda one: one[1], reverse=True)
+        for like, count in left[:SUMMARY_LINES]:
             self._log.info("more lines like this were left out", like=like, count=count)
+        others = left[SUMMARY_LINES:]
+        if others:
+            count = sum(count for _, count in others)
+            self._log.info("more lines of other kinds were left out", kinds=len(others), count=count)
 
 
 def _labels(claim: Claim) -> dict[str, object]:

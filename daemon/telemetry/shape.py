@@ -7,13 +7,13 @@ once, whoever wrote the line. Must never raise: a line that can't be shaped is s
 from __future__ import annotations
 
 import json
-import re
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from daemon.job import Claim
+from daemon.telemetry.masking import masked, text_of
 from daemon.telemetry.traceparent import is_sampled, span_id, trace_id
 
 CURRENT: ContextVar[Claim | None] = ContextVar("headcount_claim", default=None)
@@ -21,42 +21,8 @@ CURRENT: ContextVar[Claim | None] = ContextVar("headcount_claim", default=None)
 
 LABELS = ("orchestration_id", "job_id", "job_name", "attempt")
 OURS = "headcount"
-MASK = "***"
-TEXT_LIMIT = 32 * 1024
 
 _SEVERITY = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "critical": "CRITICAL"}
-_SECRET_KEY = re.compile(r"passw|secret|token|authorization|api_?key|credential|cookie|private_?key|\bdsn\b", re.I)
-# Bounded on purpose: these run over whatever a handler logs, and must stay linear in its length.
-_SECRET_TEXT = (
-    (re.compile(r"(://[^\s/:@]{0,256}:)[^\s@]{0,256}@"), rf"\1{MASK}@"),
-    (re.compile(r"\b(bearer|basic)\s{1,4}[\w.~+/=-]{8,}", re.I), rf"\1 {MASK}"),
-    (
-        re.compile(r"(password|passwd|secret|token|api_?key)(\s{0,4}[=:]\s{0,4})(?!\*{3})[^\s,;&'\"}]+", re.I),
-        rf"\1\2{MASK}",
-    ),
-)
-
-
-def mask_text(text: str) -> str:
-    """The text, cut at 32 KiB, without passwords in URLs, bearer tokens and `password=...`."""
-    if len(text) > TEXT_LIMIT:
-        text = f"{text[:TEXT_LIMIT]}... ({len(text)} characters)"
-    for pattern, replacement in _SECRET_TEXT:
-        text = pattern.sub(replacement, text)
-    return text
-
-
-def masked(key: str, value: object) -> object:
-    """A value as it may be written: whole secrets by the key's name, parts of text by their look; JSON types only."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if _SECRET_KEY.search(key):
-        return MASK
-    if isinstance(value, dict):
-        return {str(inner): masked(str(inner), part) for inner, part in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [masked(key, part) for part in value]
-    return mask_text(value if isinstance(value, str) else _text(value))
 
 
 def mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -114,7 +80,7 @@ def person_shape(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 def as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """The last step: one line of JSON."""
-    return json.dumps(event, ensure_ascii=False, default=_text, separators=(",", ":"))
+    return json.dumps(event, ensure_ascii=False, default=text_of, separators=(",", ":"))
 
 
 def _trace(traceparent: object, project: str) -> dict[str, object]:
@@ -129,10 +95,3 @@ def _trace(traceparent: object, project: str) -> dict[str, object]:
         "logging.googleapis.com/spanId": span_id(traceparent),
         "logging.googleapis.com/trace_sampled": is_sampled(traceparent),
     }
-
-
-def _text(value: object) -> str:
-    try:
-        return str(value)
-    except Exception:  # a broken __str__ must not cost the line
-        return f"<{type(value).__name__}>"

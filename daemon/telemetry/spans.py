@@ -7,6 +7,7 @@ handler: that is how the handler's own spans find their parent.
 from __future__ import annotations
 
 import threading
+import traceback
 from dataclasses import dataclass
 from importlib.metadata import version
 from uuid import UUID
@@ -19,6 +20,7 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from daemon.job import Action, Claim, Settlement
+from daemon.telemetry.masking import mask_text, text_of
 from daemon.telemetry.tracing import Tracing
 
 TRACER = "headcount"
@@ -75,7 +77,7 @@ class Spans(Tracing):
         error = settlement.error
         if error is not None and settlement.action in (Action.FAIL, Action.RETRY):
             running.span.set_attribute("error.type", error.kind.value)
-            running.span.set_status(StatusCode.ERROR, f"{error.kind.value}: {error.message}"[:1024])
+            running.span.set_status(StatusCode.ERROR, mask_text(f"{error.kind.value}: {error.message}")[:1024])
         running.span.end()
         context.attach(running.before)
 
@@ -108,7 +110,7 @@ def start_producer(job_name: str, orchestration_id: UUID, count: int) -> Produci
 def end_producer(producing: Producing, error: BaseException | None) -> None:
     """End it, and give the caller its own context back."""
     if error is not None:
-        producing.span.record_exception(error)
+        producing.span.add_event("exception", _attributes(error))
         producing.span.set_status(StatusCode.ERROR, type(error).__name__)
     producing.span.end()
     context.attach(producing.before)
@@ -119,6 +121,16 @@ def current_traceparent() -> str | None:
     carrier: dict[str, str] = {}
     _w3c.inject(carrier)
     return carrier.get("traceparent")
+
+
+def _attributes(error: BaseException) -> dict[str, str]:
+    """An exception under the names of OpenTelemetry's conventions, masked as in a log line."""
+    lines = traceback.format_exception(error)
+    return {
+        "exception.type": type(error).__qualname__,
+        "exception.message": mask_text(text_of(error)),
+        "exception.stacktrace": mask_text("".join(lines)),
+    }
 
 
 def _resource(revision: str) -> Resource:

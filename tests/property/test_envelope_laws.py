@@ -28,6 +28,7 @@ REASONS = {
     "ParamsNoObject",
     "ParamsNoJson",
     "ParamsHoldNul",
+    "ParamsTooDeep",
     "BadTag",
 }
 

@@ -1,7 +1,7 @@
 """A Postgres of one's own: the life cycle around a folder of server binaries.
 
-Called by `headcount demo`, `headcount dev` and the test harness. It has no TLS, no passwords and
-no backups: not for production.
+Called by `headcount demo`, `headcount dev` and the test harness. It has no TLS and no
+backups, and a password only where one is given: not for production.
 """
 
 from daemon.local import LocalServerError

@@ -1,7 +1,8 @@
 """EmbeddedPostgres: a server in a folder, from `initdb` to the last stop.
 
 Called by `headcount demo`, `headcount dev` and the test harness. It listens on a unix socket and,
-only if asked, on 127.0.0.1; it trusts whoever reaches it. Not for production.
+only if asked, on 127.0.0.1. The socket's folder is open to its owner only, who is trusted; over TCP a
+password is asked for where one was given. Not for production.
 """
 
 import shutil
@@ -38,6 +39,8 @@ class EmbeddedPostgres:
     elsewhere (see `folder` and `origin` after the start), because Postgres never runs as root.
     durable=False skips fsync: commits survive a crash of the server, not of the machine.
     tcp_port: also listen on 127.0.0.1, 0 for a free port; the number is kept over restarts.
+    password: what clients over TCP must know, letters that a URL takes unescaped; None lets every account of this
+    machine in, which is for tests on a machine of one's own.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class EmbeddedPostgres:
         durable: bool = False,
         settings: Mapping[str, str | int] | None = None,
         tcp_port: int | None = None,
+        password: str | None = None,
         binaries: Binaries | None = None,
     ) -> None:
         self.account = server_account()
         self.folder, self._moved = reachable_folder(Path(folder), self.account)
         self.tcp_port = _free_port() if tcp_port == 0 else tcp_port
         self._settings = {**({} if durable else NOT_DURABLE), **(settings or {})}
+        self._password = password
         self._binaries = binaries
         self._runs_on: Binaries | None = None
         self._child: subprocess.Popen[bytes] | None = None
@@ -87,7 +92,8 @@ class EmbeddedPostgres:
     def url(self, database: str = "headcount", *, tcp_port: int | None = None) -> str:
         """Over the unix socket; with `tcp_port` over 127.0.0.1 and that port (its own, or a proxy's)."""
         if tcp_port is not None:
-            return f"postgresql://postgres@127.0.0.1:{tcp_port}/{quote(database)}"
+            user = "postgres" if self._password is None else f"postgres:{quote(self._password, safe='')}"
+            return f"postgresql://{user}@127.0.0.1:{tcp_port}/{quote(database)}"
         if self._socket_folder is None:
             raise LocalServerError("The embedded Postgres is not running; start it before asking for its address.")
         return f"postgresql://postgres@/{quote(database)}?host={quote(str(self._socket_folder))}&port={self._port}"
@@ -117,8 +123,10 @@ class EmbeddedPostgres:
         try:
             process.stop_leftover(self.data)
             self._make_data(self._runs_on)
+            self._write_access()
             self._socket_folder = self._make_socket_folder()
             self._run(self._runs_on)
+            self._set_password()
             self._make_first_database()
         except BaseException:
             self.stop()
@@ -202,6 +210,17 @@ class EmbeddedPostgres:
         if child.wait() != 0:
             raise LocalServerError(f"initdb failed:\n{self._log_tail()}")
         partial.rename(self.data)
+
+    def _write_access(self) -> None:
+        """Who is asked for a password; at every start, for the data may have been made without one."""
+        method = "trust" if self._password is None else "scram-sha-256"
+        access = self.data / "pg_hba.conf"
+        access.write_text(f"local all all trust\nhost all all 127.0.0.1/32 {method}\n")
+
+    def _set_password(self) -> None:
+        """Over the socket. Until then the role has none, and nobody gets in by a password."""
+        if self._password is not None:
+            self._administer(sql.SQL("ALTER ROLE postgres PASSWORD {}").format(sql.Literal(self._password)))
 
     def _make_socket_folder(self) -> Path:
         """Beside the data, so that it can be found again; under /tmp when that path is too long."""

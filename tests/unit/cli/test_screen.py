@@ -8,8 +8,11 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import text
 
 from daemon.cli.handlers import summary
+from daemon.cli.letters import as_json_letters, as_letters
 from daemon.cli.screen import put, shortened
 
 
@@ -19,7 +22,27 @@ def test_a_long_value_is_cut_with_a_mark() -> None:
 
 
 def test_control_characters_and_line_ends_never_reach_the_terminal() -> None:
-    assert shortened("one\n two\t\x1b[31mred") == "one two \N{REPLACEMENT CHARACTER}[31mred"
+    assert shortened("one\n two\t\x1b[31mred") == "one two \\x1b[31mred"
+
+
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("a\r\nb\tc", "a\\r\\nb\\tc"),
+        ("\x7f\x9b\u202e\u2028\ud800\U000e0041", "\\x7f\\x9b\\u202e\\u2028\\ud800\\U000e0041"),
+        ("Größe 東京 👩\u200d🔬 [/x] [red]", "Größe 東京 👩\u200d🔬 [/x] [red]"),
+    ],
+)
+def test_what_acts_on_a_terminal_is_escaped_and_every_letter_stays(text: str, letters: str) -> None:
+    assert as_letters(text) == letters
+
+
+@given(text())
+def test_json_means_the_same_after_its_characters_are_escaped(value: str) -> None:
+    written = as_json_letters(json.dumps({value: value}, ensure_ascii=False))
+    assert json.loads(written) == {value: value}
+    assert as_letters(written) == written
 
 
 def test_json_output_is_one_line_with_times_and_ids_as_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,11 +50,11 @@ def a_runner(
     observer: Listening | None = None,
     running: Running | None = None,
     exit_in: Callable[[], float] = lambda: 0.0,
+    show_values: bool = False,
 ) -> HandlerRunner:
     """A runner on the running loop."""
-    return HandlerRunner(
-        recorder or Recorded(), observer or Listening(), result_limit, threads, running or Running(), exit_in
-    )
+    told, heard, ours = recorder or Recorded(), observer or Listening(), running or Running()
+    return HandlerRunner(told, heard, result_limit, threads, ours, exit_in, show_values=show_values)
 
 
 async def attempt(

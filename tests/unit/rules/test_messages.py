@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 import pytest
 
 from daemon.errors import DecodeError
+from daemon.rules.canonical import MAX_DEPTH
 from daemon.rules.envelope import MAX_COUNT, MAX_TAGS, NAMESPACE, decode, instance_of
 
 O = "00000000-0000-4000-8000-0000000000aa"  # noqa: E741
@@ -84,6 +85,8 @@ BROKEN: dict[str, tuple[bytes, dict[str, str], str]] = {
     "half a surrogate pair": (b'{"a": "\\ud800"}', PAINT, "ParamsNoJson"),
     "brackets without end": (b'{"a":' * 100_000, PAINT, "ParamsNoJson"),
     "a NUL": (b'{"a": "\\u0000"}', PAINT, "ParamsHoldNul"),
+    "one level too deep": (b'{"a":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}", PAINT, "ParamsTooDeep"),
+    "1,000 levels": (b'{"a":' * 1_000 + b"1" + b"}" * 1_000, PAINT, "ParamsTooDeep"),
     "a reserved tag": (b"{}", PAINT | {"tag.outcome": "x"}, "BadTag"),
     "a tag in CloudEvents' name": (b"{}", PAINT | {"tag.ce-id": "x"}, "BadTag"),
     "a tag without a name": (b"{}", PAINT | {"tag.": "x"}, "BadTag"),

@@ -1,6 +1,6 @@
 """The limiter: a few lines of a kind at once, the rest counted, none forgotten."""
 
-from daemon.telemetry.limiter import KINDS_LIMIT, Limiter
+from daemon.telemetry.limiter import KINDS_LIMIT, OTHER_KINDS, Limiter
 
 
 class Clock:
@@ -49,3 +49,11 @@ def test_a_flood_of_kinds_is_bounded() -> None:
     limiter = Limiter(burst=1, seconds=10, clock=Clock())
     passed = sum(limiter.allows(f"kind {number}") for number in range(KINDS_LIMIT * 2))
     assert passed == KINDS_LIMIT
+
+
+def test_a_flood_of_kinds_is_remembered_as_one_kind_beyond_the_limit() -> None:
+    limiter = Limiter(burst=1, seconds=10, clock=Clock())
+    for number in range(KINDS_LIMIT * 100):
+        limiter.allows(f"kind {number}")
+    left = limiter.left_out(everything=True)
+    assert left == {OTHER_KINDS: KINDS_LIMIT * 99}

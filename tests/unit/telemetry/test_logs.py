@@ -17,7 +17,8 @@ from daemon.errors import PublishFailed, StoreUnavailable
 from daemon.job import Kind, Refusal, Settled
 from daemon.telemetry.limiter import Limiter
 from daemon.telemetry.logs import Logs, configure
-from daemon.telemetry.shape import CURRENT, TEXT_LIMIT, mask_text
+from daemon.telemetry.masking import TEXT_LIMIT, mask_text
+from daemon.telemetry.shape import CURRENT
 from tests.unit.telemetry.samples import (
     CLAIM,
     COMPLETED,

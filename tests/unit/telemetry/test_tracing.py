@@ -105,6 +105,29 @@ def test_a_failed_attempt_is_an_error_with_its_kind(
     assert (span.attributes["error.type"], span.attributes["action"]) == ("Raised", retried)
 
 
+SECRETS = "password=hunter3 postgresql://u:hunter3@db/x Bearer hunter3hunter3 {'api_key': 'hunter3'}"
+
+
+def test_a_secret_in_an_error_is_masked_in_a_span_as_in_a_log_line(
+    spans: Spans, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans.started(TRACED, 0.0)
+    spans.finished(TRACED, failed(message=SECRETS, final=True), 1.0)
+    program = TracerProvider(shutdown_on_exit=False)
+    program.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", program.get_tracer)
+    with pytest.raises(StartupError), producing("thumbnail", ORCHESTRATION, 1):
+        raise StartupError(SECRETS)
+
+    attempt, kick_off = exporter.get_finished_spans()
+    assert "hunter3" not in attempt.to_json() + kick_off.to_json()
+    assert "***" in str(attempt.status.description)
+    (event,) = kick_off.events
+    assert event.attributes is not None
+    assert event.attributes["exception.type"] == "StartupError"
+    assert "***" in str(event.attributes["exception.message"])
+
+
 def test_an_interrupted_attempt_is_no_error(spans: Spans, exporter: InMemorySpanExporter) -> None:
     spans.started(TRACED, 0.0)
     spans.finished(TRACED, replace(failed(), action=Action.INTERRUPT), 1.0)
