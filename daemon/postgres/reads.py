@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from daemon.errors import OrchestrationNotFound
 from daemon.job import Status
-from daemon.orchestration import OrchestrationState
+from daemon.orchestration import OrchestrationFilter, OrchestrationState, OrchestrationSummary
+from daemon.postgres.listing import list_orchestrations
 from daemon.postgres.orchestrations import Orchestrations
 from daemon.postgres.statements import due as due_sql
 from daemon.postgres.statements import explain as sql
@@ -72,6 +73,12 @@ class Reads:
         if state.completed_at is not None:
             verdicts.append(Verdict("COMPLETE" if state.event_published_at else "EVENT_PENDING", state.total, ()))
         return Explanation(state, tuple(verdicts))
+
+    async def orchestrations(
+        self, wanted: OrchestrationFilter, after: UUID | None, limit: int
+    ) -> list[OrchestrationSummary]:
+        """A page of orchestrations, newest first. Raises OrchestrationNotFound when `after` is not there."""
+        return await list_orchestrations(self._engine, wanted, after=after, limit=limit)
 
     async def explain_job(self, job_id: UUID) -> JobExplanation:
         """Where one job stands and what happened to it. Raises OrchestrationNotFound when no job has the id."""

@@ -90,6 +90,8 @@ def _value(connection: Connection, name: str) -> Any:
         "me": uuid4(), "id": jobs[0], "orchestration_id": jobs[0], "token": uuid4(), "limit": 100, "after": 5,
         "ttl": 30.0, "gap": 12.5, "republish_after": 3600.0, "since": 600.0, "patience": 60.0, "older_than": 86400.0,
         "status": "Errored", "start_at": None, "grace": 10.0, "total": 10, "reopened": 1, "key": 1,
+        "after_created_at": connection.execute(text("SELECT now()")).scalar(), "after_id": jobs[0], "newer_than": 864e3,
+        "job_name": "count", "having_tags": "{}", "kind": "Raised", "state": "Errored",
     }  # fmt: skip
     if name in arrays:
         value = arrays[name]
