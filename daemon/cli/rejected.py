@@ -13,6 +13,7 @@ import typer
 from daemon.cli.connection import with_reads
 from daemon.cli.exits import Exit
 from daemon.cli.options import AsJson, duration
+from daemon.cli.replay import replay
 from daemon.cli.screen import put, say, screen, shortened, show, table
 
 if TYPE_CHECKING:
@@ -28,14 +29,17 @@ rejected = typer.Typer(no_args_is_help=True, help="Messages that could not becom
 @rejected.command("list")
 def list_messages(
     reason: Annotated[str | None, typer.Option(help="Only this reason, e.g. BadUuid.")] = None,
-    after: Annotated[int, typer.Option(help="Only those with a higher number.")] = 0,
+    newest: Annotated[bool, typer.Option("--newest", help="The newest first.")] = False,
+    after: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="The next page: what follows this number in the order shown.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List rejected messages, oldest first, without their bodies."""
+    """List rejected messages without their bodies, the oldest first or the newest."""
 
     async def ask(reads: Reads) -> list[RowMapping]:
-        return await reads.rejected(after, reason, limit)
+        return await reads.rejected(after, reason, limit, newest=newest)
 
     rows = with_reads(ask)
     if as_json:
@@ -66,31 +70,7 @@ def show_message(number: Number, as_json: AsJson = False) -> None:
     show(f"  data ({len(body)} bytes): {shortened(body.decode('utf-8', 'backslashreplace'), 2000)}")
 
 
-@rejected.command("replay")
-def replay(number: Number) -> None:
-    """Publish one rejected message again, as it came: after the producer's or the worker's mistake is mended."""
-    import asyncio
-
-    from daemon.pubsub.publisher import Publisher
-    from daemon.settings import load
-
-    row = _message(number)
-    settings = load()
-
-    async def publish() -> None:
-        publisher = Publisher()
-        try:
-            message = (bytes(row["data"]), json.loads(row["attributes"]))
-            await publisher.publish(settings.topic(settings.jobs_topic), [message])
-        finally:
-            await publisher.close()
-
-    async def mark(reads: Reads) -> None:
-        await reads.mark_replayed(number)
-
-    asyncio.run(publish())
-    with_reads(mark)
-    show(f"message {number} is published again")
+rejected.command("replay")(replay)
 
 
 @rejected.command("purge")

@@ -5,6 +5,7 @@ Called by the command line. Reading only, except for marking a rejected message 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from daemon.postgres.statements import workers as worker_sql
 from daemon.postgres.sweep import Violation, verify
 
 EXAMPLES = 5
+LAST_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,15 @@ class JobExplanation:
     verdict: Verdict | None
     history: tuple[RowMapping, ...]
     redeliveries: tuple[RowMapping, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayCandidate:
+    """A rejected message that may be published again, by its number, with the size of its body."""
+
+    id: int
+    reason: str
+    bytes: int
 
 
 class Reads:
@@ -110,21 +121,38 @@ class Reads:
             values = {"orchestration_id": orchestration_id}
             return len((await connection.execute(due_sql.REPUBLISH, values)).all())
 
-    async def rejected(self, after: int, reason: str | None, limit: int) -> list[RowMapping]:
-        """Rejected messages from after id `after` on, without their bodies."""
+    async def rejected(
+        self, after: int | None, reason: str | None, limit: int, *, newest: bool = False
+    ) -> list[RowMapping]:
+        """Rejected messages by number, rising or (newest) falling, from after number `after` on, without bodies."""
+        statement, beginning = (rejected_sql.LIST_NEWEST, LAST_NUMBER) if newest else (rejected_sql.LIST, 0)
+        values = {"after": beginning if after is None else after, "reason": reason, "limit": limit}
         async with self._engine.connect() as connection:
-            values = {"after": after, "reason": reason, "limit": limit}
-            return list((await connection.execute(rejected_sql.LIST, values)).mappings())
+            return list((await connection.execute(statement, values)).mappings())
+
+    async def replay_candidates(self, number: int | None, reason: str | None) -> list[ReplayCandidate]:
+        """The message of that number; without one all that were not replayed yet (of a reason, if one is given)."""
+        async with self._engine.connect() as connection:
+            if number is not None:
+                rows = await connection.execute(rejected_sql.CANDIDATE, {"id": number})
+            else:
+                rows = await connection.execute(rejected_sql.CANDIDATES, {"reason": reason})
+            return [ReplayCandidate(row.id, row.reason, row.bytes) for row in rows]
+
+    async def rejected_bodies(self, numbers: Sequence[int]) -> list[RowMapping]:
+        """The id, data and attributes of these messages, by number; a purged one is left out."""
+        async with self._engine.connect() as connection:
+            return list((await connection.execute(rejected_sql.BODIES, {"numbers": list(numbers)})).mappings())
 
     async def rejected_message(self, number: int) -> RowMapping | None:
         """One rejected message, whole."""
         async with self._engine.connect() as connection:
             return (await connection.execute(rejected_sql.SHOW, {"id": number})).mappings().first()
 
-    async def mark_replayed(self, number: int) -> None:
-        """Note that a rejected message was published again."""
+    async def mark_replayed(self, numbers: Sequence[int]) -> None:
+        """Note that rejected messages were published again."""
         async with self._engine.begin() as connection:
-            await connection.execute(rejected_sql.REPLAYED, {"id": number})
+            await connection.execute(rejected_sql.REPLAYED, {"numbers": list(numbers)})
 
     async def purge_rejected(self, older_than: float) -> int:
         """Delete rejected messages older than so many seconds; how many."""
