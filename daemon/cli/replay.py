@@ -48,25 +48,23 @@ def replay(
     if dry_run and as_json:
         put({"messages": len(chosen), "reasons": reasons})
         return
+    if as_json and not yes and number is None:
+        raise typer.BadParameter("a program has to say --yes, or --dry-run to see what would be published")
     if number is None:
-        _ask(chosen, reasons, yes=yes, dry_run=dry_run, as_json=as_json)
+        _ask(chosen, reasons, ask=not (yes or dry_run))
     if dry_run:
         return
     _told(*_published(chosen, _again(reason)), as_json)
 
 
-def _ask(
-    chosen: Sequence[ReplayCandidate], reasons: dict[str, int], *, yes: bool, dry_run: bool, as_json: bool
-) -> None:
-    if as_json and not yes:
-        raise typer.BadParameter("a program has to say --yes, or --dry-run to see what would be published")
+def _ask(chosen: Sequence[ReplayCandidate], reasons: dict[str, int], *, ask: bool) -> None:
     if not chosen:
         say("nothing to replay: every such message was replayed already, or there is none")
     for reason, count in reasons.items():
         say(f"  {count} x {shortened(reason)}")
     if chosen:
         say(f"{len(chosen)} messages, {sum(one.bytes for one in chosen)} bytes, would be published again")
-    if chosen and not yes and not dry_run:
+    if chosen and ask:
         typer.confirm("Publish them now?", abort=True, err=True)
 
 

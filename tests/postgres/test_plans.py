@@ -81,8 +81,8 @@ def _value(connection: Connection, name: str) -> Any:
     jobs: list[UUID] = list(connection.execute(text("SELECT id FROM job ORDER BY id LIMIT 100")).scalars())
     arrays: dict[str, Any] = {
         "ids": jobs, "job_ids": jobs, "orchestration_ids": jobs, "workers": jobs, "indexes": 0, "counts": 1,
-        "attempts": 1, "totals": 1, "losses": 0, "generations": 1, "creates": True, "numbers": 1, "delays": 0.0, "currents": 1.0,
-        "published": 0.0, "bodies": b"", "seen": connection.execute(text("SELECT now()")).scalar(),
+        "attempts": 1, "totals": 1, "losses": 0, "generations": 1, "creates": True, "delays": 0.0, "currents": 1.0,
+        "published": 0.0, "numbers": 1, "bodies": b"", "seen": connection.execute(text("SELECT now()")).scalar(),
         "errors": None, "results": '"ok"', "params": "{}", "tags": "{}", "attributes": "{}", "checkpoints": "1",
         "actions": "complete", "kinds": "Raised", "causes": "retry", "names": "count",
     }  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from google.pubsub_v1 import SubscriberClient
 
 from daemon.local.pubsub.control import Control
-from tests.system.commands import typed
+from tests.system.commands import Session, typed
 
 
 @pytest.fixture
@@ -87,8 +87,6 @@ def test_a_program_says_yes_and_gets_counts_and_without_it_nothing_is_published(
 def test_what_is_rejected_while_the_question_stands_is_not_replayed(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    from tests.system.commands import Session  # a command that waits for its answer
-
     session = Session(
         ["rejected", "replay", "--reason", "BadUuid"], environment, tmp_path, tmp_path / "log", given=True
     )
