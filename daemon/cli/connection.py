@@ -37,8 +37,8 @@ def with_client(work: Callable[[Client], Awaitable[T]], *, without: Collection[s
         return asyncio.run(connected())
     except HeadcountError:
         raise
-    except Exception:
-        _diagnose(settings.database_url.get_secret_value())
+    except Exception as error:
+        _diagnose(settings.database_url.get_secret_value(), error)
         raise
 
 
@@ -64,18 +64,22 @@ def with_reads(work: Callable[[Reads], Awaitable[T]]) -> T:
         return asyncio.run(connected())
     except HeadcountError:
         raise
-    except Exception:
-        _diagnose(url)
+    except Exception as error:
+        _diagnose(url, error)
         raise
 
 
-def _diagnose(url: str) -> None:
-    """Raises DatabaseNotReady if the database is away or its schema is another one."""
-    from daemon.postgres.database import sync_engine
-    from daemon.postgres.migrations import check_database
+def _diagnose(url: str, error: Exception) -> None:
+    """Raises DatabaseNotReady if the database is away, its schema is another one, or it refuses this role."""
+    from daemon.errors import DatabaseNotReady
+    from daemon.postgres.database import sqlstate, sync_engine
+    from daemon.postgres.migrations import LOOK, NO_PRIVILEGE, check_database
 
     engine = sync_engine(url, patience=3)
     try:
         check_database(engine)
     finally:
         engine.dispose()
+    if sqlstate(error) == NO_PRIVILEGE:
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise DatabaseNotReady(f"The database refuses this role: {reason}.", LOOK) from None

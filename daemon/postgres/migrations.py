@@ -19,8 +19,10 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from daemon.errors import DatabaseNotReady
-from daemon.postgres.database import sync_engine
+from daemon.postgres.database import sqlstate, sync_engine
 
+NO_PRIVILEGE = "42501"
+LOOK = "headcount doctor --only database"
 VERSION_TABLE = "headcount_schema"
 MIGRATION_LOCK = 7_310_554_921_337_001
 LOCK_POLL_SECONDS = 0.2
@@ -43,7 +45,10 @@ def upgrade(url: str) -> list[str]:
             connection.commit()
             return [revision for revision in _revisions() if revision not in _up_to(before)]
     except DBAPIError as error:
-        raise DatabaseNotReady(f"The database could not be migrated: {error.orig}.") from error
+        mend = None
+        if sqlstate(error) == NO_PRIVILEGE:
+            mend = "export HEADCOUNT_DATABASE_URL=postgresql://OWNER@HOST/DATABASE  # the role that owns the tables"
+        raise DatabaseNotReady(f"The database could not be migrated: {error.orig}.", mend) from error
     finally:
         engine.dispose()
 
@@ -55,6 +60,8 @@ def check_database(engine: Engine) -> None:
             missing, strange = pending(connection), unknown(connection)
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0]
+        if sqlstate(error) == NO_PRIVILEGE:
+            raise DatabaseNotReady(f"The database refuses this role: {reason}.", LOOK) from None
         raise DatabaseNotReady(f"The database can't be reached: {reason}.") from None
     if strange is not None:
         raise DatabaseNotReady(f"The database is at migration {strange}, which this release does not know.")
