@@ -111,11 +111,12 @@ def _held(client: SubscriberClient, path: str) -> list[str]:
 
 def test_a_job_name_that_nobody_knows_is_named_with_the_known_ones(patient: Patient, ward: Ward) -> None:
     started = patient.headcount("kickoff", "resise", "--param", "n=1", "--json")
-    orchestration = json.loads(started)["orchestration_id"]
+    orchestration = json.loads(started)["id"]
     with psycopg.connect(patient.environment["HEADCOUNT_DATABASE_URL"]) as database:
         database.execute(
-            "WITH tried AS (UPDATE job SET attempt = 1, cause = 'retry' RETURNING id) INSERT INTO failed_attempt"
-            " (job_id, attempt, kind, message) SELECT id, 1, 'UnknownJob', 'no handler is named ''resise'' here' FROM tried"
+            "WITH tried AS (UPDATE job SET attempt = 1, cause = 'retry' RETURNING id)"
+            " INSERT INTO failed_attempt (job_id, attempt, kind, message)"
+            " SELECT id, 1, 'UnknownJob', 'no handler is named ''resise'' here' FROM tried"
         )
     found = patient.only_finding("loses_work", "1 orchestration waits for the job 'resise'")
     assert "did the producer mean resize?" in found["what"]
