@@ -41,7 +41,7 @@ def test_a_line_of_the_runbook_is_taken_by_the_command_that_it_names(words: tupl
 
 
 def test_a_line_that_no_command_takes_would_be_noticed() -> None:
-    with pytest.raises(Exception, match="no-id"):
+    with pytest.raises(Exception, match="valid UUID"):
         parsed(("explain", "no-id"))
     with pytest.raises(KeyError):
         parsed(("lists",))
