@@ -214,8 +214,7 @@ def test_15_a_filter_for_jobs_without_a_handler(patient: Patient, ward: Ward) ->
     assert "Deploy handlers named zoom" in found["why"]
     patient.is_mended_by(found)
     del patient.environment["HEADCOUNT_JOBS_SUBSCRIPTION"]
-    package = patient.environment["HEADCOUNT_HANDLERS"]
-    (ward.folder / package / "zoom.py").write_text(HANDLER.format(name="zoom"))
+    (ward.folder / patient.environment["HEADCOUNT_HANDLERS"] / "zoom.py").write_text(HANDLER.format(name="zoom"))
     assert patient.findings() == []
 
 
