@@ -6,10 +6,23 @@ must be quick, must not raise and may be called from any thread. Durations are s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from daemon.job import Cause, Claim, JobMessage, Refusal, Settled, Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedLoop:
+    """Where an event loop stands that does not answer: `stack` is the innermost first, `file:line in function`.
+
+    `claim` is the job that holds it; where that is not certain it is None, and `suspects` are the jobs it may be.
+    """
+
+    claim: Claim | None
+    suspects: tuple[Claim, ...]
+    stack: tuple[str, ...]
 
 
 class Observer:
@@ -78,8 +91,8 @@ class Observer:
     def unfinished(self, orchestrations: int, oldest_job: float) -> None:
         """How many orchestrations are in progress, and the age of the oldest unfinished job."""
 
-    def rescued(self, worker_id: UUID, freed: int, errored: int) -> None:
-        """Jobs of a dead worker were taken back."""
+    def rescued(self, worker_id: UUID, freed: int, errored: int, jobs: Sequence[UUID]) -> None:
+        """Jobs of a dead worker were taken back; `jobs` are some of them, those that are Errored first."""
 
     def repaired(self, cause: str, count: int) -> None:
         """The sweeper mended something: each one is a bug."""
@@ -98,6 +111,9 @@ class Observer:
 
     def loop_lag(self, seconds: float) -> None:
         """How late the event loop answers."""
+
+    def loop_blocked(self, seconds: float, where: BlockedLoop) -> None:
+        """The event loop has not answered for `seconds`; said again every few seconds while it lasts."""
 
     def stream_ended(self, error: BaseException | None, pause: float) -> None:
         """A streaming pull ended for a reason that passes; it is opened again after `pause`."""

@@ -6,12 +6,12 @@ Frozen values, used by the rules, the store, the client and the relay. Nothing h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from daemon.job import JobError, Progress, Status
+from daemon.job import JobError, Kind, Progress, Status
 
 
 class Outcome(StrEnum):
@@ -63,6 +63,59 @@ class OrchestrationState:
     def finished(self) -> int:
         """How many heads are in."""
         return self.completed + self.errored
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestrationSummary:
+    """One line of a list of orchestrations: its counts, without what would have to be counted in its jobs."""
+
+    id: UUID
+    generation: int
+    job_name: str
+    tags: Mapping[str, str]
+    total: int
+    completed: int
+    errored: int
+    created_at: datetime
+    deadline: datetime | None
+    cancelled_at: datetime | None
+    completed_at: datetime | None
+    outcome: Outcome | None
+    event_published_at: datetime | None
+
+    @property
+    def state(self) -> str:
+        """`running`, `cancelled` (complete or not), or the outcome."""
+        if self.cancelled_at is not None:
+            return ListState.CANCELLED.value
+        return ListState.RUNNING.value if self.outcome is None else self.outcome.value
+
+
+class ListState(StrEnum):
+    """Which orchestrations to list; `failed` are those with Errored instances, complete or not."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    COMPLETED = "Completed"
+    PARTIAL = "Partial"
+    ERRORED = "Errored"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestrationFilter:
+    """Which orchestrations to list: what is None or empty does not restrict. Ages are seconds since the kick-off.
+
+    `kind` is that of an Errored instance; `tags` must all be there.
+    """
+
+    state: ListState | None = None
+    job_name: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    kind: Kind | None = None
+    older_than: float | None = None
+    newer_than: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from daemon.cli.exits import HELP
 from daemon.cli.explain import explain
 from daemon.cli.handlers import handlers
 from daemon.cli.kickoff import kickoff
+from daemon.cli.listing import list_orchestrations
 from daemon.cli.migrate import migrate
 from daemon.cli.provision import provision
 from daemon.cli.prune import prune
@@ -78,6 +79,7 @@ app.command(rich_help_panel=HERE)(new)
 app.command(rich_help_panel=HERE)(handlers)
 app.command(rich_help_panel=HERE)(bench)
 app.command(rich_help_panel=ASKING)(kickoff)
+app.command("list", rich_help_panel=ASKING)(list_orchestrations)
 app.command(rich_help_panel=ASKING)(status)
 app.command(rich_help_panel=ASKING)(results)
 app.command(rich_help_panel=OPERATING)(run)

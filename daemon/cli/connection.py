@@ -55,17 +55,18 @@ def with_reads(work: Callable[[Reads], Awaitable[T]]) -> T:
     """The same with what only operators read. Raises DatabaseNotReady when that is why it failed."""
     from daemon.postgres.reads import Reads
 
-    return _with_engine(lambda engine, worker_ttl: work(Reads(engine, worker_ttl)))
+    return with_engine(lambda engine, worker_ttl: work(Reads(engine, worker_ttl)))
 
 
 def with_maintenance(work: Callable[[Maintenance], Awaitable[T]]) -> T:
     """The same with what only operators change. Raises DatabaseNotReady when that is why it failed."""
     from daemon.postgres.maintenance import Maintenance
 
-    return _with_engine(lambda engine, _: work(Maintenance(engine)))
+    return with_engine(lambda engine, _: work(Maintenance(engine)))
 
 
-def _with_engine(work: Callable[[AsyncEngine, float], Awaitable[T]]) -> T:
+def with_engine(work: Callable[[AsyncEngine, float], Awaitable[T]]) -> T:
+    """Run `work(engine, worker_ttl)` on the database of the settings. Raises DatabaseNotReady when it is why it failed."""
     import asyncio
 
     from daemon.postgres.database import async_engine

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 MEANING = {
     "RUNNING": "a living worker runs them",
     "HELD_BY_DEAD_WORKER": "their worker's heartbeat stopped; another worker takes them back after worker_ttl",
-    "WAITING_RETRY": "they failed or were unknown, and wait for their next attempt",
+    "UNKNOWN_JOB": "the worker that took them has no handler of this name; they wait for one that has it",
+    "WAITING_RETRY": "they failed, and wait for their next attempt",
     "WAITING_START": "they are scheduled for later",
-    "QUEUED_NO_WORKER": "no worker has a fresh heartbeat: start one with `headcount run`",
+    "QUEUED_NO_WORKER": "no worker has a fresh heartbeat: look at the worker pool, or here: headcount run",
     "PUBLICATION_DUE": "their message is due; a relay publishes it within a second, if Pub/Sub answers",
     "MESSAGE_REFUSED": "Pub/Sub refuses their message, as a worker's log says; it is tried again with growing pauses",
     "MESSAGE_OUTSTANDING": "their message is in Pub/Sub and no worker has taken it yet: more slots or workers help",
@@ -109,11 +110,22 @@ def _facts(row: RowMapping) -> list[str]:
         said = shortened(row["progress_message"] or "", 80)
         facts.append(f"progress {done} {said} {_seconds(row['progress_ago'])} ago".replace("  ", " "))
     if row["worker_id"] is None:
-        sent = "never published" if row["published_ago"] is None else f"published {_seconds(row['published_ago'])} ago"
-        facts.append(f"{sent}, published again in {_seconds(row['publish_in'])}")
+        facts.append(_publication(row))
     if row["last_kind"] is not None:
         facts.append(f"last: {row['last_kind']}: {_first(str(row['last_message']))}")
     return facts
+
+
+def _publication(row: RowMapping) -> str:
+    """When its message was published and when it is to be. A row whose date has passed is not known to be in Pub/Sub:
+    a relay notes a try before it makes it."""
+    tried = None if row["published_ago"] is None else _seconds(row["published_ago"])
+    due = row["publish_in"]
+    if isinstance(due, float) and due <= 0:
+        return f"{'never published' if tried is None else f'publication tried {tried} ago'}, due since {_seconds(-due)}"
+    if tried is None:
+        return f"never published, to be published in {_seconds(due)}"
+    return f"published {tried} ago, published again in {_seconds(due)}"
 
 
 def _verdict_as_json(verdict: Verdict) -> dict[str, object]:

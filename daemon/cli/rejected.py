@@ -6,7 +6,6 @@ Called by people who look for what a producer did wrong. Replaying publishes a m
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,17 +13,15 @@ import typer
 from daemon.cli.connection import with_maintenance, with_reads
 from daemon.cli.exits import Exit
 from daemon.cli.options import AsJson, duration
+from daemon.cli.replay import replay
 from daemon.cli.screen import put, say, shortened, show, show_table
-from daemon.errors import RequestRefused
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
     from daemon.postgres.maintenance import Maintenance
     from daemon.postgres.reads import Reads
-    from daemon.settings import Settings
 
-PLACE = ("job_id", "orchestration_id", "index", "count")
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="As `headcount rejected list` shows it.")]
 
 rejected = typer.Typer(no_args_is_help=True, help="Messages that could not become jobs: list, show, replay, purge.")
@@ -33,14 +30,17 @@ rejected = typer.Typer(no_args_is_help=True, help="Messages that could not becom
 @rejected.command("list")
 def list_messages(
     reason: Annotated[str | None, typer.Option(help="Only this reason, e.g. BadUuid.")] = None,
-    after: Annotated[int, typer.Option(help="Only those with a higher number.")] = 0,
+    newest: Annotated[bool, typer.Option("--newest", help="The newest first.")] = False,
+    after: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="The next page: what follows this number in the order shown.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List rejected messages, oldest first, without their bodies."""
+    """List rejected messages without their bodies, the oldest first or the newest."""
 
     async def ask(reads: Reads) -> list[RowMapping]:
-        return await reads.rejected(after, reason, limit)
+        return await reads.rejected(after, reason, limit, newest=newest)
 
     rows = with_reads(ask)
     if as_json:
@@ -72,40 +72,7 @@ def show_message(number: Number, as_json: AsJson = False) -> None:
     show(f"  data ({len(body)} bytes): {shortened(body.decode('utf-8', 'backslashreplace'), 2000)}")
 
 
-@rejected.command("replay")
-def replay(
-    number: Number,
-    as_new: Annotated[
-        bool,
-        typer.Option("--as-new", help="As a job of its own: without the ids and the place in a count that it names."),
-    ] = False,
-) -> None:
-    """Publish one rejected message again, as it came: after the producer's or the worker's mistake is mended."""
-    import asyncio
-
-    from daemon.pubsub.publisher import Publisher
-    from daemon.settings import load
-
-    row = _message(number)
-    settings = load()
-
-    attributes = json.loads(row["attributes"])
-
-    async def publish() -> None:
-        await _refuse_old(settings, row, as_new)
-        publisher = Publisher()
-        try:
-            message = (bytes(row["data"]), _of_its_own(attributes) if as_new else attributes)
-            await publisher.publish(settings.topic(settings.jobs_topic), [message])
-        finally:
-            await publisher.close()
-
-    async def mark(maintenance: Maintenance) -> None:
-        await maintenance.mark_replayed(number)
-
-    asyncio.run(publish())
-    with_maintenance(mark)
-    show(f"message {number} is published again")
+rejected.command("replay")(replay)
 
 
 @rejected.command("purge")
@@ -117,22 +84,6 @@ def purge(older_than: Annotated[str, typer.Option(help="Age of what is deleted: 
         return await maintenance.purge_rejected(seconds)
 
     show(f"{with_maintenance(work)} messages deleted")
-
-
-async def _refuse_old(settings: Settings, row: RowMapping, as_new: bool) -> None:
-    """Raises RequestRefused for a message whose job may have run and been pruned: it would run again."""
-    from daemon.cli.age_limit import age_limit, days
-
-    age = (datetime.now(UTC) - (row["published_at"] or row["received_at"])).total_seconds()
-    if as_new or age < (limit := await age_limit(settings)).seconds:
-        return
-    text = f"message {row['id']} is {days(age)} old, and what it belongs to may have been pruned after"
-    again = f"headcount rejected replay {row['id']} --as-new"
-    raise RequestRefused(f"{text} {days(limit.seconds)} ({limit.why}). As a job of its own: {again}")
-
-
-def _of_its_own(attributes: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in attributes.items() if key not in PLACE}
 
 
 def _message(number: int) -> RowMapping:

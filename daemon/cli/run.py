@@ -38,6 +38,7 @@ def run(
         raise typer.Exit(_supervise(processes, settings.http_port))
     registry = discover(settings.packages, settings.handlers_path)
     asyncio.run(_check(settings, registry))
+    _check_database(settings)
 
     from daemon.service import Worker
 
@@ -64,6 +65,19 @@ async def _check(settings: Settings, registry: Registry) -> None:
     problems = await check(wanted(settings), longest_timeout=longest, handler_names=registry.names)
     refuse([problem for problem in problems if problem.fatal])
     _warn([problem for problem in problems if not problem.fatal])
+
+
+def _check_database(settings: Settings) -> None:
+    """Raises DatabaseNotReady for what a worker can't run with; warns of a memory limit that is too small."""
+    import structlog
+
+    from daemon.doctor.platform import check_memory
+    from daemon.doctor.start import refuse_database
+
+    refuse_database(settings)
+    for finding in check_memory(settings):  # Cloud Run has no shell for the doctor: only a worker sees its own limit
+        text = "the container is too small for these settings"
+        structlog.get_logger("headcount").warning(text, problem=finding.what, reason=finding.why, mend=finding.mend)
 
 
 def refuse(fatal: list[Problem]) -> None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from daemon.doctor import capacity, durability, sessions
+from daemon.doctor import capacity, durability, sessions, unknown_jobs
 from daemon.doctor import statements as sql
-from daemon.doctor.finding import Finding, advice, fatal, loses_work, unchecked
-from daemon.doctor.mending import as_owner, as_superuser, database_in, export, url_with
+from daemon.doctor.finding import Finding, Severity, advice, fatal, loses_work, unchecked
+from daemon.doctor.mending import as_owner, as_superuser, database_in, export, migrate_as, url_with
 from daemon.postgres.database import sqlstate, sync_engine
 from daemon.postgres.migrations import VERSION_TABLE, pending, unknown
 from daemon.settings import Settings
@@ -53,17 +53,30 @@ class Server:
     cloud_sql: bool
 
 
-def check_database(settings: Settings, instances: int) -> list[Finding]:
-    """Everything that is wrong with the database."""
+def check_database(settings: Settings, instances: int, names: Collection[str] | None = None) -> list[Finding]:
+    """Everything that is wrong with the database, and jobs in it that nobody knows (`names` are the handlers here)."""
     url = settings.database_url.get_secret_value()
     engine = sync_engine(url, pooler=settings.database_pooler, patience=5)
     try:
         with engine.connect() as connection:
-            return list(_questions(connection, settings, instances))
+            found = list(_questions(connection, settings, instances))
+            if names is not None and all(one.severity is not Severity.FATAL for one in found):
+                found += unknown_jobs.check(connection, names, settings.unknown_job_patience_seconds)
+            return found
     except DBAPIError as error:
         return [_unreachable(url, error)]
     finally:
         engine.dispose()
+
+
+def fatal_findings(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    """What no worker runs with, by few and cheap questions."""
+    server = _server(connection, settings.database_url.get_secret_value())
+    found = [*of_server(server), *_privileges(connection, server)]
+    if not any(VERSION_TABLE in one.what for one in found):
+        found += _migrations(connection, server)
+    found += durability.check(connection, server.url, server.role, server.database, emulated=False)
+    yield from (one for one in found if one.severity is Severity.FATAL)
 
 
 def _questions(connection: Connection, settings: Settings, instances: int) -> Iterator[Finding]:
@@ -73,6 +86,8 @@ def _questions(connection: Connection, settings: Settings, instances: int) -> It
     yield from missing
     if not any(VERSION_TABLE in finding.what for finding in missing):
         yield from _migrations(connection, server)
+    if not missing:
+        yield from _later_tables(connection, server)
     emulated = bool(os.environ.get("PUBSUB_EMULATOR_HOST"))
     yield from durability.check(connection, server.url, server.role, server.database, emulated=emulated)
     yield from sessions.check(connection, server.url, server.role)
@@ -128,15 +143,44 @@ _OF_SERVER: tuple[Callable[[Server], Iterator[Finding]], ...] = (_age, _encoding
 
 
 def _privileges(connection: Connection, server: Server) -> Iterator[Finding]:
-    for tables, wanted in (((VERSION_TABLE,), ("SELECT",)), (TABLES, PRIVILEGES)):
-        values = {"tables": list(tables), "privileges": list(wanted)}
-        for row in connection.execute(sql.MISSING_PRIVILEGES, values):
-            privileges = ", ".join(row.privileges)
-            what = f"{server.role} lacks {privileges} on the table {row.table}."
-            grant = f'GRANT {privileges} ON "{row.table}" TO "{server.role}"'
-            mend = as_owner(server.url, row.owner, grant)
-            make = fatal if row.table in (*CORE_TABLES, VERSION_TABLE) else loses_work
-            yield make(AREA, what, "Every statement that needs it fails, and its jobs stand still.", mend)
+    rows = [
+        row
+        for tables, wanted in (((VERSION_TABLE,), ("SELECT",)), (TABLES, PRIVILEGES))
+        for row in connection.execute(sql.MISSING_PRIVILEGES, {"tables": list(tables), "privileges": list(wanted)})
+    ]
+    if len(rows) >= len(CORE_TABLES):
+        yield _no_grants(server, [row.table for row in rows], rows[-1].owner)
+        return
+    for row in rows:
+        privileges = ", ".join(row.privileges)
+        what = f"{server.role} lacks {privileges} on the table {row.table}."
+        grant = f'GRANT {privileges} ON "{row.table}" TO "{server.role}"'
+        mend = as_owner(server.url, row.owner, grant)
+        make = fatal if row.table in (*CORE_TABLES, VERSION_TABLE) else loses_work
+        yield make(AREA, what, "Every statement that needs it fails, and its jobs stand still.", mend)
+
+
+def _no_grants(server: Server, tables: list[str], owner: str) -> Finding:
+    what = f"{server.role} lacks privileges on {len(tables)} tables: {', '.join(tables)}."
+    why = "Every statement that needs them fails. The last statement covers the tables of later migrations too."
+    statements = (
+        f'GRANT USAGE ON SCHEMA public TO "{server.role}"',
+        f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "{server.role}"',
+        f'REVOKE INSERT, UPDATE, DELETE ON {VERSION_TABLE} FROM "{server.role}"',
+        f'ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{server.role}"',
+    )
+    return fatal(AREA, what, why, as_owner(server.url, owner, *statements) + "  # the same as deploy/grants.sql")
+
+
+def _later_tables(connection: Connection, server: Server) -> Iterator[Finding]:
+    for row in connection.execute(sql.NO_DEFAULT_PRIVILEGES, {"table": VERSION_TABLE}):
+        what = f"Tables that {row.owner} makes later are not granted to {server.role}."
+        statement = (
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA public"
+            f' GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{server.role}"'
+        )
+        why = "The next migration that makes a table stops every worker: it is the last statement of deploy/grants.sql."
+        yield advice(AREA, what, why, as_owner(server.url, row.owner, statement))
 
 
 def _migrations(connection: Connection, server: Server) -> Iterator[Finding]:
@@ -147,7 +191,9 @@ def _migrations(connection: Connection, server: Server) -> Iterator[Finding]:
         yield fatal(AREA, what, why, "pip install --upgrade headcount")
     elif missing:
         what = f"The database {server.database} lacks the migrations {', '.join(missing)}."
-        yield fatal(AREA, what, "Tables or columns that every job needs are missing.", "headcount migrate")
+        owner = connection.execute(sql.MIGRATOR, {"table": VERSION_TABLE}).scalar()
+        mend = "headcount migrate" if owner is None else migrate_as(server.url, owner)
+        yield fatal(AREA, what, "Tables or columns that every job needs are missing.", mend)
 
 
 def _unreachable(url: str, error: DBAPIError) -> Finding:

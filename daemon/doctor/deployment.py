@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from daemon.doctor.finding import Finding, advice, fatal, loses_work
 from daemon.settings import Settings
 
 AREA = "deployment"
+IAM = ".iam"  # a service account that logs in by its token
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 FINAL = re.compile(r"^\s*(ENTRYPOINT|CMD)\s+(.*)$", re.MULTILINE | re.IGNORECASE)
 
@@ -31,11 +32,12 @@ def check_environment(settings: Settings, environment: Mapping[str, str]) -> Ite
         yield fatal(
             AREA, what, "No such topics exist in Google Cloud.", "export HEADCOUNT_PROJECT=$GOOGLE_CLOUD_PROJECT"
         )
-    host = urlsplit(settings.database_url.get_secret_value()).hostname
-    if host in LOCAL_HOSTS:
+    url = urlsplit(settings.database_url.get_secret_value())
+    host = url.hostname
+    if host in LOCAL_HOSTS and not unquote(url.username or "").endswith(IAM):  # that login needs the proxy beside it
         what = f"HEADCOUNT_DATABASE_URL points to {host}."
-        why = "In production that is right only with a proxy beside the worker."
-        mend = "export HEADCOUNT_DATABASE_URL='postgresql://USER@/headcount?host=/cloudsql/PROJECT:REGION:INSTANCE'"
+        why = "In production that is right only with a proxy beside the worker, where the worker logs in by IAM."
+        mend = "export HEADCOUNT_DATABASE_URL='postgresql://headcount-worker%40PROJECT.iam@127.0.0.1:5432/headcount'"
         yield advice(AREA, what, why, mend)
     yield from _shown(settings)
 

@@ -48,7 +48,7 @@ def examine(settings: Settings, scope: Scope) -> list[Finding]:
     if "worker" in scope.areas:
         findings += _worker(settings, registry, here=not scope.before_deploy)
     if "database" in scope.areas:
-        findings += check_database(settings, scope.instances)
+        findings += check_database(settings, scope.instances, None if registry is None else registry.names)
     if "pubsub" in scope.areas:
         names = registry.names if registry is not None else ()
         longest = max((handler.timeout or 0.0 for handler in registry or ()), default=0.0)

@@ -15,6 +15,11 @@ def as_owner(url: str, owner: str, *statements: str) -> str:
     return f"psql {shlex.quote(url_with(url, user=quote(owner)))} {commands}"
 
 
+def migrate_as(url: str, owner: str) -> str:
+    """`headcount migrate` logged in as the role that owns the tables; the worker's own may not change them."""
+    return f"HEADCOUNT_DATABASE_URL={shlex.quote(url_with(url, user=quote(owner)))} headcount migrate"
+
+
 def as_superuser(url: str, *statements: str) -> str:
     """psql for what concerns roles, whole databases or the server, beside the database that may refuse."""
     return as_owner(urlsplit(url)._replace(path="/postgres").geturl(), "postgres", *statements)

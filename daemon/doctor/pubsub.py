@@ -30,7 +30,7 @@ async def check_pubsub(settings: Settings, names: Collection[str], longest_timeo
         problems = await check(wanted(settings), longest_timeout=longest_timeout, handler_names=handler_names)
     except SubscriptionNotReady as error:
         why = "Nothing is known about topics and subscriptions, and no worker starts without them."
-        return [unchecked(AREA, error.problem, why, error.mend or f"curl --verbose https://{_place()}")]
+        return [unchecked(AREA, error.problem, why, error.mend or f"curl --verbose {_place()}")]
     findings = [_finding(problem) for problem in problems]
     if any(finding.severity is Severity.FATAL for finding in findings):
         return findings  # what is missing has no filter and no rights to look at
@@ -124,4 +124,5 @@ async def _agent(
 
 
 def _place() -> str:
-    return os.environ.get("PUBSUB_EMULATOR_HOST") or "pubsub.googleapis.com"
+    emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
+    return f"http://{emulator}" if emulator else "https://pubsub.googleapis.com"

@@ -40,6 +40,42 @@ GROUP BY t.name, c.relowner
 ORDER BY t.name
 """)
 
+# Who has to migrate, where this role may not: the owner of the version table, or of the database.
+MIGRATOR = text("""
+SELECT pg_get_userbyid(coalesce(c.relowner, d.datdba)) AS owner
+FROM pg_database d LEFT JOIN pg_class c ON c.oid = to_regclass(:table)
+WHERE d.datname = current_database()
+  AND NOT (has_schema_privilege('public', 'CREATE')
+           AND (c.oid IS NULL OR pg_has_role(current_user, c.relowner, 'USAGE')))
+""")
+
+NO_DEFAULT_PRIVILEGES = text("""
+SELECT pg_get_userbyid(c.relowner) AS owner
+FROM pg_class c
+WHERE c.oid = to_regclass(:table) AND NOT pg_has_role(current_user, c.relowner, 'USAGE')
+  AND NOT EXISTS (
+      SELECT FROM pg_default_acl a CROSS JOIN LATERAL aclexplode(a.defaclacl) AS e
+      WHERE a.defaclrole = c.relowner AND a.defaclobjtype = 'r'
+        AND a.defaclnamespace IN (0, CAST('public' AS regnamespace))
+        AND e.privilege_type = 'INSERT' AND (e.grantee = 0 OR pg_has_role(current_user, e.grantee, 'USAGE')))
+""")
+
+UNKNOWN_JOBS = text("""
+WITH seen AS (
+    SELECT o.job_name, count(*) AS orchestrations, (array_agg(o.id ORDER BY o.created_at DESC))[1:20] AS newest
+    FROM orchestration o WHERE o.completed_at IS NULL GROUP BY o.job_name
+)
+SELECT s.job_name, s.orchestrations, f.message
+FROM seen s
+CROSS JOIN LATERAL (
+    SELECT f.message FROM job j
+    JOIN LATERAL (SELECT kind, message FROM failed_attempt a WHERE a.job_id = j.id ORDER BY a.attempt DESC LIMIT 1) f
+      ON f.kind = 'UnknownJob'
+    WHERE j.orchestration_id = ANY(s.newest) AND j.status = 'InProgress' LIMIT 1
+) f
+ORDER BY s.orchestrations DESC, s.job_name LIMIT 20
+""")
+
 NOT_VACUUMED = text("""
 SELECT c.relname AS table, pg_get_userbyid(c.relowner) AS owner
 FROM unnest(CAST(:tables AS text[])) AS t (name)

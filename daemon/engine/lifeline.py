@@ -19,10 +19,12 @@ from uuid import UUID, uuid4
 from daemon.engine.running import Running, compare
 from daemon.errors import WorkerGone
 from daemon.job import Holdings, StopReason
-from daemon.observe import Observer
+from daemon.observe import BlockedLoop, Observer
 from daemon.rules.shutdown import ShutdownPlan
 
 COMPARE_SECONDS = 1.0
+BLOCKED_SECONDS = 1.0
+SAID_AGAIN_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 STANDARD_ERROR = 2
 FROZEN = 70
@@ -67,6 +69,10 @@ class LoopThread(Protocol):
         """Whether the loop still runs."""
         ...
 
+    def where(self) -> BlockedLoop:
+        """What the loop is doing at this moment; never blocks."""
+        ...
+
 
 @dataclass(slots=True)
 class Identity:
@@ -107,6 +113,7 @@ class Lifeline:
         self._compare_due = time.monotonic() + COMPARE_SECONDS
         self._ping_sent = time.monotonic()
         self._ping_answered = True
+        self._said_blocked = 0.0
         self.last_beat = time.monotonic()
 
     @property
@@ -165,6 +172,8 @@ class Lifeline:
         due = min(self._beat_due, self._compare_due, time.monotonic() + COMPARE_SECONDS)
         if self._stopping_at is not None:
             due = min(due, self._stopping_at + self.plan.deregister_at)
+        if not self._ping_answered and not self._said_blocked:
+            due = min(due, self._ping_sent + BLOCKED_SECONDS)
         try:
             self._wakes.get(timeout=max(0.0, due - time.monotonic()))
         except Empty:
@@ -174,9 +183,13 @@ class Lifeline:
         lag = self.loop_lag
         self._observer.loop_lag(lag)
         if self._ping_answered:
-            self._ping_sent, self._ping_answered = time.monotonic(), False
+            self._ping_sent, self._ping_answered, self._said_blocked = time.monotonic(), False, 0.0
             self._loop.call(self._pong)
-        elif lag > self._loop_patience and self._loop.is_alive():
+            return
+        if lag >= max(BLOCKED_SECONDS, self._said_blocked + SAID_AGAIN_SECONDS if self._said_blocked else 0.0):
+            self._said_blocked = lag
+            self._observer.loop_blocked(lag, self._loop.where())
+        if lag > self._loop_patience and self._loop.is_alive():
             self._say_farewell()
             os._exit(FROZEN)
 

@@ -31,6 +31,11 @@ class RescuedWorker(Protocol):
         ...
 
     @property
+    def jobs(self) -> Sequence[UUID]:
+        """Some of them, those that are Errored first."""
+        ...
+
+    @property
     def completes(self) -> bool:
         """Whether an orchestration completed by it."""
         ...
@@ -55,6 +60,6 @@ class Rescuer:
     async def round(self) -> None:
         """One round of rescue."""
         for one in await self._rescue.rescue():
-            self._observer.rescued(one.worker_id, one.freed, one.errored)
+            self._observer.rescued(one.worker_id, one.freed, one.errored, one.jobs)
             if one.completes:
                 self._completed()

@@ -128,9 +128,9 @@ class Maintenance:
             await Orchestrations(self._engine).state(orchestration_id)
         return sum([len(await self._run(statement, values)) for statement in statements])
 
-    async def mark_replayed(self, number: int) -> None:
-        """Note that a rejected message was published again."""
-        await self._run(rejected_sql.REPLAYED, {"id": number})
+    async def mark_replayed(self, numbers: Sequence[int]) -> None:
+        """Note that rejected messages were published again."""
+        await self._run(rejected_sql.REPLAYED, {"numbers": list(numbers)})
 
     async def purge_rejected(self, older_than: float) -> int:
         """Delete rejected messages older than so many seconds; how many."""

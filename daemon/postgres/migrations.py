@@ -45,7 +45,10 @@ def upgrade(url: str) -> list[str]:
             connection.commit()
             return [revision for revision in _revisions() if revision not in _up_to(before)]
     except DBAPIError as error:
-        raise DatabaseNotReady(f"The database could not be migrated: {error.orig}.") from None
+        mend = None
+        if sqlstate(error) == "42501":
+            mend = "export HEADCOUNT_DATABASE_URL=postgresql://OWNER@HOST/DATABASE  # the role that owns the tables"
+        raise DatabaseNotReady(f"The database could not be migrated: {error.orig}.", mend) from None
     finally:
         engine.dispose()
 

@@ -52,7 +52,7 @@ def as_refusal(error: BaseException) -> DatabaseNotReady | None:
         return None
     said = " ".join(sentence(original).split()).rstrip(".")
     if original.sqlstate == _DENIED:
-        return DatabaseNotReady(f"This account may not do that in the database: {said}.", DOCTOR)
+        return DatabaseNotReady(f"The database refuses this role: {said}.", DOCTOR)
     if original.sqlstate in _MISSING:
         return DatabaseNotReady(f"The database is not as its migrations made it: {said}.", DOCTOR)
     if original.sqlstate in _AGAIN:

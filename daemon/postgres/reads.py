@@ -5,6 +5,7 @@ Called by the command line. It reads only; what operators change is in `maintena
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from daemon.errors import OrchestrationNotFound
 from daemon.job import Status
-from daemon.orchestration import OrchestrationState
+from daemon.orchestration import OrchestrationFilter, OrchestrationState, OrchestrationSummary
+from daemon.postgres.listing import list_orchestrations
 from daemon.postgres.orchestrations import Orchestrations
 from daemon.postgres.statements import explain as sql
 from daemon.postgres.statements import rejected as rejected_sql
@@ -21,6 +23,7 @@ from daemon.postgres.statements import workers as worker_sql
 from daemon.postgres.sweep import Violation, verify
 
 EXAMPLES = 5
+LAST_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,15 @@ class JobExplanation:
     redeliveries: tuple[RowMapping, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayCandidate:
+    """A rejected message that may be published again, by its number, with the size of its body."""
+
+    id: int
+    reason: str
+    bytes: int
+
+
 class Reads:
     """Answers operators' questions from the rows."""
 
@@ -70,6 +82,12 @@ class Reads:
         if state.completed_at is not None:
             verdicts.append(Verdict(_of_complete(state), state.total, ()))
         return Explanation(state, tuple(verdicts))
+
+    async def orchestrations(
+        self, wanted: OrchestrationFilter, after: UUID | None, limit: int
+    ) -> list[OrchestrationSummary]:
+        """A page of orchestrations, newest first. Raises OrchestrationNotFound when `after` is not there."""
+        return await list_orchestrations(self._engine, wanted, after=after, limit=limit)
 
     async def explain_job(self, job_id: UUID) -> JobExplanation:
         """Where one job stands and what happened to it. Raises OrchestrationNotFound when no job has the id."""
@@ -92,11 +110,28 @@ class Reads:
         """Every broken invariant; writes nothing."""
         return await verify(self._engine, self._ttl)
 
-    async def rejected(self, after: int, reason: str | None, limit: int) -> list[RowMapping]:
-        """Rejected messages from after id `after` on, without their bodies."""
+    async def rejected(
+        self, after: int | None, reason: str | None, limit: int, *, newest: bool = False
+    ) -> list[RowMapping]:
+        """Rejected messages by number, rising or (newest) falling, from after number `after` on, without bodies."""
+        statement, beginning = (rejected_sql.LIST_NEWEST, LAST_NUMBER) if newest else (rejected_sql.LIST, 0)
+        values = {"after": beginning if after is None else after, "reason": reason, "limit": limit}
         async with self._engine.connect() as connection:
-            values = {"after": after, "reason": reason, "limit": limit}
-            return list((await connection.execute(rejected_sql.LIST, values)).mappings())
+            return list((await connection.execute(statement, values)).mappings())
+
+    async def replay_candidates(self, number: int | None, reason: str | None) -> list[ReplayCandidate]:
+        """The message of that number; without one all that were not replayed yet (of a reason, if one is given)."""
+        async with self._engine.connect() as connection:
+            if number is not None:
+                rows = await connection.execute(rejected_sql.CANDIDATE, {"id": number})
+            else:
+                rows = await connection.execute(rejected_sql.CANDIDATES, {"reason": reason})
+            return [ReplayCandidate(row.id, row.reason, row.bytes) for row in rows]
+
+    async def rejected_bodies(self, numbers: Sequence[int]) -> list[RowMapping]:
+        """The id, data and attributes of these messages, by number; a purged one is left out."""
+        async with self._engine.connect() as connection:
+            return list((await connection.execute(rejected_sql.BODIES, {"numbers": list(numbers)})).mappings())
 
     async def rejected_message(self, number: int) -> RowMapping | None:
         """One rejected message, whole."""

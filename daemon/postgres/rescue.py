@@ -19,15 +19,21 @@ from daemon.postgres.settlements import settle
 from daemon.postgres.statements import workers as sql
 from daemon.rules.lifecycle import lose
 
+NAMED = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Rescued:
-    """What was taken back from one dead worker. `completes`: an orchestration completed in this round."""
+    """What was taken back from one dead worker. `completes`: an orchestration completed in this round.
+
+    `jobs` are at most NAMED of them, those that are Errored first.
+    """
 
     worker_id: UUID
     freed: int
     errored: int
     completes: bool
+    jobs: tuple[UUID, ...] = ()
 
 
 class Rescue:
@@ -62,6 +68,7 @@ class Rescue:
     async def _take_back(self, connection: AsyncConnection, gone: dict[UUID, bool]) -> list[Rescued]:
         """Free what all of the dead hold. Together, because one settlement locks jobs and orchestrations in order."""
         freed, errored = Counter[UUID](), Counter[UUID]()
+        jobs: dict[UUID, list[UUID]] = {worker: [] for worker in gone}
         completes = False
         while rows := (await connection.execute(sql.LEFT_BEHIND, {"ids": sorted(gone)})).all():
             holders = {row.id: row.worker_id for row in rows}
@@ -70,7 +77,12 @@ class Rescue:
             written = await settle(connection, settlements)
             for one in settlements:
                 if one.job_id in written.jobs:
-                    (errored if one.action is Action.FAIL else freed)[holders[one.job_id]] += 1
+                    holder, fails = holders[one.job_id], one.action is Action.FAIL
+                    (errored if fails else freed)[holder] += 1
+                    jobs[holder].insert(0 if fails else len(jobs[holder]), one.job_id)
+                    del jobs[holder][NAMED:]
             completes = completes or written.completes
         await connection.execute(sql.VACATE, {"workers": sorted(gone), "all": True, "ids": [], "delay": 0.0})
-        return [Rescued(worker, freed[worker], errored[worker], completes) for worker in sorted(gone)]
+        return [
+            Rescued(worker, freed[worker], errored[worker], completes, tuple(jobs[worker])) for worker in sorted(gone)
+        ]

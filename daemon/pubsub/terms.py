@@ -7,6 +7,7 @@ The reasons for each term are in the problems' own sentences.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -95,8 +96,27 @@ def update(path: str, options: str) -> str:
 
 
 def recreate(path: str) -> str:
-    """The command that replaces a subscription. What it holds is published again by the relay."""
+    """The command that replaces a subscription which holds nothing."""
     return f"gcloud pubsub subscriptions delete {_short(path)} && headcount provision"
+
+
+def second(want: WantedSubscription, names: Sequence[str] = ()) -> str:
+    """The command that makes another subscription beside this one and points this pool to it; nothing is deleted."""
+    old = want.name.rpartition("/")[2]
+    stem, _, number = old.rpartition("-")
+    new = f"{stem}-{int(number) + 1}" if stem and number.isdigit() else f"{old}-2"
+    variable = f"HEADCOUNT_{'JOBS' if want.dead_letter_topic else 'DEAD_LETTER'}_SUBSCRIPTION"
+    only = "".join(f" --filter-job {shlex.quote(name)}" for name in names)
+    return f"{variable}={new} headcount provision{only} && export {variable}={new}"
+
+
+def drained_first(want: WantedSubscription) -> str:
+    """Why the old one is not simply deleted."""
+    old = want.name.rpartition("/")[2]
+    return (
+        f" Deleting {old} would lose the messages it holds: put a second one beside it, keep a worker on the old one"
+        " until it is empty (a job that arrives by both runs once), and delete it then."
+    )
 
 
 def _short(path: str) -> str:
@@ -108,17 +128,17 @@ def _unusable(have: Subscription, want: WantedSubscription) -> Iterator[Problem]
     path, fatal = want.name, want.required
     if have.topic == NEVER_DELIVERED_TO:
         what = f"The topic of the subscription {path} was deleted."
-        yield Problem(what, "It will never get a message again.", recreate(path), fatal)
+        yield Problem(what, "It will never get a message again." + drained_first(want), second(want), fatal)
     elif have.topic != want.topic:
         what = f"The subscription {path} is attached to {have.topic}, not to {want.topic}."
-        yield Problem(what, "No job that is published would arrive.", recreate(path), fatal)
+        yield Problem(what, "No job that is published would arrive." + drained_first(want), second(want), fatal)
     if have.push_config.push_endpoint:
         mend = f"gcloud pubsub subscriptions modify-push-config {_short(path)} --push-endpoint="
         what = f"The subscription {path} pushes to {have.push_config.push_endpoint}."
         yield Problem(what, "A worker pulls; Pub/Sub gives it nothing.", mend, fatal)
     if have.bigquery_config.table or have.cloud_storage_config.bucket:
         what = f"The subscription {path} writes into a table or a bucket."
-        yield Problem(what, "A worker pulls; Pub/Sub gives it nothing.", recreate(path), fatal)
+        yield Problem(what, "A worker pulls; Pub/Sub gives it nothing." + drained_first(want), second(want), fatal)
     if have.detached:
         yield Problem(f"The subscription {path} is detached.", "It holds nothing any more.", recreate(path), fatal)
 
@@ -128,8 +148,12 @@ def _unhandled(have: Subscription, want: WantedSubscription, handler_names: Coll
     if unknown:
         names = ", ".join(unknown)
         what = f"The filter of the subscription {want.name} lets through jobs without a handler here: {names}."
-        mend = f"add handlers named {names}, or use another subscription: export HEADCOUNT_JOBS_SUBSCRIPTION=..."
-        yield Problem(what, "This pool would take them and end every one as Errored.", mend, fatal=True)
+        here = [name for name in filtered_names(have.filter) or () if name in handler_names] or sorted(handler_names)
+        why = (
+            f"This pool would take them and end every one as Errored. Deploy handlers named {names}; or give this pool"
+            f" a subscription of its own, and leave {_short(want.name).split()[0]} to a pool that has the others."
+        )
+        yield Problem(what, why, second(want, here), fatal=True)
 
 
 def _lifetimes(have: Subscription, want: WantedSubscription, longest_timeout: float) -> Iterator[Problem]:
@@ -185,7 +209,9 @@ def _modes(have: Subscription, want: WantedSubscription) -> Iterator[Problem]:
         yield Problem(what, why, update(path, "--no-enable-exactly-once-delivery"), mild=True, repairable=True)
     if have.enable_message_ordering:
         what = f"The subscription {path} orders messages."
-        yield Problem(what, "One job that waits holds up all others with its key.", recreate(path))
+        why = "One job that waits holds up all others with its key." + drained_first(want)
+        yield Problem(what, why, second(want, filtered_names(want.filter) or ()))
     if want.filter and have.filter != want.filter:
         what = f"The filter of the subscription {path} is {have.filter or 'empty'}, not {want.filter}."
-        yield Problem(what, "It gets other jobs than it was meant to; a filter can't be changed.", recreate(path))
+        why = "It gets other jobs than it was meant to; a filter can't be changed." + drained_first(want)
+        yield Problem(what, why, second(want, filtered_names(want.filter) or ()))

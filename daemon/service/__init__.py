@@ -19,10 +19,11 @@ from uuid import uuid4
 
 import uvloop
 
+from daemon.engine.blocked import examine
 from daemon.engine.lifeline import Identity, Lifeline
 from daemon.engine.running import Running
 from daemon.errors import StartupError
-from daemon.observe import Observer, Observers
+from daemon.observe import BlockedLoop, Observer, Observers
 from daemon.postgres.database import sync_engine
 from daemon.postgres.migrations import check_database
 from daemon.postgres.pulse import Pulse
@@ -121,6 +122,10 @@ class Worker:
     def is_alive(self) -> bool:
         """Whether the event loop has work; a handler may hold its thread for longer."""
         return self._thread.is_alive() and not self._done.is_set()
+
+    def where(self) -> BlockedLoop:
+        """What the event loop is doing at this moment. Any thread; waits for nothing."""
+        return examine(self._loop, self._thread.ident, self._running, self._registry)
 
     def _lingers(self) -> bool:
         """Whether a handler holds the loop's thread or one of its own: the interpreter would wait for that."""

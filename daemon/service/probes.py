@@ -9,6 +9,8 @@ import time
 from typing import Protocol
 
 from daemon.engine.lifeline import Lifeline
+from daemon.job import Claim
+from daemon.observe import BlockedLoop
 from daemon.service.workroom import REGULAR_BEATS, Workroom
 from daemon.settings import Settings
 
@@ -22,6 +24,10 @@ class Probed(Protocol):
     lifeline: Lifeline
     workroom: Workroom | None
 
+    def where(self) -> BlockedLoop:
+        """What the event loop is doing at this moment."""
+        ...
+
 
 class Probes:
     """What the health port answers."""
@@ -33,7 +39,7 @@ class Probes:
         """Only what a restart mends: Cloud Run kills without a drain on it."""
         lag = self._worker.lifeline.loop_lag
         if lag > self._worker.settings.loop_patience_seconds / 2:
-            return [f"the event loop has not answered for {lag:.0f} s"]
+            return [f"the event loop has not answered for {lag:.0f} s: {_culprit(self._worker.where())}"]
         return []
 
     def ready(self) -> list[str]:
@@ -55,3 +61,16 @@ class Probes:
     def started(self) -> bool:
         """Whether the subscription has been opened."""
         return self._worker.workroom is not None and self._worker.workroom.opened
+
+
+def _culprit(where: BlockedLoop) -> str:
+    stack = " < ".join(where.stack) or "not known"
+    if where.claim is not None:
+        return f"{_named(where.claim)} holds it, at {stack}"
+    if where.suspects:
+        return f"one of {', '.join(map(_named, where.suspects))} holds it, at {stack}"
+    return f"no job of its own holds it; it stands at {stack}"
+
+
+def _named(claim: Claim) -> str:
+    return f"the job {claim.job_name} {claim.job_id} (attempt {claim.attempt})"

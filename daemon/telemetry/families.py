@@ -132,6 +132,11 @@ class JobFamilies:
         self.stuck = new.counter(
             "headcount_handlers_stuck_total", "Handlers that went on although they were cancelled.", name
         )
+        self.blocked = new.counter(
+            "headcount_loop_blocked_total",
+            "Times a job was found to block the event loop for over a second; again every 5 s while it lasts.",
+            name,
+        )
         self.redelivered = new.counter(
             "headcount_redeliveries_total", "Deliveries of a job after its first one, by cause.", "cause"
         )

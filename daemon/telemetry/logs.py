@@ -17,7 +17,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from daemon.job import Action, Cause, Claim, JobMessage, Refusal, Settled, Settlement
-from daemon.observe import Observer
+from daemon.observe import BlockedLoop, Observer
 from daemon.telemetry.limiter import Limiter
 from daemon.telemetry.shape import CURRENT, OURS, add_claim, as_json, cloud_shape, mask, person_shape
 
@@ -27,7 +27,7 @@ FAILURES = {
 }
 SUMMARY_LINES = 20  # of so many kinds, the most frequent ones, a line each; one line for all others
 LATE_BEAT = 5.0
-LATE_LOOP = 1.0
+NAMED_JOBS = 20
 
 
 def configure(
@@ -192,10 +192,11 @@ class Logs(Observer):
 
     # --- relay, rescue, sweeper ----------------------------------------------------------------------------------
 
-    def rescued(self, worker_id: UUID, freed: int, errored: int) -> None:
+    def rescued(self, worker_id: UUID, freed: int, errored: int, jobs: Sequence[UUID]) -> None:
         """A dead worker's jobs were taken back."""
         text = "the jobs of a dead worker were taken back"
-        self._log.warning(text, dead_worker=str(worker_id), freed=freed, errored=errored)
+        listed = [str(job) for job in jobs[:NAMED_JOBS]]
+        self._log.warning(text, dead_worker=str(worker_id), freed=freed, errored=errored, jobs=listed)
 
     def repaired(self, cause: str, count: int) -> None:
         """The sweeper found a bug of ours."""
@@ -240,11 +241,13 @@ class Logs(Observer):
         """A heartbeat was not written."""
         self._limited("beat", "warning", "a heartbeat could not be written", problem=_sentence(error))
 
-    def loop_lag(self, seconds: float) -> None:
-        """The event loop was blocked."""
-        if seconds >= LATE_LOOP:
-            text = "the event loop was blocked: a handler hogs it, give it executor='thread'"
-            self._limited("loop lag", "warning", text, seconds=round(seconds, 1))
+    def loop_blocked(self, seconds: float, where: BlockedLoop) -> None:
+        """The event loop is blocked: by whom, and where its thread stands."""
+        text = "the event loop was blocked: a handler hogs it, give it executor='thread'"
+        labels = {} if where.claim is None else _labels(where.claim)
+        suspects = [f"{claim.job_name} {claim.job_id}" for claim in where.suspects]
+        shown = {**labels, "suspects": suspects} if suspects else labels
+        self._limited("loop blocked", "warning", text, **shown, seconds=round(seconds, 1), stack=list(where.stack))
 
     def draining(self, running: int, seconds: float) -> None:
         """The end begins."""

@@ -7,12 +7,12 @@ job in all, no waiting, no raising.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from uuid import UUID
 
 from daemon.job import Action, Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement, Status
-from daemon.observe import Observer
+from daemon.observe import BlockedLoop, Observer
 from daemon.telemetry.families import (
     LANES,
     OTHER,
@@ -42,7 +42,17 @@ BORN_KINDS = (Kind.RAISED, Kind.TIMED_OUT, Kind.INTERRUPTED)
 class JobSeries:
     """The series of one job name, looked up once."""
 
-    __slots__ = ("_new_failure", "duration", "failures", "outcomes", "queue_delay", "stale", "started", "stuck")
+    __slots__ = (
+        "_new_failure",
+        "blocked",
+        "duration",
+        "failures",
+        "outcomes",
+        "queue_delay",
+        "stale",
+        "started",
+        "stuck",
+    )
 
     def __init__(self, families: JobFamilies, name: str, born: Iterable[Kind]) -> None:
         self.started = families.started.labels(name)
@@ -53,6 +63,7 @@ class JobSeries:
         self.failures = {kind: families.failures.labels(name, kind.value) for kind in born}
         self._new_failure = partial(families.failures.labels, name)
         self.stuck = families.stuck.labels(name)
+        self.blocked = families.blocked.labels(name)
 
     def failed(self, kind: Kind) -> None:
         """Count an error; a kind that most handlers never meet gets its series when it is met."""
@@ -106,6 +117,11 @@ class JobRecorder(Observer):
     def stuck(self, claim: Claim, seconds: float) -> None:
         """Count a handler that does not stop."""
         self._series.get(claim.job_name, self._other).stuck.inc()
+
+    def loop_blocked(self, seconds: float, where: BlockedLoop) -> None:
+        """Count a job that blocks the event loop."""
+        series = self._other if where.claim is None else self._series.get(where.claim.job_name, self._other)
+        series.blocked.inc()
 
     def claim_lost(self, job_id: UUID, attempt: int) -> None:
         """Count an attempt that ran on without its claim."""
@@ -230,7 +246,7 @@ class CareRecorder(Observer):
         self._families.in_progress.set(orchestrations)
         self._families.oldest.set(oldest_job)
 
-    def rescued(self, worker_id: UUID, freed: int, errored: int) -> None:
+    def rescued(self, worker_id: UUID, freed: int, errored: int, jobs: Sequence[UUID]) -> None:
         """Count what a dead worker left."""
         self._families.rescues.inc()
         self._rescued["freed"].inc(freed)

@@ -42,12 +42,24 @@ async def test_the_jobs_of_a_silent_worker_are_due_again_and_its_row_is_gone(sce
     await scene.silence(dead, 31)
     (rescued,) = await rescuer.rescue()
     assert (rescued.worker_id, rescued.freed, rescued.errored, rescued.completes) == (dead.id, 3, 0, False)
+    assert set(rescued.jobs) == {claim.job_id for claim in claims}
     for claim in claims:
         row = await scene.job(claim.job_id)
         assert (row["worker_id"], row["losses"], row["failures"], row["due"]) == (None, 1, 0, True)
         assert await scene.history(claim.job_id) == [(1, "WorkerLost")]
     assert await scene.value("count(*) FROM worker") == 1
     assert await rescuer.rescue() == []
+
+
+async def test_a_rescue_names_twenty_of_its_jobs_and_those_that_ended_by_it_first(scene: Scene) -> None:
+    dead, claims = await _holder(scene, 30)
+    last = claims[-1].job_id
+    await scene.run("UPDATE job SET losses = 2 WHERE id = :id", id=last)
+    rescuer = await scene.worker()
+    await scene.silence(dead, 31)
+    (rescued,) = await rescuer.rescue()
+    assert (rescued.freed, rescued.errored, len(rescued.jobs)) == (29, 1, 20)
+    assert rescued.jobs[0] == last
 
 
 async def test_a_job_that_loses_three_workers_is_errored_and_completes_its_orchestration(scene: Scene) -> None:

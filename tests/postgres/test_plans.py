@@ -56,7 +56,7 @@ INSERT INTO progress_note (job_id, orchestration_id, attempt, text)
 SELECT id, orchestration_id, 1, 'note' FROM job LIMIT 20000;
 """
 
-OF_A_MESSAGE = {"rejected.SHOW", "rejected.REPLAYED"}
+OF_A_MESSAGE = {"rejected.SHOW", "rejected.CANDIDATE"}
 
 # Postgres keeps planning these for their values: what is recent is little, which a generic plan can't know.
 NEVER_GENERIC = {"sweep.COUNTERS", "sweep.FINISH_NUMBERS"}
@@ -83,7 +83,7 @@ def _value(connection: Connection, name: str) -> Any:
     arrays: dict[str, Any] = {
         "ids": jobs, "job_ids": jobs, "orchestration_ids": jobs, "workers": jobs, "indexes": 0, "counts": 1,
         "attempts": 1, "totals": 1, "losses": 0, "generations": 1, "creates": True, "delays": 0.0, "currents": 1.0,
-        "published": 0.0, "bodies": b"", "moments": datetime.now(UTC),
+        "published": 0.0, "numbers": 1, "bodies": b"", "moments": datetime.now(UTC),
         "seen": connection.execute(text("SELECT now()")).scalar(),
         "errors": None, "results": '"ok"', "params": "{}", "tags": "{}", "attributes": "{}", "checkpoints": "1",
         "actions": "complete", "kinds": "Raised", "causes": "retry", "names": "count",
@@ -94,6 +94,8 @@ def _value(connection: Connection, name: str) -> Any:
         "status": "Errored", "start_at": None, "grace": 10.0, "total": 10, "reopened": 1, "key": 1,
         "completed_age": 86400.0, "failed_age": 86400.0, "seen_at": None, "seen_id": jobs[0], "first": 0, "rows": 2000,
         "only_count": False, "retention": 604800.0,
+        "after_created_at": connection.execute(text("SELECT now()")).scalar(), "after_id": jobs[0], "newer_than": 864e3,
+        "job_name": "count", "having_tags": "{}", "kind": "Raised", "state": "Errored",
     }  # fmt: skip
     if name in arrays:
         value = arrays[name]

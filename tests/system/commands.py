@@ -50,14 +50,16 @@ def asked(
 class Session:
     """A command that goes on until it is interrupted; whatever it started is watched too."""
 
-    def __init__(self, words: list[str], environment: Mapping[str, str], folder: Path, log: Path) -> None:
+    def __init__(
+        self, words: list[str], environment: Mapping[str, str], folder: Path, log: Path, *, given: bool = False
+    ) -> None:
         self._log = log
         with log.open("wb") as output:
             self.child = subprocess.Popen(
                 [*HEADCOUNT, *words],
                 cwd=folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if given else subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -74,6 +76,12 @@ class Session:
         """All processes it has started so far."""
         self._look()
         return self._family
+
+    def answer(self, text: str) -> None:
+        """Type this; it was made with `given`."""
+        assert self.child.stdin is not None
+        self.child.stdin.write(text.encode())
+        self.child.stdin.close()
 
     def until_said(self, text: str, *, within: float = 40.0) -> None:
         """Wait until it printed this."""

@@ -146,7 +146,7 @@ def test_the_alert_rules_load_and_a_fault_is_seen(metrics: Metrics, prometheus: 
     assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
 
     eventually(lambda: prometheus.number("headcount_jobs_rescued_total") == 0, within=15)
-    metrics.rescued(WORKER, 3, 1)
+    metrics.rescued(WORKER, 3, 1, [])
     eventually(lambda: {"HeadcountPoisonJobs", "HeadcountWorkersLost"} <= prometheus.firing(), within=20)
     assert prometheus.firing() == {"HeadcountPoisonJobs", "HeadcountWorkersLost"}, "nothing else is wrong here"
     assert {rule["health"] for rule in prometheus.rules()} == {"ok"}

@@ -22,13 +22,38 @@ WHERE id > :after AND (CAST(:reason AS text) IS NULL OR reason = CAST(:reason AS
 ORDER BY id LIMIT :limit
 """)
 
+LIST_NEWEST = text("""
+SELECT id, message_id, reason, text, octet_length(data) AS bytes, received_at, replayed_at
+FROM rejected_message
+WHERE id < :after AND (CAST(:reason AS text) IS NULL OR reason = CAST(:reason AS text))
+ORDER BY id DESC LIMIT :limit
+""")
+
+CANDIDATE = text("SELECT id, reason, octet_length(data) AS bytes FROM rejected_message WHERE id = :id")
+
+CANDIDATES = text("""
+SELECT id, reason, octet_length(data) AS bytes
+FROM rejected_message
+WHERE replayed_at IS NULL AND (CAST(:reason AS text) IS NULL OR reason = CAST(:reason AS text))
+ORDER BY id
+""")
+
+BODIES = text("""
+SELECT id, data, CAST(attributes AS text) AS attributes,
+       CAST(extract(epoch FROM statement_timestamp() - coalesce(published_at, received_at)) AS float8) AS age
+FROM rejected_message WHERE id = ANY(CAST(:numbers AS bigint[])) ORDER BY id
+""")
+
 SHOW = text("""
 SELECT id, message_id, reason, text, data, CAST(attributes AS text) AS attributes, published_at, received_at,
        replayed_at
 FROM rejected_message WHERE id = :id
 """)
 
-REPLAYED = text("UPDATE rejected_message SET replayed_at = statement_timestamp() WHERE id = :id RETURNING id")
+REPLAYED = text("""
+UPDATE rejected_message SET replayed_at = statement_timestamp()
+WHERE id = ANY(CAST(:numbers AS bigint[])) RETURNING id
+""")
 
 PURGE = text("""
 DELETE FROM rejected_message

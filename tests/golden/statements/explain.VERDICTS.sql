@@ -12,6 +12,8 @@ WITH fleet AS (
            CASE WHEN j.worker_id IS NOT NULL AND w.seen_at > statement_timestamp() - make_interval(secs => %(ttl)s)
                 THEN 'RUNNING'
                 WHEN j.worker_id IS NOT NULL THEN 'HELD_BY_DEAD_WORKER'
+                WHEN j.attempt > 0 AND f.kind = 'UnknownJob' AND f.attempt = j.attempt
+                     AND j.worker_id IS NULL THEN 'UNKNOWN_JOB'
                 WHEN j.not_before > statement_timestamp() AND j.attempt > 0 THEN 'WAITING_RETRY'
                 WHEN j.not_before > statement_timestamp() THEN 'WAITING_START'
                 WHEN fleet.fresh = 0 THEN 'QUEUED_NO_WORKER'
@@ -21,7 +23,7 @@ WITH fleet AS (
     FROM job j
     CROSS JOIN fleet
     LEFT JOIN worker w ON w.id = j.worker_id
-    LEFT JOIN LATERAL (SELECT kind, message FROM failed_attempt f WHERE f.job_id = j.id
+    LEFT JOIN LATERAL (SELECT kind, message, attempt FROM failed_attempt f WHERE f.job_id = j.id
                        ORDER BY f.attempt DESC LIMIT 1) f ON true
     WHERE j.status = 'InProgress'
       AND (j.orchestration_id = %(orchestration_id)s OR j.id = %(job_id)s)

@@ -1,1 +1,2 @@
-UPDATE rejected_message SET replayed_at = statement_timestamp() WHERE id = %(id)s RETURNING id
+UPDATE rejected_message SET replayed_at = statement_timestamp()
+WHERE id = ANY(CAST(%(numbers)s AS bigint[])) RETURNING id

@@ -16,6 +16,7 @@ from daemon.engine import lifeline as lifeline_module
 from daemon.engine.lifeline import Identity, Lifeline
 from daemon.engine.running import Running
 from daemon.job import Holdings
+from daemon.observe import BlockedLoop
 from daemon.rules.shutdown import ShutdownPlan
 from tests.fakes.delivery import WORKER
 from tests.fakes.observer import Listening
@@ -90,6 +91,9 @@ class FakeLoop:
 
     def is_alive(self) -> bool:
         return self.alive
+
+    def where(self) -> BlockedLoop:
+        return BlockedLoop(None, (), ("handlers/pressing.py:12 in press",))
 
 
 class Life:

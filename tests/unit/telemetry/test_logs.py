@@ -15,6 +15,7 @@ import structlog
 
 from daemon.errors import PublishFailed, StoreUnavailable
 from daemon.job import Kind, Refusal, Settled
+from daemon.observe import BlockedLoop
 from daemon.telemetry.limiter import Limiter
 from daemon.telemetry.logs import Logs, configure
 from daemon.telemetry.masking import TEXT_LIMIT, mask_text
@@ -260,7 +261,7 @@ def test_each_thing_that_matters_has_a_line_of_its_severity(lines: Lines) -> Non
     logs.dead_lettered(0, 0, 0)
     logs.dead_lettered(0, 1, 0)
     logs.stream_ended(None, 1.0)
-    logs.rescued(WORKER, 3, 1)
+    logs.rescued(WORKER, 3, 1, [JOB])
     logs.repaired("counters", 1)
     logs.gave_back([uuid4()])
     logs.claim_lost(JOB, 1)
@@ -268,8 +269,7 @@ def test_each_thing_that_matters_has_a_line_of_its_severity(lines: Lines) -> Non
     logs.beat(0.01, 0.1)
     logs.beat(0.01, 9.0)
     logs.beat_failed(StoreUnavailable("no"))
-    logs.loop_lag(0.1)
-    logs.loop_lag(3.0)
+    logs.loop_blocked(3.0, BlockedLoop(CLAIM, (), ("handlers/a.py:1 in press",)))
     logs.deadline_passed(ORCHESTRATION, 4)
     logs.refused_item("settle", ValueError("NUL"))
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.errors import PublishFailed, StoreUnavailable
 from daemon.job import Action, Cause, Kind, Refusal, Settled, Settlement
-from daemon.observe import Observer, Observers
+from daemon.observe import BlockedLoop, Observer, Observers
 from daemon.telemetry.families import LABEL_LIMIT, REJECTIONS
 from daemon.telemetry.metrics import Metrics
 from tests.unit.telemetry.samples import CLAIM, COMPLETED, MESSAGE, TRACE, TRACEPARENT, WORKER, failed, value
@@ -216,13 +216,14 @@ def test_every_report_of_the_observer_changes_a_metric(metrics: Metrics) -> None
         "publish_failed": ("event", 5, PublishFailed()),
         "backlog": (4, 2.0),
         "unfinished": (2, 60.0),
-        "rescued": (WORKER, 3, 1),
+        "rescued": (WORKER, 3, 1, [uuid4()]),
         "repaired": ("counters", 1),
         "gave_back": ([uuid4()],),
         "claim_lost": (uuid4(), 1),
         "beat": (0.01, 0.0),
         "beat_failed": (StoreUnavailable(),),
         "loop_lag": (0.1,),
+        "loop_blocked": (1.5, BlockedLoop(None, (), ())),
         "stream_ended": (None, 1.0),
         "deadline_passed": (uuid4(), 3),
         "dead_lettered": (1, 1, 1),

@@ -1,0 +1,98 @@
+"""`headcount list`: which orchestrations there are, by state, job, tag, kind of failure and age.
+
+Called by people who have an alert and no id, and by programs. Reading only.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from daemon.cli.connection import with_reads
+from daemon.cli.options import AsJson, duration, pairs
+from daemon.cli.outcomes import COLOURS
+from daemon.cli.screen import put, say, shortened, show_table
+from daemon.job import Kind
+from daemon.orchestration import ListState, OrchestrationFilter, OrchestrationSummary
+
+if TYPE_CHECKING:
+    from daemon.postgres.reads import Reads
+
+TAGS_WIDTH = 60
+
+
+def list_orchestrations(
+    context: typer.Context,
+    state: Annotated[ListState | None, typer.Option(help="Only these; `failed`: with Errored instances.")] = None,
+    job: Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only those of this job name.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only those with this tag (repeatable: with all).")
+    ] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Only those with an Errored instance of this kind.")] = None,
+    older_than: Annotated[str | None, typer.Option(metavar="AGE", help="Kicked off longer ago: 1d, 90m.")] = None,
+    newer_than: Annotated[str | None, typer.Option(metavar="AGE", help="Kicked off since: 1d, 90m.")] = None,
+    after: Annotated[UUID | None, typer.Option(metavar="ID", help="The next page: older than this one.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List orchestrations, newest first: the ids that explain, results, retry and cancel take."""
+    wanted = OrchestrationFilter(
+        state=state,
+        job_name=job,
+        tags=pairs(tag or ()),
+        kind=kind,
+        older_than=None if older_than is None else duration(older_than).total_seconds(),
+        newer_than=None if newer_than is None else duration(newer_than).total_seconds(),
+    )
+
+    async def ask(reads: Reads) -> list[OrchestrationSummary]:
+        return await reads.orchestrations(wanted, after, limit)
+
+    found = with_reads(ask)
+    if as_json:
+        for one in found:
+            put({**asdict(one), "tags": dict(one.tags), "outcome": one.outcome and one.outcome.value})
+    elif found:
+        _show(found)
+        if len(found) == limit:
+            say(f"more: {_next_page(context, found[-1].id)}")
+    else:
+        say("no orchestration is like that")
+
+
+def _show(found: Sequence[OrchestrationSummary]) -> None:
+    columns = ("id", "kicked off", "job", "state", "finished", "Errored", "tags")
+    show_table(columns, [_line(one) for one in found])
+
+
+def _line(one: OrchestrationSummary) -> tuple[str | tuple[str, str], ...]:
+    closing = ", being closed" if one.cancelled_at is not None and one.completed_at is None else ""
+    tags = " ".join(f"{key}={value}" for key, value in sorted(one.tags.items()))
+    return (
+        str(one.id),
+        f"{one.created_at.astimezone():%Y-%m-%d %H:%M:%S}",
+        shortened(one.job_name),
+        (f"{one.state}{closing}", COLOURS.get(one.state, "cyan")),
+        f"{one.completed + one.errored}/{one.total}",
+        str(one.errored or ""),
+        shortened(tags, TAGS_WIDTH),
+    )
+
+
+def _next_page(context: typer.Context, last: UUID) -> str:
+    """The same command, continued."""
+    words = ["headcount", "list"]
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if parameter.name in ("after", "as_json") or value in (None, [], ()):
+            continue
+        if value == parameter.get_default(context):
+            continue
+        for one in value if isinstance(value, list | tuple) else [value]:
+            words += [parameter.opts[0], str(one)]
+    return shlex.join([*words, "--after", str(last)])

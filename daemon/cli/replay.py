@@ -1,0 +1,163 @@
+"""`headcount rejected replay`: rejected messages published again, after what was wrong with them is corrected.
+
+Called by people, who see how many there are and are asked, and by programs, which say `--yes`. What is rejected after
+the preview is left alone. Each message is marked once Pub/Sub has it, so that a second run goes on where one stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.connection import with_engine, with_reads
+from daemon.cli.exits import Exit
+from daemon.cli.options import AsJson
+from daemon.cli.screen import put, say, shortened, show
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from daemon.cli.age_limit import AgeLimit
+    from daemon.postgres.reads import Reads, ReplayCandidate
+
+BATCH_MESSAGES = 100  # as many may be published twice when the command is killed between publishing and marking
+BATCH_BYTES = 8_000_000
+PLACE = ("job_id", "orchestration_id", "index", "count")
+
+
+def replay(
+    number: Annotated[int | None, typer.Argument(metavar="[NUMBER]", help="One message, as `list` shows it.")] = None,
+    reason: Annotated[str | None, typer.Option(help="All of this reason that were not replayed yet.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that were not replayed yet.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_new: Annotated[
+        bool,
+        typer.Option("--as-new", help="As jobs of their own: without the ids and the place in a count that they name."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be published.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish rejected messages again, as they came: after the producer's or the worker's mistake is corrected."""
+    if [number is not None, reason is not None, everything].count(True) != 1:
+        raise typer.BadParameter("give one of NUMBER, --reason REASON and --all")
+
+    async def preview(reads: Reads) -> list[ReplayCandidate]:
+        return await reads.replay_candidates(number, reason)
+
+    chosen = with_reads(preview)
+    if number is not None and not chosen:
+        say(f"no rejected message has the number {number}", style="bold red")
+        raise typer.Exit(Exit.NOT_FOUND)
+    reasons = dict(sorted(Counter(one.reason for one in chosen).items()))
+    if dry_run and as_json:
+        put({"messages": len(chosen), "reasons": reasons})
+        return
+    if as_json and not yes and number is None:
+        raise typer.BadParameter("a program has to say --yes, or --dry-run to see what would be published")
+    if number is None:
+        _ask(chosen, reasons, ask=not (yes or dry_run))
+    if dry_run:
+        return
+    _told(*_published(chosen, _again(reason), as_new), as_json)
+
+
+def _ask(chosen: Sequence[ReplayCandidate], reasons: dict[str, int], *, ask: bool) -> None:
+    if not chosen:
+        say("nothing to replay: every such message was replayed already, or there is none")
+    for reason, count in reasons.items():
+        say(f"  {count} x {shortened(reason)}")
+    if chosen:
+        say(f"{len(chosen)} messages, {sum(one.bytes for one in chosen)} bytes, would be published again")
+    if chosen and ask:
+        typer.confirm("Publish them now?", abort=True, err=True)
+
+
+def _published(chosen: Sequence[ReplayCandidate], again: str, as_new: bool) -> tuple[int, dict[int, str]]:
+    """How many were published and marked, and why the others were not. Exits when Pub/Sub takes nothing."""
+    from daemon.cli.age_limit import age_limit
+    from daemon.errors import PublishFailed
+    from daemon.postgres.maintenance import Maintenance
+    from daemon.postgres.reads import Reads
+    from daemon.pubsub.isolation import publish_isolated
+    from daemon.pubsub.publisher import Publisher
+    from daemon.settings import load
+
+    settings = load()
+    topic = settings.topic(settings.jobs_topic)
+    done: list[int] = []
+    failed: dict[int, str] = {}
+
+    async def publish(engine: AsyncEngine, worker_ttl: float) -> None:
+        reads, maintenance, publisher = Reads(engine, worker_ttl), Maintenance(engine), Publisher()
+        limit = None if as_new else await age_limit(settings)
+        try:
+            for batch in _batches(chosen):
+                rows = await reads.rejected_bodies([one.id for one in batch])
+                if limit is not None:
+                    failed.update((row["id"], _too_old(row, limit)) for row in rows if row["age"] >= limit.seconds)
+                    rows = [row for row in rows if row["id"] not in failed]
+                messages = [(bytes(row["data"]), _attributes(row["attributes"], as_new)) for row in rows]
+                refusals = await publish_isolated(publisher, topic, messages)
+                failed.update((rows[index]["id"], str(error)) for index, error in refusals.items())
+                taken = [row["id"] for index, row in enumerate(rows) if index not in refusals]
+                await maintenance.mark_replayed(taken)
+                done.extend(taken)
+        finally:
+            await publisher.close()
+
+    try:
+        with_engine(publish)
+    except PublishFailed as error:
+        say(shortened(str(error), 500), style="bold red")
+        say(f"{len(done)} of {len(chosen)} are published and marked; to go on: {again}")
+        raise typer.Exit(Exit.FAILED) from None
+    return len(done), failed
+
+
+def _too_old(row: RowMapping, limit: AgeLimit) -> str:
+    """Why a message is not replayed as it is: its job may have run and been pruned, and would run again."""
+    from daemon.cli.age_limit import days
+
+    text = f"message {row['id']} is {days(row['age'])} old, and what it belongs to may have been pruned after"
+    again = f"headcount rejected replay {row['id']} --as-new"
+    return f"{text} {days(limit.seconds)} ({limit.why}). As a job of its own: {again}"
+
+
+def _attributes(text: str, as_new: bool) -> dict[str, str]:
+    attributes: dict[str, str] = json.loads(text)
+    return {key: value for key, value in attributes.items() if not as_new or key not in PLACE}
+
+
+def _batches(chosen: Sequence[ReplayCandidate]) -> Iterator[list[ReplayCandidate]]:
+    batch: list[ReplayCandidate] = []
+    room = BATCH_BYTES
+    for one in chosen:
+        if batch and (len(batch) == BATCH_MESSAGES or one.bytes > room):
+            yield batch
+            batch, room = [], BATCH_BYTES
+        batch.append(one)
+        room -= one.bytes
+    if batch:
+        yield batch
+
+
+def _again(reason: str | None) -> str:
+    import shlex
+
+    return f"headcount rejected replay {'--all' if reason is None else f'--reason {shlex.quote(reason)}'}"
+
+
+def _told(count: int, failed: dict[int, str], as_json: bool) -> None:
+    if as_json:
+        put({"replayed": count, "failed": [{"id": number, "error": text} for number, text in failed.items()]})
+    else:
+        show(f"{count} {'message is' if count == 1 else 'messages are'} published again")
+        for number, text in failed.items():
+            say(f"message {number} was not: {shortened(text, 300)}", style="red")
+    if failed:
+        raise typer.Exit(Exit.FAILED)
