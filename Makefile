@@ -4,6 +4,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.installed
+SPREAD := -n auto --dist loadgroup --no-loadscope-reorder
 LOCK_OPTIONS := --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
@@ -22,7 +23,7 @@ demo: $(STAMP) ## See it work, with no cloud and no account (DIR=folder, FAIL=1 
 	@$(BIN)/headcount demo $(if $(DIR),"$(DIR)") $(if $(FAIL),--with-failure)
 
 test: $(STAMP) ## Run every test (ARGS='tests/unit -x' for some)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(SPREAD) $(ARGS)
 
 check: $(STAMP) ## Check format, lint, types and which file may import which
 	@failed=0; \

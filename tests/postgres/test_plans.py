@@ -15,8 +15,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql
 
 from daemon.postgres.database import sync_engine
-from tests.golden.statements_of_the_store import NAMED
 from tests.harness.databases import TestDatabases
+from tests.postgres.statements_of_the_store import NAMED
 
 LARGE = {"job", "orchestration", "failed_attempt", "progress_note", "redelivery"}
 

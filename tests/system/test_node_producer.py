@@ -29,7 +29,7 @@ async def square(params: dict) -> int:
 '''
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the Node client installed and the producer beside it."""
     npm = needs("npm")

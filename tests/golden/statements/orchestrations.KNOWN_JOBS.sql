@@ -1,1 +1,0 @@
-SELECT id FROM job WHERE id = ANY(CAST(%(ids)s AS uuid[]))

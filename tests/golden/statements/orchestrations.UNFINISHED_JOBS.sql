@@ -1,1 +1,0 @@
-SELECT id, worker_id, attempt FROM job WHERE id = ANY(CAST(%(ids)s AS uuid[])) AND status = 'InProgress' ORDER BY id

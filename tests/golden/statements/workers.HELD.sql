@@ -1,1 +1,0 @@
-SELECT id, attempt FROM job WHERE worker_id = %(me)s AND status = 'InProgress'
