@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.installed
-SPREAD := -n auto --dist loadgroup --no-loadscope-reorder
+SPREAD := -n auto
 LOCK_OPTIONS := --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'

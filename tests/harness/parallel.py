@@ -7,12 +7,18 @@ anywhere, unless it shares something that is made once for a file; and a test ma
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
 
 # Tests wait more than they work, so there are more processes than processors; each one starts servers of its own.
 PROCESSES_PER_PROCESSOR = 2
@@ -20,6 +26,7 @@ MOST_PROCESSES = 8
 
 SHARED_SCOPES = ("class", "module", "package")
 ALONE = "alone"
+GROUPS = "groups.json"
 
 # What waits longest starts first, so that no long test is left for the end, when there is nothing to run beside it.
 FOLDERS_BY_LENGTH = ("system", "contract", "chaos", "postgres", "property", "model")
@@ -32,13 +39,31 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(PROCESSES_PER_PROCESSOR * (os.cpu_count() or 1), MOST_PROCESSES)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long ones first, and a group for all that has to stay in one process (`--dist loadgroup` reads it)."""
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Gives each process the next group that nobody has, as soon as it is free."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def schedule(self) -> None:
+            # Only the processes that run tests collect them; each has written down the same.
+            self.groups: dict[str, str] = json.loads((_folder_of_the_run(config) / GROUPS).read_text())
+            super().schedule()
+
+        def _split_scope(self, nodeid: str) -> str:
+            return self.groups.get(nodeid, nodeid)
+
+    config.option.loadscopereorder = False
+    return Groups(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts those that wait longest first, and writes down the groups for the process that gives them out."""
     items.sort(key=_place)
-    for item in items:
-        if name := group(item):
-            item.add_marker(pytest.mark.xdist_group(name))
+    if hasattr(config, "workerinput"):
+        groups = {item.nodeid: name for item in items if (name := group(item))}
+        mine = _folder_of_the_run(config) / f"{GROUPS}.{os.getpid()}"
+        mine.write_text(json.dumps(groups))
+        mine.replace(mine.with_name(GROUPS))
 
 
 def group(item: pytest.Item) -> str | None:
@@ -63,8 +88,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Around all of a test, its fixtures and its time limit: one that is `alone` waits until no other is under way."""
     if not hasattr(item.config, "workerinput"):
         return (yield)
-    of_this_run = Path(item.config.option.basetemp).parent
-    with _admitted(of_this_run, alone=item.get_closest_marker(ALONE) is not None):
+    with _admitted(_folder_of_the_run(item.config), alone=item.get_closest_marker(ALONE) is not None):
         return (yield)
 
 
@@ -81,8 +105,8 @@ def _admitted(folder: Path, *, alone: bool) -> Iterator[None]:
             fcntl.flock(room, fcntl.LOCK_UN)  # closing is not enough: a process that the test has left holds it too
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Reports without the group's name, so that what a report calls a test can be given to pytest again."""
-    if hasattr(report, "node") and report.nodeid.rfind("@") > report.nodeid.rfind("]"):
-        report.nodeid = report.nodeid.rpartition("@")[0]
+def _folder_of_the_run(config: pytest.Config) -> Path:
+    """Of all processes of one run; pytest removes it some runs later."""
+    if hasattr(config, "workerinput"):
+        return Path(config.option.basetemp).parent
+    return Path(config._tmp_path_factory.getbasetemp())
