@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ import pytest
 if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler import LoadScopeScheduling
+    from xdist.workermanage import WorkerController
 
 # Tests wait more than they work, so there are more processes than processors; each one starts servers of its own.
 PROCESSES_PER_PROCESSOR = 2
@@ -27,6 +30,7 @@ MOST_PROCESSES = 8
 SHARED_SCOPES = ("class", "module", "package")
 ALONE = "alone"
 GROUPS = "groups.json"
+FOLDER = pytest.StashKey[Path]()
 
 # What waits longest starts first, so that no long test is left for the end, when there is nothing to run beside it.
 FOLDERS_BY_LENGTH = ("system", "contract", "chaos", "postgres", "property", "model")
@@ -94,7 +98,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @contextmanager
 def _admitted(folder: Path, *, alone: bool) -> Iterator[None]:
-    """Many at a time, or one alone. Who waits for the room holds the door shut meanwhile, so that nobody overtakes it."""
+    """Many at a time, or one alone. Who waits for the room holds the door shut, so that nobody overtakes it."""
     with (folder / "door").open("w") as door, (folder / "room").open("w") as room:
         fcntl.flock(door, fcntl.LOCK_EX)
         fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
@@ -106,7 +110,18 @@ def _admitted(folder: Path, *, alone: bool) -> Iterator[None]:
 
 
 def _folder_of_the_run(config: pytest.Config) -> Path:
-    """Of all processes of one run; pytest removes it some runs later."""
+    """Of all processes of one run: made by the one that gives out the tests, and named to the others."""
     if hasattr(config, "workerinput"):
-        return Path(config.option.basetemp).parent
-    return Path(config._tmp_path_factory.getbasetemp())
+        return Path(config.workerinput["folder"])
+    if FOLDER not in config.stash:
+        config.stash[FOLDER] = Path(tempfile.mkdtemp(prefix="headcount-run-"))
+    return config.stash[FOLDER]
+
+
+def pytest_configure_node(node: WorkerController) -> None:
+    node.workerinput["folder"] = str(_folder_of_the_run(node.config))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if FOLDER in config.stash:
+        shutil.rmtree(config.stash[FOLDER], ignore_errors=True)
