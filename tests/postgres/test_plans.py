@@ -91,6 +91,7 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
         "errors": None, "results": '"ok"', "params": "{}", "tags": "{}", "attributes": "{}", "checkpoints": "1",
         "actions": "complete", "kinds": "Raised", "causes": "retry", "names": "count", "numbers": 1,
         "traceparents": None, "message_ids": "1", "messages": "half", "reasons": "NotJson", "texts": "a line",
+        "lows": 0, "highs": 500,
     }  # fmt: skip
     single: dict[str, Any] = {
         "me": uuid4(), "id": jobs[0], "orchestration_id": jobs[0], "token": uuid4(), "limit": 100, "after": 5,
@@ -99,6 +100,7 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
         "publishing": 30.0, "job_id": jobs[0], "examples": 3, "job_name": "count", "deadline": 60.0,
         "idempotency_key": "k", "traceparent": None, "again": True, "reason": "NotJson", "cause": "counters",
         "detail": "of a test", "host": "h", "revision": "r", "slots": 100, "running": 1, "draining": False,
+        "generation": 1, "finishes": 5, "longest_due": True, "all": False, "delay": 1.0,
     }  # fmt: skip
     repeated = {name: value if isinstance(value, list) else [value] * len(jobs) for name, value in arrays.items()}
     known = repeated | single
