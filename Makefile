@@ -4,13 +4,15 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.installed
+SPREAD := -n auto
+SHORT := -m 'not long'
 LOCK_OPTIONS := --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(firstword $(foreach one,$(CANDIDATES),$(if $(filter ok,$(shell $(one) $(IS_NEW_ENOUGH) 2>/dev/null && echo ok)),$(one))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format conformance chaos bench lock clean
+.PHONY: help setup demo test stress check format conformance chaos bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,8 +23,11 @@ setup: $(STAMP) ## Make .venv with everything locked (quick when nothing changed
 demo: $(STAMP) ## See it work, with no cloud and no account (DIR=folder, FAIL=1 for a failing job)
 	@$(BIN)/headcount demo $(if $(DIR),"$(DIR)") $(if $(FAIL),--with-failure)
 
-test: $(STAMP) ## Run every test (ARGS='tests/unit -x' for some)
-	@$(BIN)/pytest $(ARGS)
+test: $(STAMP) ## Run the tests but for the long ones (ARGS='tests/unit -x' for some, ARGS='-m long' for those)
+	@$(BIN)/pytest $(SPREAD) $(or $(ARGS),$(SHORT))
+
+stress: $(STAMP) ## Run the tests while every processor is busy (TIMES=3, ARGS='tests/system' for some)
+	@$(BIN)/python -m tests.harness.stress $(or $(TIMES),1) $(SPREAD) $(or $(ARGS),$(SHORT))
 
 check: $(STAMP) ## Check format, lint, types and which file may import which
 	@failed=0; \

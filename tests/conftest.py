@@ -23,7 +23,7 @@ if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
-pytest_plugins = ["tests.harness.servers"]
+pytest_plugins = ["tests.harness.servers", "tests.harness.parallel"]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -66,7 +66,7 @@ def with_maintenance(work: Callable[[Maintenance], Awaitable[T]]) -> T:
 
 
 def with_engine(work: Callable[[AsyncEngine, float], Awaitable[T]]) -> T:
-    """Run `work(engine, worker_ttl)` on the database of the settings. Raises DatabaseNotReady when it is why it failed."""
+    """Run `work(engine, worker_ttl)` on the settings' database. Raises DatabaseNotReady if that is why it failed."""
     import asyncio
 
     from daemon.postgres.database import async_engine

@@ -18,11 +18,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from daemon.local.child import end_with_owner
-from tests.harness.waiting import until
+from tests.harness.waiting import PATIENCE, until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 EXIT_SECONDS = 15.0
+LINES_SHOWN = 20
 
 
 def worker_environment(database_url: str, project: str, pubsub: str, **settings: object) -> dict[str, str]:
@@ -69,6 +70,12 @@ class WorkerProcess:
         self._command = command
         self._log = folder / f"worker-{self.port}.log"
         self._child: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        """For waits that took too long: its exit code and the end of its log."""
+        end = "\n    ".join(self.log.splitlines()[-LINES_SHOWN:])
+        code = self._child.poll() if self._child is not None else "not started"
+        return f"WorkerProcess(exit code {code}, log:\n    {end})"
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -126,7 +133,7 @@ class WorkerProcess:
         await until(lambda: self.exit_code is not None, within=within, what=f"worker {self.pid} has ended")
         assert code is None or self.exit_code == code, f"exit code {self.exit_code}, not {code}:\n{self.log}"
 
-    async def until_logged(self, text: str, *, within: float = 10.0) -> None:
+    async def until_logged(self, text: str, *, within: float = PATIENCE) -> None:
         """Wait until its output contains `text`."""
         await until(lambda: text in self.log, within=within, what=f"{text!r} in the worker's log")
 

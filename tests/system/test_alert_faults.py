@@ -118,6 +118,7 @@ async def try_out(fleet: Fleet, faults: list[str], futures: Trials) -> None:
             futures[left].exception()  # looked at: a test that is not reached need not complain
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [fault for faults in FLEETS.values() for fault in faults])
 async def test_a_fault_raises_its_alerts_and_no_other_and_they_clear_once_it_is_mended(
     fault: str, trials: Trials

@@ -13,7 +13,7 @@ from daemon.bench.figures import Bar, Figure, Sheet, medians, percentile
 from daemon.bench.hired import Metrics
 from daemon.bench.plan import SCENARIOS, chosen
 
-LONGEST = 150
+LONGEST = 300
 
 
 def _bench(*options: str) -> subprocess.CompletedProcess[str]:
@@ -21,6 +21,7 @@ def _bench(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LONGEST)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(LONGEST + 20)
 def test_throughput_stands_beside_its_floors_and_keeps_the_bars_that_no_neighbour_can_break() -> None:
     before = {process.pid for process in psutil.process_iter()}
@@ -37,6 +38,7 @@ def test_throughput_stands_beside_its_floors_and_keeps_the_bars_that_no_neighbou
     assert not [one for one in ours if "headcount-bench-" in " ".join(one.info["cmdline"] or [])]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(LONGEST + 20)
 def test_an_idle_worker_starts_a_job_almost_as_soon_as_the_raw_client_gets_its_message() -> None:
     done = _bench("--only", "latency")

@@ -35,12 +35,14 @@ def judged(report: Report) -> None:
     assert report.broken_or_hung == []
 
 
+@pytest.mark.long
 async def test_two_workers_lose_and_double_nothing_in_a_storm() -> None:
     with Stage(hostile=7) as stage:
         judged(await storm(stage, SHORT, "short storm"))
 
 
 # After a client that was killed, the emulator (0.8.20) hands nothing out any more, to Google's own clients neither.
+@pytest.mark.long
 @pytest.mark.emulator
 async def test_replaced_workers_lose_and_double_nothing_on_googles_emulator_either(tmp_path: Path) -> None:
     needs("gcloud emulator")

@@ -93,6 +93,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     folder.rmdir()
 
 
+@pytest.mark.long
 def test_the_steps_make_a_command_that_runs_as_nobody_in_particular(built: Image) -> None:
     said = built.sh("id -u; headcount --help; python -c 'import daemon; print(daemon.__file__)'", user=built.user)
     assert said.splitlines()[0] == built.user.split(":")[0]
@@ -100,10 +101,12 @@ def test_the_steps_make_a_command_that_runs_as_nobody_in_particular(built: Image
     assert said.splitlines()[-1].startswith("/opt/headcount/lib/")
 
 
+@pytest.mark.long
 def test_the_image_carries_the_handlers_and_finds_them(built: Image) -> None:
     assert '"checksum_file"' in built.sh("headcount handlers --json", user=built.user)
 
 
+@pytest.mark.long
 def test_its_user_can_write_nowhere_in_it(built: Image) -> None:
     assert built.sh("find /app /opt/headcount -writable ! -type l", user=built.user) == ""
 
@@ -116,6 +119,7 @@ def database(own_postgres: EmbeddedPostgres) -> str:
     return url
 
 
+@pytest.mark.long
 def test_the_worker_is_process_1_and_stops_in_order_on_sigterm(
     built: Image, database: str, pubsub_server: str, project: str, tmp_path: Path
 ) -> None:
@@ -149,6 +153,7 @@ def test_the_worker_is_process_1_and_stops_in_order_on_sigterm(
         assert connection.execute("SELECT count(*) FROM worker").fetchone() == (0,)
 
 
+@pytest.mark.long
 def test_a_shell_in_between_would_be_found_by_the_doctor(
     built: Image, database: str, pubsub_server: str, project: str
 ) -> None:

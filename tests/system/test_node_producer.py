@@ -29,7 +29,7 @@ async def square(params: dict) -> int:
 '''
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the Node client installed and the producer beside it."""
     npm = needs("npm")
@@ -49,6 +49,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 async def test_a_node_program_publishes_jobs_and_receives_their_event(
     node_folder: Path, database_url: str, project: str, pubsub: str, tmp_path: Path
 ) -> None:

@@ -74,11 +74,12 @@ def test_a_machine_without_any_python_is_told_so(bare: Path) -> None:
 def test_help_is_what_plain_make_shows_and_needs_no_environment(bare: Path) -> None:
     done = make(bare)
     assert done.returncode == 0
-    for target in ("setup", "demo", "test", "check", "format", "conformance", "chaos", "bench", "lock"):
+    for target in ("setup", "demo", "test", "stress", "check", "format", "conformance", "chaos", "bench", "lock"):
         assert f"make {target} " in done.stdout
     assert not (bare / ".venv").exists()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_from_nothing_it_makes_an_environment_once_and_again_only_after_a_change(tmp_path: Path) -> None:
     tree = copy_of_the_sources(tmp_path)

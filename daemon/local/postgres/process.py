@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from daemon.local import LocalServerError
 from daemon.local.child import end_with_owner
 from daemon.local.postgres.account import Account
@@ -94,6 +96,19 @@ def stop_child(child: subprocess.Popen[bytes]) -> None:
         if wait_for_end(lambda: child.poll() is not None, FAST_STOP_SECONDS):
             return
     raise LocalServerError(f"Postgres (process {child.pid}) does not stop.")
+
+
+def kill_child(child: subprocess.Popen[bytes]) -> None:
+    """Kill it, and wait until its backends have ended too: they see it by themselves, but a moment later.
+
+    Until then a client is still answered, and the next start finds the folder's shared memory in use.
+    """
+    backends = psutil.Process(child.pid).children() if child.poll() is None else []
+    child.kill()
+    child.wait()
+    _, left = psutil.wait_procs(backends, FAST_STOP_SECONDS)
+    for backend in left:
+        backend.kill()
 
 
 def stop_leftover(data: Path) -> int | None:

@@ -143,8 +143,7 @@ class EmbeddedPostgres:
     def crash(self) -> None:
         """Kill it with no chance to clean up, as the out-of-memory killer would. `start()` recovers it."""
         if self._child is not None:
-            self._child.kill()
-            self._child.wait()
+            process.kill_child(self._child)
             self._child = None
 
     def restart(self) -> None:

@@ -23,18 +23,18 @@ PR_SET_PDEATHSIG = 1
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m daemon.local.pubsub", description="A local Pub/Sub server.")
     parser.add_argument("--port", type=int, default=8085, help="TCP port on 127.0.0.1; 0 picks a free one")
-    parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one ends")
+    parser.add_argument("--with-parent", type=int, metavar="PID", help="end with this process, which started this one")
     parser.add_argument("--hostile", type=int, metavar="SEED", help="duplicate, reorder and redeliver, by this seed")
     return parser.parse_args()
 
 
-async def follow_parent(stop: asyncio.Event) -> None:
-    """End with the parent: by the kernel's word on Linux (of the thread that started us), else by looking."""
-    parent = os.getppid()
+async def follow_parent(parent: int, stop: asyncio.Event) -> None:
+    """End with the parent: by the kernel's word on Linux (of the thread that started us), else by looking.
+
+    `parent` is its process id as the parent knows it: who asks only now may be given that of its heir.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if parent == 1:
-        return  # it has ended already, or it is the init of a container, which ends us by itself
     while os.getppid() == parent:  # noqa: ASYNC110 - nothing else tells
         await asyncio.sleep(0.5)
     stop.set()
@@ -48,7 +48,7 @@ async def serve(options: argparse.Namespace) -> None:
     hostility = None if options.hostile is None else Hostility(seed=options.hostile)
     server = Server(Faults(hostility=hostility))
     port = await server.start(options.port)
-    watch = asyncio.create_task(follow_parent(stop)) if options.with_parent else None
+    watch = asyncio.create_task(follow_parent(options.with_parent, stop)) if options.with_parent else None
     gc.freeze()  # the imports are for good: collections need not look at them again,
     gc.set_threshold(50_000, 20, 50)  # nor at a whole backlog for each few hundred messages
     sys.stdout.write(f"pubsub listening on 127.0.0.1:{port}\n")

@@ -38,7 +38,7 @@ async def test_a_reopened_stream_takes_only_what_is_free_and_fills_the_slots_as_
     await bus.publish(*(b"%d" % number for number in range(60)))
     async with bus.pulling(max_messages=10) as inbox:
         await until(lambda: len(inbox.deliveries) == 10)
-        bus.control.drop_streams(bus.subscription)
+        assert bus.control.drop_streams(bus.subscription) == 1
         await until(lambda: inbox.observer.ends)
         await for_a_while(1.5, lambda: len(inbox.deliveries) == 10 and bus.figures()["outstanding"] == 10)
         for ended in range(30):

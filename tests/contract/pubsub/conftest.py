@@ -19,12 +19,12 @@ def selected(request: pytest.FixtureRequest, parameter: str) -> list[Check]:
     return [one.params[parameter] for one in callspecs if one is not None and parameter in one.params]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def our_jury(request: pytest.FixtureRequest, pubsub_server: str) -> Jury:
     return Jury(pubsub_server, selected(request, "our_check"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def emulator_jury(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jury]:
     launcher = emulator_launcher()
     if launcher is None:

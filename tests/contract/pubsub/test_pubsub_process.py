@@ -1,5 +1,6 @@
 """The server as a process: one line when it is ready, a clean end, and no life after its parent's."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from tests.harness.waiting import eventually
 
 COMMAND = [sys.executable, "-m", "daemon.local.pubsub"]
 PARENT = f"""
-import subprocess, sys
-child = subprocess.Popen({COMMAND!r} + ["--port", "0", "--with-parent"], stdout=subprocess.PIPE)
-child.stdout.readline()
+import os, subprocess, sys
+child = subprocess.Popen({COMMAND!r} + ["--port", "0", "--with-parent", str(os.getpid())],
+    stdout=subprocess.PIPE if sys.argv[1] == "is ready" else subprocess.DEVNULL)
+if sys.argv[1] == "is ready":
+    child.stdout.readline()
 print(child.pid, flush=True)
 sys.stdin.read()
 """
@@ -59,13 +62,19 @@ def test_a_taken_port_is_an_error_and_not_a_shared_port(pubsub_server: str) -> N
     assert second.stdout == ""
 
 
-def test_it_ends_with_its_parent() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("moment", ["is ready", "starts"])
+def test_it_ends_with_its_parent(moment: str) -> None:
+    command = [sys.executable, "-c", PARENT, moment]
+    parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.communicate()
-    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    try:
+        eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, within=30)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def test_a_crashed_server_starts_empty_on_its_port_and_knows_no_ack_id_of_before(own_pubsub: PubSubProcess) -> None:

@@ -41,6 +41,12 @@ async def test_a_wait_that_takes_too_long_says_what_for_and_what_it_saw_last() -
         await until(never, within=0.05)
 
 
+def test_a_wait_that_takes_too_long_shows_what_its_condition_looks_at() -> None:
+    seen = ["one", "two"]
+    with pytest.raises(AssertionError, match=r"seen = \['one', 'two'\]"):
+        eventually(lambda: len(seen) == 3, within=0.05)
+
+
 def test_another_error_is_not_waited_out() -> None:
     asked = []
 

@@ -282,9 +282,9 @@ def test_each_thing_that_matters_has_a_line_of_its_severity(lines: Lines) -> Non
     "text", ["x" * 1_000_000, "://a:" * 200_000, "password " * 100_000, "basic " + "a" * 1_000_000]
 )
 def test_masking_stays_quick_whatever_a_handler_logs(text: str) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     mask_text(text)
-    assert time.monotonic() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 @pytest.mark.parametrize(("flags", "sampled"), [("00", False), ("01", True), ("03", True), ("02", False)])

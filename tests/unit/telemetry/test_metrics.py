@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -282,10 +283,11 @@ def test_two_workers_in_one_process_do_not_share_a_series() -> None:
     assert value(second, "headcount_jobs_started_total", job_name="thumbnail") == 0
 
 
-def test_all_reports_of_one_job_cost_microseconds(metrics: Metrics) -> None:
-    """Of a budget of 12 us; 8 were measured. Twice the budget fails, so that a busy machine does not."""
+def test_all_reports_of_one_job_cost_less_than_six_counters_of_the_library(metrics: Metrics) -> None:
+    """The fastest turns' ratio, on any machine: 2 to 3 were measured; the library's own metrics would cost over 12."""
     observer = Observers(metrics)
     claim = replace(CLAIM, traceparent=TRACEPARENT)
+    counter = Counter("one", "One.", ["job_name"], registry=CollectorRegistry())
 
     def one_job() -> None:
         observer.received(None)
@@ -293,5 +295,7 @@ def test_all_reports_of_one_job_cost_microseconds(metrics: Metrics) -> None:
         observer.finished(claim, COMPLETED, 2.0)
         observer.settled(claim, COMPLETED, Settled.STORED)
 
-    best = min(timeit.repeat(one_job, number=2_000, repeat=15)) / 2_000
-    assert best < 24e-6, f"{best * 1e6:.1f} us"
+    jobs, counters = timeit.Timer(one_job), timeit.Timer(lambda: counter.labels("thumbnail").inc())
+    turns = [(jobs.timeit(200), counters.timeit(200)) for _ in range(100)]
+    reports, increment = (min(times) for times in zip(*turns, strict=True))
+    assert reports < 6 * increment, f"{reports / increment:.1f} times as much as one"

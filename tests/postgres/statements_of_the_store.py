@@ -1,4 +1,4 @@
-"""Every statement of daemon/postgres/statements, under `module.NAME`, for the golden files and the plans."""
+"""Every statement of daemon/postgres/statements, under `module.NAME`, for the test of the plans."""
 
 from __future__ import annotations
 

@@ -1,1 +1,0 @@
-SELECT count(*) AS born FROM job WHERE orchestration_id = %(id)s

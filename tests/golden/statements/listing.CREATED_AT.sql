@@ -1,1 +1,0 @@
-SELECT created_at FROM orchestration WHERE id = %(id)s

@@ -1,1 +1,0 @@
-SELECT id, job_name, total FROM orchestration WHERE idempotency_key = %(idempotency_key)s

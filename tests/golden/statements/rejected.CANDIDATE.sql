@@ -1,1 +1,0 @@
-SELECT id, reason, octet_length(data) AS bytes FROM rejected_message WHERE id = %(id)s

@@ -1,1 +1,0 @@
-UPDATE orchestration SET errored = errored - %(reopened)s, reopening_at = statement_timestamp() WHERE id = %(id)s

@@ -1,1 +1,0 @@
-SELECT total FROM orchestration WHERE id = %(id)s FOR NO KEY UPDATE

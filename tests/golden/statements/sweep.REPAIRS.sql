@@ -1,1 +1,0 @@
-SELECT cause, count(*) AS count, max(repaired_at) AS last FROM repair GROUP BY cause ORDER BY cause

@@ -1,1 +1,0 @@
-SELECT completed_at IS NOT NULL FROM orchestration WHERE id = %(id)s
