@@ -82,6 +82,7 @@ def streaming_client() -> SubscriberAsyncClient:
             ("grpc.use_local_subchannel_pool", 1),  # clients with the same options would share one connection
             ("grpc.keepalive_time_ms", int(KEEPALIVE_SECONDS * 1000)),
             ("grpc.keepalive_timeout_ms", int(KEEPALIVE_SECONDS * 1000)),
+            ("grpc.http2.ping_timeout_ms", int(KEEPALIVE_SECONDS * 1000)),  # of the pings that measure bandwidth
             ("grpc.http2.max_pings_without_data", 0),  # a quiet stream is pinged all the same
         )
     )

@@ -108,6 +108,7 @@ class Stream:
 
     async def _requests(self) -> AsyncIterator[StreamingPullRequest]:
         yield self._first
+        yield StreamingPullRequest()  # whether this service answers is known before the first pause is over
         while not self._half_closed.is_set():
             try:
                 async with asyncio.timeout(PING_SECONDS):
