@@ -218,7 +218,7 @@ class StreamingPull:
         if taken:
             self._leases.receipt(taken)
             self._on_the_event_loop(self._hand_over, taken)
-        self._give_back(beyond, "drain" if self._paused else "beyond")
+        self._give_back(beyond, "paused" if self._paused else "beyond")
 
     def _give_back(self, batch: list[Received], why: str) -> None:
         for received in batch:

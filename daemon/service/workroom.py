@@ -131,6 +131,7 @@ class Workroom:
         return StreamingPull(
             settings.subscription(settings.jobs_subscription),
             streams=settings.streams,
+            window=settings.hold_seconds,
             slots=settings.slots,
             prefetch=settings.held,
             busy=lambda: self.consumer.busy,

@@ -30,13 +30,11 @@ class Shop:
     running: list[Delivery] = field(default_factory=list)
     started: int = 0
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    quick: bool = False
 
     async def process(self, delivery: Delivery, leave: Callable[[], None]) -> None:
         self.started += 1
         self.running.append(delivery)
-        if not self.quick:
-            await self.closing.wait()
+        await self.closing.wait()
         leave()
         delivery.ack()
 
@@ -104,3 +102,30 @@ async def test_a_backlog_that_waits_for_twenty_hours_behind_busy_slots_runs_and_
         await until(lambda: impatient.figures()["acked"] == 20, within=20)
         assert consumer.busy == 0
     assert impatient.figures()["dead_lettered"] == 0
+
+
+async def test_a_stream_is_opened_only_with_a_slot_free_and_stays_open_once_all_are_busy(bus: Bus) -> None:
+    shop = Shop()
+    await bus.publish(*(b"%d" % number for number in range(SLOTS)))
+    async with worker(bus, shop) as consumer:
+        await until(lambda: shop.started == SLOTS)
+        await for_a_while(0.5, lambda: bus.figures()["receivers"] == 1)
+        bus.control.drop_streams(bus.subscription)
+        await for_a_while(3, lambda: bus.figures()["receivers"] == 0)
+        shop.closing.set()
+        await until(lambda: consumer.busy == 0)
+        await until(lambda: bus.figures()["receivers"] == 1)
+
+
+async def test_messages_are_kept_ready_again_once_jobs_end_fast_enough(bus: Bus) -> None:
+    shop = Shop()
+    await bus.publish(*(b"%d" % number for number in range(SLOTS + PREFETCH)))
+    async with worker(bus, shop, hold_seconds=0.5):
+        await until(lambda: bus.figures()["nacked"] == PREFETCH)
+        await for_a_while(0.5, lambda: bus.figures()["outstanding"] == SLOTS)
+        shop.closing.set()  # from now on jobs take no time
+        await until(lambda: bus.figures()["acked"] == SLOTS + PREFETCH)
+        shop.closing.clear()
+        await bus.publish(*(b"%d" % number for number in range(20)))
+        await until(lambda: bus.figures()["outstanding"] == SLOTS + PREFETCH)
+        shop.closing.set()
