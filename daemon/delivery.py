@@ -1,6 +1,6 @@
 """A Pub/Sub message together with its reply: what a source hands to the consumer.
 
-Made by `pubsub/subscriber` (and by the small fakes of the tests), consumed by `engine/`.
+Made by `pubsub/streaming_pull` (and by the small fakes of the tests), consumed by `engine/`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ class Delivery(Protocol):
     @property
     def delivery_attempt(self) -> int | None:
         """How often it was delivered, where a dead-letter policy makes the service count; else None."""
+        ...
+
+    def start(self) -> bool:
+        """It has a slot: it is leased for long from now on. False when it has been given back meanwhile."""
         ...
 
     def ack(self) -> None:

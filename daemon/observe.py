@@ -41,7 +41,7 @@ class Observer:
         """A claim got no answer after several tries; the message goes back."""
 
     def returned(self, count: int, why: str) -> None:
-        """Messages that never started went back to Pub/Sub (`drain`, `hold`, `database`)."""
+        """Messages that never started went back to Pub/Sub (`drain`, `hold`, `paused`, `beyond`, `blocked`)."""
 
     def started(self, claim: Claim, queued: float) -> None:
         """A handler is about to run; `queued` is since its message was published, 0 when unknown."""

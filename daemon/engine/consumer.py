@@ -104,9 +104,9 @@ class Consumer:
         while self._held and self._held[0][0] <= limit:
             overdue.append(self._held.popleft()[1])
         if overdue:
-            self._return(overdue, "hold")
             if self._overfull is not None:
-                self._overfull()
+                self._overfull()  # first, or the source is sent them again at once
+            self._return(overdue, "hold")
 
     def stop(self) -> None:
         """Start nothing any more, and give back what never started."""
@@ -145,6 +145,8 @@ class Consumer:
         return True
 
     def _start(self, delivery: Delivery) -> None:
+        if not delivery.start():
+            return
         slot = Slot(self._free)
         self._live.add(slot)
         self._taken += 1

@@ -27,7 +27,7 @@ from google.api_core.exceptions import (
 )
 from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
-from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport, SubscriberGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
 # Errors that pass by themselves. RetryError is what the library makes of them when its own patience has ended.
 TRANSIENT = (
@@ -47,6 +47,11 @@ Channel = TypeVar("Channel")
 # The library's errors are not annotated; this is how the rest of this folder makes one.
 call_error: Callable[[grpc.StatusCode, str], GoogleAPICallError] = from_grpc_status
 
+# A link that is half open is noticed after twice this. gRPC allows a client to ping every 10 s at most
+# (https://github.com/grpc/proposal/blob/master/A8-client-side-keepalive.md); a server that wants fewer says GOAWAY
+# with "too_many_pings", upon which gRPC itself doubles the interval of the next connection.
+KEEPALIVE_SECONDS = 10.0
+
 # gRPC waits up to 120 s before it tries a lost connection again; an outage would seem that much longer.
 _OPTIONS: Options = (
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -57,23 +62,29 @@ _OPTIONS: Options = (
 )
 
 
-def subscriber_transport() -> SubscriberGrpcTransport:
-    """A blocking transport, shared by the streams of one subscriber. Finding the credentials may take seconds."""
-    emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
-    if emulator:
-        return SubscriberGrpcTransport(host=emulator, channel=grpc.insecure_channel(emulator, options=_OPTIONS))
-    return SubscriberGrpcTransport(channel=_with_options(SubscriberGrpcTransport.create_channel))
-
-
-def subscriber_client() -> SubscriberAsyncClient:
+def subscriber_client(options: Options = ()) -> SubscriberAsyncClient:
     """An asynchronous client for unary calls on subscriptions."""
+    options = (*_OPTIONS, *options)
     emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
     if emulator:
-        channel = grpc.aio.insecure_channel(emulator, options=_OPTIONS)
+        channel = grpc.aio.insecure_channel(emulator, options=options)
         return SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(host=emulator, channel=channel))
     create: Callable[..., grpc.aio.Channel] = SubscriberGrpcAsyncIOTransport.create_channel
     return SubscriberAsyncClient(
-        transport=functools.partial(SubscriberGrpcAsyncIOTransport, channel=_with_options(create))
+        transport=functools.partial(SubscriberGrpcAsyncIOTransport, channel=_with_options(create, options))
+    )
+
+
+def streaming_client() -> SubscriberAsyncClient:
+    """One for a stream that stays open: over a connection of its own, and a link that is half open is noticed."""
+    return subscriber_client(
+        (
+            ("grpc.use_local_subchannel_pool", 1),  # clients with the same options would share one connection
+            ("grpc.keepalive_time_ms", int(KEEPALIVE_SECONDS * 1000)),
+            ("grpc.keepalive_timeout_ms", int(KEEPALIVE_SECONDS * 1000)),
+            ("grpc.http2.ping_timeout_ms", int(KEEPALIVE_SECONDS * 1000)),  # of the pings that measure bandwidth
+            ("grpc.http2.max_pings_without_data", 0),  # a quiet stream is pinged all the same
+        )
     )
 
 
@@ -85,12 +96,12 @@ def publisher_client() -> PublisherAsyncClient:
         return PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(host=emulator, channel=channel))
     create: Callable[..., grpc.aio.Channel] = PublisherGrpcAsyncIOTransport.create_channel
     return PublisherAsyncClient(
-        transport=functools.partial(PublisherGrpcAsyncIOTransport, channel=_with_options(create))
+        transport=functools.partial(PublisherGrpcAsyncIOTransport, channel=_with_options(create, _OPTIONS))
     )
 
 
-def _with_options(create: Callable[..., Channel]) -> Callable[..., Channel]:
+def _with_options(create: Callable[..., Channel], more: Options) -> Callable[..., Channel]:
     def make(host: str, *, options: Options = (), **others: object) -> Channel:
-        return create(host, options=[*options, *_OPTIONS], **others)
+        return create(host, options=[*options, *more], **others)
 
     return make

@@ -1,40 +1,83 @@
-"""How long messages are leased: briefly while they wait for a slot, for long once they have begun.
+"""How long messages are leased: briefly while they wait for a slot, for long once they run.
 
-Used by `stream`, whose client has every lease measured here. A worker that is killed holds messages that no row tells
-of; their leases bring them back about when rescue brings back the jobs that it ran. What has begun rides out an outage.
+Called by `streaming_pull` for each response and every TICK seconds, on the thread of the streams. A worker that is
+killed holds messages that no row tells of; their leases bring them back about when rescue brings back the jobs that it
+ran. What runs rides out an outage.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
 
+from google.api_core.exceptions import GoogleAPICallError
+
+from daemon.pubsub.received import Outstanding, Received
+from daemon.pubsub.replies import Replies, batches
+
+TICK = 5.0
 WAITING_SECONDS = 30
-RENEWAL_SECONDS = 20  # the client renews all its leases after nine tenths of this at the latest
-RENEWER = "Thread-LeaseMaintainer"  # should the client call it otherwise, what has begun gets the short leases too
+
+Modify = Callable[[list[str], int], Awaitable[None]]
 
 
 class Leases:
-    """The leases of one streaming pull; `begun` gives the ack ids of what has begun."""
+    """The leases of all outstanding messages. `modify` sends one ModifyAckDeadline, `nacks` takes what goes back."""
 
-    def __init__(self, lease_seconds: float, begun: Callable[[], set[str]]) -> None:
-        self._running = round(lease_seconds)
-        self.waiting = min(WAITING_SECONDS, self._running)
-        self._begun = begun
-        self.renewal = min(RENEWAL_SECONDS, self._running)
+    def __init__(self, outstanding: Outstanding, modify: Modify, nacks: Replies, lease_seconds: float) -> None:
+        self._outstanding = outstanding
+        self._modify = modify
+        self._nacks = nacks
+        self._running_seconds = round(lease_seconds)
+        self._waiting_seconds = min(WAITING_SECONDS, self._running_seconds)
+        self.calls: set[asyncio.Task[None]] = set()  # under way
 
-    @staticmethod
-    def is_receipt(seconds: int) -> bool:
-        """Whether the lease that this thread of the client asks for is the first, of messages that have just come."""
-        return seconds != 0 and threading.current_thread().name != RENEWER
+    def receipt(self, received: list[Received]) -> None:
+        """The first lease of what has just come. Pub/Sub starts the ack timer with it, or ten minutes later."""
+        self._extend(received, self._waiting_seconds)
 
-    def measured(self, ack_ids: Iterable[str], seconds: int) -> list[tuple[int, list[str]]]:
-        """Seconds and the ids that get them, for a renewal by the client, or when it gives them back (0 seconds)."""
-        if seconds == 0:
-            return [(0, list(ack_ids))]
-        begun = self._begun()
-        running: list[str] = []
-        waiting: list[str] = []
-        for one in ack_ids:
-            (running if one in begun else waiting).append(one)
-        return [(length, ids) for length, ids in ((self._running, running), (self.waiting, waiting)) if ids]
+    def renew(self, now: float) -> None:
+        """Extend what has less than two thirds of its lease left, or has begun to run under that of the waiting."""
+        for table, seconds in (
+            (self._outstanding.running, self._running_seconds),
+            (self._outstanding.waiting, self._waiting_seconds),
+        ):
+            due = [
+                one
+                for one in list(table.values())
+                if one.after_modack is None and (one.lease_seconds < seconds or one.lease_until - now < seconds * 2 / 3)
+            ]
+            self._extend(due, seconds)
+
+    def nack(self, received: Received) -> None:
+        """Give one back. A call under way would lease it to nobody if it were answered later: that is waited for."""
+        if received.after_modack is not None:
+            received.after_modack.append(received)
+        else:
+            self._nacks.put((received,))
+
+    def _extend(self, received: list[Received], seconds: int) -> None:
+        for batch in batches(received):
+            call = asyncio.get_running_loop().create_task(self._extend_batch(batch, seconds))
+            self.calls.add(call)
+            call.add_done_callback(self.calls.discard)
+            after: list[Received] = []
+            for one in batch:
+                one.after_modack = after
+
+    async def _extend_batch(self, batch: list[Received], seconds: int) -> None:
+        until = time.monotonic() + seconds
+        after = batch[0].after_modack
+        answered = False
+        try:
+            await self._modify([one.ack_id for one in batch], seconds)
+            answered = True
+        except GoogleAPICallError:
+            return  # the next tick tries again
+        finally:
+            for one in batch:
+                one.after_modack = None
+                if answered:
+                    one.lease_seconds, one.lease_until = seconds, until
+            self._nacks.put(after or ())

@@ -53,7 +53,7 @@ class Probes:
             problems.append("the database does not answer")
         elif silent > self._worker.settings.beat_seconds * REGULAR_BEATS:  # an idle worker notices by nothing else
             problems.append(f"no heartbeat could be written for {silent:.0f} s")
-        failing = room.subscriber.failing_for if room is not None else 0.0
+        failing = room.streaming_pull.failing_for if room is not None else 0.0
         if failing > PULL_PATIENCE:
             problems.append(f"Pub/Sub has refused every pull for {failing:.0f} s")
         return problems

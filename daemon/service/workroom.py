@@ -36,14 +36,13 @@ from daemon.postgres.sweep import Sweeper
 from daemon.postgres.terminations import Terminations
 from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.puller import Puller
-from daemon.pubsub.subscriber import Subscriber
+from daemon.pubsub.streaming_pull import StreamingPull
 from daemon.registry import Registry
 from daemon.rules.shutdown import ShutdownPlan
 from daemon.settings import Settings
 
 CONNECTIONS = 3
 REGULAR_BEATS = 2.5
-NARROW_SECONDS = 600.0
 STUCK_SECONDS = 10.0
 
 
@@ -73,8 +72,8 @@ class Workroom:
         self._engine = async_engine(url, CONNECTIONS, pooler, observer.pool_waited, hangs_up=True, show_values=shown)
         self._publisher = Publisher()
         self._puller = Puller()
-        self.subscriber = self._make_subscriber()
-        self.intake = Intake(self.subscriber)
+        self.streaming_pull = self._make_streaming_pull()
+        self.intake = Intake(self.streaming_pull)
         self._due = Due(self._engine, settings.republish_after_seconds)
         self._relay = self._make_relay()
         self._events = Ticker("relay-events", 1.0, self._relay.publish_events, observer)
@@ -89,7 +88,6 @@ class Workroom:
         self.consumer = self._make_consumer(registry, running)
         self._tickers = self._make_tickers(identity, running)
         self.opened = False
-        self._narrowed = False
 
     async def run(self) -> None:
         """Work until `drain` is asked for, then stop in order."""
@@ -98,7 +96,7 @@ class Workroom:
                 loops.start_soon(self.store.run)
                 for ticker in self._tickers:
                     loops.start_soon(ticker.run)
-                await self.subscriber.open(self.consumer.receive, self._failed)
+                await self.streaming_pull.open(self.consumer.receive, self._failed)
                 self.opened = True
                 await self._wanted.wait()
                 await self._stop()
@@ -126,15 +124,18 @@ class Workroom:
                 await self._relay.publish_events()
         except Exception as error:  # another worker's relay publishes what is left
             self._observer.loop_failed("drain", error, 0.0)
-        await self.subscriber.close(plan.replied_by - plan.flushed_by)
+        await self.streaming_pull.close(plan.replied_by - plan.flushed_by)
         self._observer.drained(interrupted, asyncio.get_running_loop().time() - began)
 
-    def _make_subscriber(self) -> Subscriber:
+    def _make_streaming_pull(self) -> StreamingPull:
         settings = self._settings
-        return Subscriber(
+        return StreamingPull(
             settings.subscription(settings.jobs_subscription),
             streams=settings.streams,
-            max_messages=settings.slots + settings.held,
+            window=settings.hold_seconds,
+            slots=settings.slots,
+            prefetch=settings.held,
+            busy=lambda: self.consumer.busy,
             lease_seconds=settings.lease_seconds,
             observer=self._observer,
         )
@@ -164,18 +165,14 @@ class Workroom:
         )
         patience = settings.unknown_job_patience_seconds
         pipeline = Pipeline(self.store, runner, registry, running, self._observer, patience, random.random)
-        return Consumer(pipeline, running, settings.slots, settings.hold_seconds, self._observer, overfull=self._narrow)
-
-    def _narrow(self) -> None:
-        """Messages waited here in vain: for a while, take in no more than runs, so that other workers get them."""
-        if self._settings.held and not self._narrowed:
-            self._narrowed = True
-            self.subscriber.limit(self._settings.slots)
-            asyncio.get_running_loop().call_later(NARROW_SECONDS, self._widen)
-
-    def _widen(self) -> None:
-        self._narrowed = False
-        self.subscriber.limit(self._settings.slots + self._settings.held)
+        return Consumer(
+            pipeline,
+            running,
+            settings.slots,
+            settings.hold_seconds,
+            self._observer,
+            overfull=self.streaming_pull.waited_in_vain,
+        )
 
     def _make_tickers(self, identity: Identity, running: Running) -> list[Ticker]:
         settings = self._settings

@@ -19,7 +19,7 @@ F = TypeVar("F", bound=MetricWrapperBase)
 OTHER = "other"
 LABEL_LIMIT = 32
 LANES = ("claim", "settle", "reject", "checkpoint")
-RETURNS = ("drain", "hold", "database")
+RETURNS = ("drain", "hold", "database", "paused", "beyond", "blocked")
 PUBLISHED = ("job", "event")
 REPAIRS = ("counters",)
 REJECTIONS = (

@@ -12,7 +12,6 @@ import pytest
 from tests.architecture.sources import REPOSITORY, sources
 
 NO_IDEA = re.compile(r"(^|_)(helpers?|utils?|utilit(y|ies)|managers?|common|base|processors?|misc|stuff|info)(_|$)")
-NOT_OURS = {"_manager"}  # Google's own word for what keeps a stream open
 STATES = {"Pending", "Queueing", "Succeeded", "Success", "Failure", "Done", "Cancelling", "InQueue"}
 ELSEWHERE = re.compile(
     r"--(extra-)?index-url|(?<![\w.$}])/(home|root|Users|work)/\w|\b(artifactory|nexus|devpi)\b", re.I
@@ -42,7 +41,7 @@ def test_no_class_or_function_has_a_name_without_an_idea() -> None:
         for source in sources("daemon", "handlers", "tests")
         for node in ast.walk(source.tree)
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if NO_IDEA.search(_snake(node.name)) and not node.name.startswith("test_") and node.name not in NOT_OURS
+        if NO_IDEA.search(_snake(node.name)) and not node.name.startswith("test_")
     ]
     assert named == []
 

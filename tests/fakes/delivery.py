@@ -49,6 +49,9 @@ class FakeDelivery:
     reply: str | None = None
     on_ack: Callable[[], None] | None = None
 
+    def start(self) -> bool:
+        return self.reply is None
+
     def ack(self) -> None:
         if self.reply is None:
             self.reply = "ack"

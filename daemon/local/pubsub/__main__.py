@@ -25,6 +25,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8085, help="TCP port on 127.0.0.1; 0 picks a free one")
     parser.add_argument("--with-parent", type=int, metavar="PID", help="end with this process, which started this one")
     parser.add_argument("--hostile", type=int, metavar="SEED", help="duplicate, reorder and redeliver, by this seed")
+    parser.add_argument(
+        "--wait-for-receipts",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="the ack timer of a streamed message starts with its receipt, or so much later (600 as the service)",
+    )
     return parser.parse_args()
 
 
@@ -46,7 +53,7 @@ async def serve(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     hostility = None if options.hostile is None else Hostility(seed=options.hostile)
-    server = Server(Faults(hostility=hostility))
+    server = Server(Faults(hostility=hostility, receipt_seconds=options.wait_for_receipts))
     port = await server.start(options.port)
     watch = asyncio.create_task(follow_parent(options.with_parent, stop)) if options.with_parent else None
     gc.freeze()  # the imports are for good: collections need not look at them again,

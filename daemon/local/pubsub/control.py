@@ -20,6 +20,7 @@ class SubscriptionFigures(TypedDict):
 
     published: int
     delivered: int
+    receipts: int
     acked: int
     nacked: int
     expired: int
@@ -71,6 +72,9 @@ class Control:
 
     def lose_acks(self, count: int = 0, *, share: float = 0.0) -> None:
         self._call("lose_acks", count=count, share=share)
+
+    def wait_for_receipts(self, seconds: float = 600.0) -> None:
+        self._call("wait_for_receipts", seconds=seconds)
 
     def expire_leases(self, subscription: str = "") -> int:
         """Returns how many were outstanding."""

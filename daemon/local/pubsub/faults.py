@@ -37,6 +37,7 @@ class Faults:
     ack_delay: float = 0.0  # seconds before an ack takes effect and is answered
     acks_to_lose: int = 0  # answered OK and forgotten
     ack_loss: float = 0.0  # the same, with this probability
+    receipt_seconds: float = 0.0  # until the ack timer starts of what a stream was given and sent no receipt for
     denied: set[tuple[str, str]] = field(default_factory=set)  # (permission, resource); "" is every resource
     hostility: Hostility | None = None
     chance: random.Random = field(default_factory=lambda: random.Random(0), repr=False)

@@ -30,6 +30,7 @@ class Delivery:
     receiver: Receiver | None = None  # who holds it, or held it last
     deadline: float = 0.0
     slot: int = 0
+    has_receipt: bool = False  # its deadline was changed since it was handed out
     acked: bool = False  # only in a lane, where an acked message may have to be replayed
 
 
@@ -58,6 +59,7 @@ class LeaseTable:
             delivery.ack_id = ack_id = f"{self._prefix}{self._granted}"
             delivery.attempt += 1
             delivery.receiver = receiver
+            delivery.has_receipt = False
             delivery.deadline = deadline
             delivery.slot = number
             slot[delivery] = None

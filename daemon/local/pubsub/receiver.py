@@ -57,6 +57,11 @@ class Receiver:
         self._held_bytes -= size
 
     @property
+    def streams(self) -> bool:
+        """Whether it is a stream; what a Pull call is given needs no receipt."""
+        return self._writer is not None
+
+    @property
     def holds_nothing(self) -> bool:
         return self._held == 0
 

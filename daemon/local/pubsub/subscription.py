@@ -102,6 +102,8 @@ class Subscription:
             if delivery is None:
                 stale.append(ack_id)
             elif seconds > 0:
+                self.counts["receipts"] += not delivery.has_receipt
+                delivery.has_receipt = True
                 self.leases.extend(delivery, now, seconds)
             else:
                 self.counts["nacked"] += 1
@@ -184,7 +186,8 @@ class Subscription:
                 self._disturb_order(receiver)
             batch = self.backlog.take(receiver, min(share, receiver.room))
             if batch:
-                self.leases.grant(batch, receiver, time.monotonic(), receiver.lease_seconds)
+                no_timer_yet = self._faults.receipt_seconds if receiver.streams else 0.0
+                self.leases.grant(batch, receiver, time.monotonic(), no_timer_yet + receiver.lease_seconds)
                 self.counts["delivered"] += len(batch)
                 if self._faults.hostility is not None:
                     self._repeat(batch)

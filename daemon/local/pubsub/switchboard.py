@@ -69,6 +69,14 @@ class Switchboard:
         self.faults.acks_to_lose, self.faults.ack_loss = count, share
         return {}
 
+    def wait_for_receipts(self, seconds: float = 600.0) -> Answer:
+        """As the service does: the ack timer of a message starts with its receipt (its first ModAck), or so much later.
+
+        Of streams only, and of what is handed out from now on; 0 ends it: then it starts when the message is sent.
+        """
+        self.faults.receipt_seconds = seconds
+        return {}
+
     def expire_leases(self, subscription: str = "") -> Answer:
         return {"expired": sum(one.expire_leases() for one in self._chosen(subscription))}
 
@@ -117,6 +125,7 @@ def figures(subscription: Subscription) -> dict[str, int]:
     return {
         "published": counts["published"],
         "delivered": counts["delivered"],
+        "receipts": counts["receipts"],
         "acked": counts["acked"],
         "nacked": counts["nacked"],
         "expired": counts["expired"],

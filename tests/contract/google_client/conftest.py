@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -18,24 +19,28 @@ from daemon.local.pubsub.control import Control, SubscriptionFigures
 from daemon.observe import Observer
 from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.resources import Wanted, WantedSubscription, WantedTopic, provision
-from daemon.pubsub.subscriber import Subscriber
+from daemon.pubsub.streaming_pull import StreamingPull
 
 
 @dataclass
 class Heard(Observer):
-    """What the subscriber reported."""
+    """What the pull reported."""
 
     ends: list[BaseException | None] = field(default_factory=list)
+    given_back: list[tuple[int, str]] = field(default_factory=list)
 
     def stream_ended(self, error: BaseException | None, pause: float) -> None:
         self.ends.append(error)
+
+    def returned(self, count: int, why: str) -> None:
+        self.given_back.append((count, why))
 
 
 @dataclass
 class Inbox:
     """What arrived, in order, and why it ended if it did."""
 
-    subscriber: Subscriber
+    pull: StreamingPull
     observer: Heard
     deliveries: list[Delivery] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
@@ -44,6 +49,11 @@ class Inbox:
     def receive(self, delivery: Delivery) -> None:
         self.deliveries.append(delivery)
         self.on_delivery(delivery)
+
+    def start(self) -> None:
+        """Give every delivery a slot."""
+        for delivery in self.deliveries:
+            delivery.start()
 
     @property
     def bodies(self) -> list[bytes]:
@@ -65,33 +75,30 @@ class Bus:
     def figures(self) -> SubscriptionFigures:
         return self.control.subscription(self.subscription)
 
-    def subscriber(self, max_messages: int = 100, streams: int = 1, lease_seconds: float = 60.0) -> Inbox:
+    def inbox(self, slots: int = 100, prefetch: int = 0, streams: int = 1, lease_seconds: float = 60.0) -> Inbox:
         observer = Heard()
-        pulls = Subscriber(
+        pull = StreamingPull(
             self.subscription,
-            streams=streams,
-            max_messages=max_messages,
+            slots=slots,
+            prefetch=prefetch,
+            busy=lambda: 0,
             lease_seconds=lease_seconds,
             observer=observer,
+            streams=streams,
         )
-        return Inbox(pulls, observer)
+        return Inbox(pull, observer)
 
     @asynccontextmanager
     async def pulling(
-        self,
-        on_delivery: Callable[[Delivery], None] = lambda delivery: None,
-        *,
-        max_messages: int = 100,
-        streams: int = 1,
-        lease_seconds: float = 60.0,
+        self, on_delivery: Callable[[Delivery], None] = lambda delivery: None, **settings: Any
     ) -> AsyncIterator[Inbox]:
-        inbox = self.subscriber(max_messages, streams, lease_seconds)
+        inbox = self.inbox(**settings)
         inbox.on_delivery = on_delivery
-        await inbox.subscriber.open(inbox.receive, inbox.failures.append)
+        await inbox.pull.open(inbox.receive, inbox.failures.append)
         try:
             yield inbox
         finally:
-            await inbox.subscriber.close(5)
+            await inbox.pull.close(5)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ async def test_a_burst_is_handed_over_whole_in_order_and_quickly(bus: Bus) -> No
     count = 20_000
     await bus.publish(*(b"%d" % number for number in range(count)))
     began = time.monotonic()
-    async with bus.pulling(lambda delivery: delivery.ack(), max_messages=1_000) as inbox:
+    async with bus.pulling(lambda delivery: delivery.ack(), slots=1_000) as inbox:
         await until(lambda: len(inbox.deliveries) == count, within=30)
         assert count / (time.monotonic() - began) > 1_000
         assert [int(body) for body in inbox.bodies] == list(range(count))
@@ -101,7 +101,7 @@ async def test_a_receiver_that_raises_gives_the_message_back_and_stops_nothing(b
 async def test_no_slot_stays_idle_while_there_is_a_backlog_and_none_is_exceeded(bus: Bus) -> None:
     """Ten slots and nothing ahead: the library alone reads on only when three of them are free."""
     await bus.publish(*(b"%d" % number for number in range(60)))
-    async with bus.pulling(max_messages=10) as inbox:
+    async with bus.pulling(slots=10) as inbox:
         await until(lambda: len(inbox.deliveries) == 10)
         await for_a_while(0.3, lambda: len(inbox.deliveries) == 10)
         for ended in range(50):
@@ -113,8 +113,8 @@ async def test_no_slot_stays_idle_while_there_is_a_backlog_and_none_is_exceeded(
 async def test_a_stream_that_carries_all_it_can_gets_a_second_one_and_nothing_is_lost(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.pubsub.pressure.FULL_BYTES", 1_000)
-    monkeypatch.setattr("daemon.pubsub.pressure.MOST_STREAMS", 2)
+    monkeypatch.setattr("daemon.pubsub.flow_control.FULL_BYTES", 1_000)
+    monkeypatch.setattr("daemon.pubsub.flow_control.MOST_STREAMS", 2)
     sent = 0
     async with bus.pulling(lambda delivery: delivery.ack()) as inbox:
 
@@ -132,7 +132,7 @@ async def test_a_stream_that_carries_all_it_can_gets_a_second_one_and_nothing_is
 
 async def test_several_streams_share_the_number_of_messages(bus: Bus) -> None:
     await bus.publish(*(b"%d" % number for number in range(40)))
-    async with bus.pulling(max_messages=10, streams=3) as inbox:
+    async with bus.pulling(slots=10, streams=3) as inbox:
         await until(lambda: len(inbox.deliveries) == 10)
         assert bus.figures()["receivers"] == 3
         await for_a_while(0.3, lambda: len(inbox.deliveries) == 10)

@@ -1,7 +1,5 @@
 """Streams that end: dropped ones and outages are mended, permanent reasons are told in one sentence."""
 
-import threading
-
 from google.pubsub_v1 import SubscriberAsyncClient
 
 from daemon.errors import SubscriptionNotReady
@@ -36,7 +34,7 @@ async def test_what_runs_when_a_stream_is_dropped_stays_leased_and_its_ack_count
 async def test_a_reopened_stream_takes_only_what_is_free_and_fills_the_slots_as_jobs_end(bus: Bus) -> None:
     """The library alone would take ten more behind ten that run, and leave their leases to run out."""
     await bus.publish(*(b"%d" % number for number in range(60)))
-    async with bus.pulling(max_messages=10) as inbox:
+    async with bus.pulling(slots=10) as inbox:
         await until(lambda: len(inbox.deliveries) == 10)
         assert bus.control.drop_streams(bus.subscription) == 1
         await until(lambda: inbox.observer.ends)
@@ -65,11 +63,11 @@ async def test_a_subscriber_says_for_how_long_every_pull_has_failed_and_nothing_
         await until(lambda: inbox.bodies)
         bus.control.drop_streams(bus.subscription)
         await until(lambda: bus.figures()["receivers"] == 1, within=6)
-        assert inbox.subscriber.failing_for == 0, "one stream that ends is daily use"
+        assert inbox.pull.failing_for == 0, "one stream that ends is daily use"
         bus.control.go_away()
-        await until(lambda: inbox.subscriber.failing_for > 2, within=10)
+        await until(lambda: inbox.pull.failing_for > 2, within=10)
         bus.control.come_back()
-        await until(lambda: inbox.subscriber.failing_for == 0, within=5)
+        await until(lambda: inbox.pull.failing_for == 0, within=5)
         assert not inbox.failures
 
 
@@ -104,17 +102,3 @@ async def test_a_missing_permission_is_told(bus: Bus) -> None:
         assert f"may not pull from the subscription {bus.subscription}" in str(inbox.failures[0])
         assert "roles/pubsub.subscriber" in str(inbox.failures[0])
     bus.control.allow("pubsub.subscriptions.consume", resource=bus.subscription)
-
-
-async def test_a_stream_whose_lease_keeper_died_is_replaced(bus: Bus) -> None:
-    async with bus.pulling(lambda delivery: delivery.ack()) as inbox:
-        await until(lambda: bus.figures()["receivers"] == 1)
-        dead = threading.Thread(target=lambda: None, name="LeaseMaintainer")
-        dead.start()
-        dead.join()
-        (stream,) = inbox.subscriber._active
-        stream._manager._leaser._thread = dead
-        await until(lambda: inbox.observer.ends)
-        assert "thread LeaseMaintainer died" in str(inbox.observer.ends[0])
-        await bus.publish(b"after")
-        await until(lambda: b"after" in inbox.bodies, within=5)

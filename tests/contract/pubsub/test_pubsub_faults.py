@@ -207,6 +207,7 @@ def test_the_figures_of_a_subscription_add_up(bench: Bench, control: Control) ->
     assert control.subscription(subscription) == {
         "published": 5,
         "delivered": 3,
+        "receipts": 0,
         "acked": 1,
         "nacked": 1,
         "expired": 0,

@@ -99,6 +99,21 @@ async def test_a_slot_is_free_again_while_its_outcome_is_stored() -> None:
     assert await asyncio.wait_for(drain, 5) == 0
 
 
+async def test_what_was_given_back_by_its_source_while_it_waited_takes_no_slot() -> None:
+    gate = Gate()
+    consumer = Consumer(gate, Running(), 1, 10.0, Listening())
+    first, second, third = _deliveries(3)
+    second.nack()
+    for delivery in (second, first, third):
+        consumer.receive(delivery)
+    assert (consumer.busy, consumer.held) == (1, 1)
+    third.nack()
+    gate.open()
+    await until(lambda: consumer.busy == 0)
+    assert gate.started == ["0"]
+    assert consumer.held == 0
+
+
 async def test_what_waits_too_long_for_a_slot_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(consumer_module, "time", clock)
