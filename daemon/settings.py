@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -66,12 +67,20 @@ class Settings(BaseModel):
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     revision: str = Field("", description="Which release this is; Cloud Run's own variables are the default")
+    pool: str = Field("default", description="The worker pool: a label of every metric, and in `headcount workers`")
 
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr) -> SecretStr:
         if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
             raise ValueError("is no Postgres URL; it looks like postgresql://user:password@host/database")
+        return value
+
+    @field_validator("pool")
+    @classmethod
+    def _is_a_label(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?", value):
+            raise ValueError("is not a label: lower-case letters, digits, - and _, at most 63, with no sign at an end")
         return value
 
     @field_validator("drain_seconds")

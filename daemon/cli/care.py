@@ -96,11 +96,12 @@ def workers(as_json: AsJson = False) -> None:
     if as_json:
         put([dict(row) for row in rows])
         return
-    shown = table("worker", "host", "revision", "running", "slots", "holds", "heartbeat", "state")
+    shown = table("worker", "pool", "host", "revision", "running", "slots", "holds", "heartbeat", "state")
     for row in rows:
         state = "draining" if row["draining_at"] else "working"
         counts = (str(row["running"]), str(row["slots"]), str(row["holds"]))
-        shown.add_row(str(row["id"]), row["host"], row["revision"], *counts, f"{row['heartbeat_age']:.0f} s ago", state)
+        place = (str(row["id"]), row["pool"], row["host"], row["revision"])
+        shown.add_row(*place, *counts, f"{row['heartbeat_age']:.0f} s ago", state)
     screen().print(shown)
 
 

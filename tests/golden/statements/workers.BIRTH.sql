@@ -1,1 +1,1 @@
-INSERT INTO worker (id, host, revision, slots) VALUES (%(me)s, %(host)s, %(revision)s, %(slots)s)
+INSERT INTO worker (id, host, revision, slots, pool) VALUES (%(me)s, %(host)s, %(revision)s, %(slots)s, %(pool)s)

@@ -113,7 +113,7 @@ def test_what_is_known_is_born_at_zero_so_that_increase_sees_the_first_event(met
     assert all(value(metrics, "headcount_messages_rejected_total", reason=why) == 0 for why in REJECTIONS)
     assert value(metrics, "headcount_jobs_rescued_total", fate="errored") == 0
     assert value(metrics, "headcount_dead_letters_total", fate="kept") == 0
-    assert value(metrics, "headcount_store_away", lane="claim") == 0
+    assert value(metrics, "headcount_database_unavailable", lane="claim") == 0
     assert value(metrics, "headcount_attempt_failures_total", job_name="other", kind="UnknownJob") == 0
 
 
@@ -143,12 +143,39 @@ def test_an_unknown_queue_delay_is_not_measured_as_zero(metrics: Metrics) -> Non
 def test_the_database_is_away_from_the_first_missing_answer_to_the_next_one(metrics: Metrics) -> None:
     metrics.store_away("claim", StoreUnavailable(), 0.1)
     metrics.store_away("claim", StoreUnavailable(), 0.2)
-    assert value(metrics, "headcount_store_away", lane="claim") == 1
+    assert value(metrics, "headcount_database_unavailable", lane="claim") == 1
 
     metrics.store_back("claim", 4.5)
-    assert value(metrics, "headcount_store_away", lane="claim") == 0
-    assert value(metrics, "headcount_store_away_seconds_total", lane="claim") == 4.5
+    assert value(metrics, "headcount_database_unavailable", lane="claim") == 0
+    assert value(metrics, "headcount_database_unavailable_seconds_total", lane="claim") == 4.5
     assert value(metrics, "headcount_store_retries_total", lane="claim") == 2
+
+
+def test_a_missed_heartbeat_says_that_the_database_is_unavailable_until_the_next_one_is_written(
+    metrics: Metrics,
+) -> None:
+    assert value(metrics, "headcount_database_unavailable", lane="heartbeat") == 0
+    metrics.beat_failed(StoreUnavailable())
+    assert value(metrics, "headcount_database_unavailable", lane="heartbeat") == 1
+    metrics.beat(0.01, 0.0)
+    assert value(metrics, "headcount_database_unavailable", lane="heartbeat") == 0
+
+
+def test_a_backlog_that_is_not_counted_says_so_too_and_another_loop_does_not(metrics: Metrics) -> None:
+    metrics.loop_failed("relay-jobs", RuntimeError(), 1.0)
+    assert value(metrics, "headcount_database_unavailable", lane="backlog") == 0
+    metrics.loop_failed("backlog", StoreUnavailable(), 1.0)
+    assert value(metrics, "headcount_database_unavailable", lane="backlog") == 1
+    metrics.backlog(0, 0.0)
+    assert value(metrics, "headcount_database_unavailable", lane="backlog") == 0
+
+
+def test_every_series_says_of_which_pool_it_is() -> None:
+    of_a_pool = Metrics(["thumbnail"], pool="gpu")
+    of_a_pool.finished(replace(CLAIM, traceparent=TRACEPARENT), COMPLETED, 1.0)
+    pools = {one.labels["pool"] for family in of_a_pool.registry.collect() for one in family.samples}
+    assert pools == {"gpu"}
+    assert f'trace_id="{TRACE}"' in openmetrics(of_a_pool.registry).decode(), "the exemplars are kept"
 
 
 def test_readings_are_taken_when_scraped_and_a_broken_one_does_not_break_the_scrape(metrics: Metrics) -> None:
@@ -161,7 +188,7 @@ def test_readings_are_taken_when_scraped_and_a_broken_one_does_not_break_the_scr
     assert value(metrics, "headcount_slots_used") == 7
     assert value(metrics, "headcount_slots") == 10
     assert math.isnan(value(metrics, "headcount_messages_outstanding") or 0)
-    assert b"headcount_messages_held 2.0" in openmetrics(metrics.registry)
+    assert b'headcount_messages_held{pool="default"} 2.0' in openmetrics(metrics.registry)
 
 
 def test_a_trace_shows_as_an_exemplar_beside_the_duration(metrics: Metrics) -> None:
