@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from daemon.job import Action, Status
 from daemon.telemetry.tally import CountFamily, SpreadFamily
 
 F = TypeVar("F", bound=MetricWrapperBase)
@@ -22,6 +23,12 @@ LABEL_LIMIT = 32
 LANES = ("claim", "settle", "reject", "checkpoint")
 HEARTBEAT, BACKLOG = "heartbeat", "backlog"
 DATABASE_USERS = (*LANES, HEARTBEAT, BACKLOG)
+OUTCOMES: dict[Action, str] = {
+    Action.COMPLETE: Status.COMPLETED.value,
+    Action.FAIL: Status.ERRORED.value,
+    Action.RETRY: "Retried",
+    Action.INTERRUPT: "Interrupted",
+}
 RETURNS = ("drain", "hold", "database")
 PUBLISHED = ("job", "event")
 REPAIRS = ("counters",)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import partial
 from uuid import UUID
 
-from daemon.job import Action, Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement, Status
+from daemon.job import Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement
 from daemon.observe import Observer
 from daemon.telemetry.families import (
     BACKLOG,
@@ -19,6 +19,7 @@ from daemon.telemetry.families import (
     HEARTBEAT,
     LANES,
     OTHER,
+    OUTCOMES,
     PUBLISHED,
     REJECTIONS,
     REPAIRS,
@@ -32,12 +33,6 @@ from daemon.telemetry.families import (
 )
 from daemon.telemetry.traceparent import trace_id
 
-OUTCOMES: dict[Action, str] = {
-    Action.COMPLETE: Status.COMPLETED.value,
-    Action.FAIL: Status.ERRORED.value,
-    Action.RETRY: "Retried",
-    Action.INTERRUPT: "Interrupted",
-}
 STALE = "Stale"
 BORN_KINDS = (Kind.RAISED, Kind.TIMED_OUT, Kind.INTERRUPTED)
 
