@@ -182,14 +182,6 @@ def test_the_autoscaler_s_file_has_no_key_that_its_strict_reader_refuses() -> No
         assert int(trigger["metadata"]["threshold"]) == Settings.model_fields["slots"].default
 
 
-def test_terraform_finds_the_marks_that_it_replaces_in_the_autoscaler_s_file() -> None:
-    text = (DEPLOY / "autoscaling" / "crema.yaml").read_text()
-    terraform = (DEPLOY / "terraform" / "autoscaler.tf").read_text()
-    for mark in ('"100" # slots', "8 # max_instances", "projects/PROJECT/locations/REGION/workerpools/headcount"):
-        assert mark in text
-        assert mark.replace('"', '\\"') in terraform
-
-
 def test_the_cluster_s_objects_refer_to_each_other() -> None:
     objects = documents(DEPLOY / "gke" / "headcount.yaml")
     by_kind = {one["kind"]: one for one in objects}
