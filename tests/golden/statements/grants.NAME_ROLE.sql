@@ -1,0 +1,1 @@
+SELECT set_config('headcount.worker_role', %(role)s, true)
