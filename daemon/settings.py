@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -69,6 +70,7 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_values: bool = Field(False, description="Whether errors may tell params and bound values, in logs and rows too")
     revision: str = Field("", description="Which release this is; Cloud Run's own variables are the default")
+    pool: str = Field("default", description="The worker pool: a label of every metric, and in `headcount workers`")
 
     @field_validator("database_url")
     @classmethod
@@ -76,6 +78,13 @@ class Settings(BaseModel):
         problem = _problem_of_url(value.get_secret_value())
         if problem is not None:
             raise ValueError(problem)
+        return value
+
+    @field_validator("pool")
+    @classmethod
+    def _is_a_label(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?", value):
+            raise ValueError("is not a label: lower-case letters, digits, - and _, at most 63, with no sign at an end")
         return value
 
     @field_validator("drain_seconds")

@@ -114,14 +114,22 @@ def workers(as_json: AsJson = False) -> None:
     if as_json:
         put([dict(row) for row in rows])
         return
-    columns = ("worker", "host", "revision", "running", "slots", "holds", "heartbeat", "state")
+    columns = ("worker", "pool", "host", "revision", "running", "slots", "holds", "heartbeat", "state")
     show_table(columns, [_worker(row) for row in rows])
 
 
 def _worker(row: RowMapping) -> tuple[str, ...]:
     state = "draining" if row["draining_at"] else "working"
     counts = (str(row["running"]), str(row["slots"]), str(row["holds"]))
-    return (str(row["id"]), row["host"], row["revision"], *counts, f"{row['heartbeat_age']:.0f} s ago", state)
+    return (
+        str(row["id"]),
+        row["pool"],
+        row["host"],
+        row["revision"],
+        *counts,
+        f"{row['heartbeat_age']:.0f} s ago",
+        state,
+    )
 
 
 def _told(word: str, count: int, as_json: bool, some: str, none: str) -> None:

@@ -5,16 +5,29 @@ Called once per release, before its workers start. Safe to repeat and to run twi
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from daemon.cli.options import AsJson
 from daemon.cli.screen import put, show
 
 
-def migrate(as_json: AsJson = False) -> None:
+def migrate(
+    worker_role: Annotated[
+        str, typer.Option(metavar="ROLE", help="Also grant this role what a worker needs, as deploy/grants.sql does.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
     """Bring the database (HEADCOUNT_DATABASE_URL) to this release's schema."""
+    from daemon.postgres.grants import grant
     from daemon.postgres.migrations import upgrade
     from daemon.settings import load
 
-    applied = upgrade(load(without=("project",)).database_url.get_secret_value())
+    url = load(without=("project",)).database_url.get_secret_value()
+    applied = upgrade(url)
+    if worker_role:
+        grant(url, worker_role)
     if as_json:
         put({"applied": applied})
         return
@@ -22,3 +35,5 @@ def migrate(as_json: AsJson = False) -> None:
         show(f"applied {revision}")
     if not applied:
         show("the database is up to date")
+    if worker_role:
+        show(f"granted {worker_role} what a worker needs")

@@ -21,19 +21,25 @@ from daemon.rules.lifecycle import give_back
 class Pulse:
     """The life signs. `gap` is how many seconds between two heartbeats break a worker's regularity."""
 
-    def __init__(self, engine: Engine, host: str, revision: str, slots: int, gap: float) -> None:
+    def __init__(self, engine: Engine, host: str, revision: str, slots: int, gap: float, pool: str = "") -> None:
         self._engine = engine
         self._host = host
         self._revision = revision
         self._slots = slots
         self._gap = gap
+        self._pool = pool
 
     def birth(self, me: UUID) -> None:
         """Register a new worker; nothing may be claimed before this is committed."""
         with self._engine.begin() as connection:
-            connection.execute(
-                sql.BIRTH, {"me": me, "host": self._host, "revision": self._revision, "slots": self._slots}
-            )
+            values = {
+                "me": me,
+                "host": self._host,
+                "revision": self._revision,
+                "slots": self._slots,
+                "pool": self._pool,
+            }
+            connection.execute(sql.BIRTH, values)
 
     def beat(self, me: UUID, running: int, draining: bool) -> None:
         """One heartbeat. Raises WorkerGone when the row was taken away: it is never made again."""

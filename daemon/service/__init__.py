@@ -51,7 +51,7 @@ class Worker:
         self.settings = settings
         self.workroom: Workroom | None = None
         self._registry = registry
-        self._metrics = Metrics(registry.names, settings.revision)
+        self._metrics = Metrics(registry.names, settings.revision, settings.pool)
         self._tracing = tracing(os.environ, settings.revision)
         hearers = (self._metrics, Logs(), self._tracing, observer)
         self._observer = Observers(*(one for one in hearers if one is not None))
@@ -70,6 +70,7 @@ class Worker:
             settings.revision,
             settings.slots,
             settings.beat_seconds * REGULAR_BEATS,
+            settings.pool,
         )
         self.lifeline = Lifeline(
             self._pulse,

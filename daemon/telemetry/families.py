@@ -12,13 +12,24 @@ from typing import Generic, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from daemon.job import Action, Status
 from daemon.telemetry.tally import CountFamily, SpreadFamily
 
 F = TypeVar("F", bound=MetricWrapperBase)
 
 OTHER = "other"
+POOL = "pool"
 LABEL_LIMIT = 32
 LANES = ("claim", "settle", "reject", "checkpoint")
+HEARTBEAT, BACKLOG = "heartbeat", "backlog"
+DATABASE_USERS = (*LANES, HEARTBEAT, BACKLOG)
+OUTCOMES: dict[Action, str] = {
+    Action.COMPLETE: Status.COMPLETED.value,
+    Action.FAIL: Status.ERRORED.value,
+    Action.RETRY: "Retried",
+    Action.INTERRUPT: "Interrupted",
+    Action.CLOSE: Status.ERRORED.value,
+}
 RETURNS = ("drain", "hold", "database", "paused", "beyond", "blocked")
 PUBLISHED = ("job", "event")
 REPAIRS = ("counters",)
@@ -52,7 +63,7 @@ LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Catalogue:
-    """Declares metrics in one registry and remembers each series' name with its labels."""
+    """Declares metrics in one registry and remembers each series' name with its labels, the pool included."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -60,29 +71,29 @@ class Catalogue:
 
     def counter(self, name: str, meaning: str, *labels: str) -> Counter:
         """A counter; its name ends with `_total`."""
-        self.series[name] = frozenset(labels)
+        self.series[name] = frozenset([*labels, POOL])
         return Counter(name, meaning, labels, registry=self.registry)
 
     def gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
         """A gauge."""
-        self.series[name] = frozenset(labels)
+        self.series[name] = frozenset([*labels, POOL])
         return Gauge(name, meaning, labels, registry=self.registry)
 
     def histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         """A histogram with these upper bounds, in the unit that the name ends with."""
-        self.series[f"{name}_bucket"] = frozenset([*labels, "le"])
-        self.series[f"{name}_sum"] = self.series[f"{name}_count"] = frozenset(labels)
+        self.series[f"{name}_bucket"] = frozenset([*labels, POOL, "le"])
+        self.series[f"{name}_sum"] = self.series[f"{name}_count"] = frozenset([*labels, POOL])
         return Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)
 
     def tally(self, name: str, meaning: str, *labels: str) -> CountFamily:
         """A counter of what happens to every job or message, counted by the event loop's thread alone."""
-        self.series[name] = frozenset(labels)
+        self.series[name] = frozenset([*labels, POOL])
         return CountFamily(self.registry, name, meaning, labels)
 
     def spread(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> SpreadFamily:
         """A histogram of the same kind."""
-        self.series[f"{name}_bucket"] = frozenset([*labels, "le"])
-        self.series[f"{name}_sum"] = self.series[f"{name}_count"] = frozenset(labels)
+        self.series[f"{name}_bucket"] = frozenset([*labels, POOL, "le"])
+        self.series[f"{name}_sum"] = self.series[f"{name}_count"] = frozenset([*labels, POOL])
         return SpreadFamily(self.registry, name, meaning, buckets, labels)
 
 
@@ -186,8 +197,14 @@ class StoreFamilies:
         self.splits = new.counter("headcount_batch_splits_total", "Batches split to find a bad item.", "lane")
         self.refused = new.counter("headcount_items_refused_total", "Items that can't be stored by any means.", "lane")
         self.retries = new.counter("headcount_store_retries_total", "Batches repeated: no answer.", "lane")
-        self.away = new.gauge("headcount_store_away", "1 while the database does not answer.", "lane")
-        self.away_seconds = new.counter("headcount_store_away_seconds_total", "Time without the database.", "lane")
+        self.unavailable = new.gauge(
+            "headcount_database_unavailable",
+            "1 while the database does not answer a batch, the heartbeat or the count of the backlog.",
+            "lane",
+        )
+        self.unavailable_seconds = new.counter(
+            "headcount_database_unavailable_seconds_total", "Time without the database.", "lane"
+        )
         self.pool_wait = new.histogram("headcount_pool_wait_seconds", "Waits for a pooled connection.", WRITE_BUCKETS)
 
 

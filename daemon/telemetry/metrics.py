@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector
 
 from daemon.observe import Observers
 from daemon.telemetry.families import (
+    POOL,
     CareFamilies,
     Catalogue,
     JobFamilies,
@@ -36,16 +37,31 @@ Reading = Callable[[], float]
 _disable_created: Callable[[], None] = prometheus_client.disable_created_metrics
 
 
+class PoolRegistry(CollectorRegistry):
+    """A registry that adds the worker's pool to the labels of every sample, when it is scraped."""
+
+    def __init__(self, pool: str) -> None:
+        super().__init__()
+        self._pool = pool
+
+    def collect(self) -> Iterable[Metric]:
+        """What a scrape sees. The library makes its families anew each time, so that these may be changed."""
+        for family in super().collect():
+            family.samples = [one._replace(labels={**one.labels, POOL: self._pool}) for one in family.samples]
+            yield family
+
+
 class Metrics(Observers):
     """Counts what the worker does.
 
     `job_names` are the registered handlers: any other name that a message carries is counted as `other`. `catalogue`
-    says which series exist, with their labels.
+    says which series exist, with their labels. `pool` is a label of every series, so that several pools in one
+    Prometheus neither hide nor add to each other.
     """
 
-    def __init__(self, job_names: Iterable[str], revision: str = "") -> None:
+    def __init__(self, job_names: Iterable[str], revision: str = "", pool: str = "default") -> None:
         _disable_created()  # a `_created` series beside each counter doubles the bill and nobody reads it
-        self.registry = CollectorRegistry()
+        self.registry = PoolRegistry(pool)
         self.catalogue = catalogue = Catalogue(self.registry)
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)

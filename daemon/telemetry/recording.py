@@ -11,11 +11,15 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from uuid import UUID
 
-from daemon.job import Action, Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement, Status
+from daemon.job import Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement
 from daemon.observe import BlockedLoop, Observer
 from daemon.telemetry.families import (
+    BACKLOG,
+    DATABASE_USERS,
+    HEARTBEAT,
     LANES,
     OTHER,
+    OUTCOMES,
     PUBLISHED,
     REJECTIONS,
     REPAIRS,
@@ -29,12 +33,6 @@ from daemon.telemetry.families import (
 )
 from daemon.telemetry.traceparent import trace_id
 
-OUTCOMES: dict[Action, str] = {
-    Action.COMPLETE: Status.COMPLETED.value,
-    Action.FAIL: Status.ERRORED.value,
-    Action.RETRY: "Retried",
-    Action.INTERRUPT: "Interrupted",
-}
 STALE = "Stale"
 BORN_KINDS = (Kind.RAISED, Kind.TIMED_OUT, Kind.INTERRUPTED)
 
@@ -190,8 +188,8 @@ class StoreRecorder(Observer):
         self._splits = Children(families.splits, LANES)
         self._refused = Children(families.refused, LANES)
         self._retries = Children(families.retries, LANES)
-        self._away = Children(families.away, LANES)
-        self._away_seconds = Children(families.away_seconds, LANES)
+        self._unavailable = Children(families.unavailable, DATABASE_USERS)
+        self._unavailable_seconds = Children(families.unavailable_seconds, LANES)
         self._pool_wait = families.pool_wait
 
     def batch(self, lane: str, size: int, seconds: float) -> None:
@@ -210,12 +208,29 @@ class StoreRecorder(Observer):
     def store_away(self, lane: str, error: BaseException, pause: float) -> None:
         """Note that the database is away."""
         self._retries[lane].inc()
-        self._away[lane].set(1)
+        self._unavailable[lane].set(1)
 
     def store_back(self, lane: str, seconds: float) -> None:
         """Note that it is back, and how long it was away."""
-        self._away[lane].set(0)
-        self._away_seconds[lane].inc(seconds)
+        self._unavailable[lane].set(0)
+        self._unavailable_seconds[lane].inc(seconds)
+
+    def beat_failed(self, error: BaseException) -> None:
+        """An idle worker writes nothing else."""
+        self._unavailable[HEARTBEAT].set(1)
+
+    def beat(self, seconds: float, late: float) -> None:
+        """The heartbeat is written again."""
+        self._unavailable[HEARTBEAT].set(0)
+
+    def loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
+        """The backlog is counted through the connections of the batches, every few seconds, on idle workers too."""
+        if loop == BACKLOG:
+            self._unavailable[BACKLOG].set(1)
+
+    def backlog(self, due: int, oldest: float) -> None:
+        """It is counted again."""
+        self._unavailable[BACKLOG].set(0)
 
     def pool_waited(self, seconds: float) -> None:
         """Measure the wait for a connection."""

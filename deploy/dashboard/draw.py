@@ -77,7 +77,7 @@ def lines_of(server: str, panel: dict[str, Any], window: Window) -> list[Line]:
 
 def answered(server: str, target: dict[str, str], window: Window) -> list[Line]:
     """The series of one query, named by its legend."""
-    query = target["expr"].replace("$__rate_interval", window.rate).replace("$job_name", ".*")
+    query = target["expr"].replace("$__rate_interval", window.rate).replace("$job_name", ".*").replace("$pool", ".*")
     asked = {"query": query, "start": window.start, "end": window.end, "step": window.step}
     with urllib.request.urlopen(f"{server}/api/v1/query_range?{urllib.parse.urlencode(asked)}", timeout=30) as answer:
         found = json.load(answer)["data"]["result"]

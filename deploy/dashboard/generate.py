@@ -5,11 +5,13 @@ writes, or when a panel asks for a series or a label that the code does not have
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 24, 7
+POOL = 'pool=~"$pool"'
 PICKED = 'job_name=~"$job_name"'
 
 
@@ -29,6 +31,12 @@ def age(series: str) -> str:
     return f"timestamp({series}) - ({series} > 0)"
 
 
+def of_pool(query: str) -> str:
+    """The same query of the chosen pools only."""
+    braced = re.sub(r"\b(headcount_[a-z_]+)\{", rf"\1{{{POOL},", query)
+    return re.sub(r"\b(headcount_[a-z_]+)(?![a-z_{])", rf"\1{{{POOL}}}", braced)
+
+
 def quantiles(series: str, by: str = "") -> dict[str, str]:
     """The median, the 90th and the 99th percentile of a histogram."""
     labels = f"le, {by}" if by else "le"
@@ -44,7 +52,7 @@ ROWS: dict[str, list[Panel]] = {
         Panel("Orchestrations in progress", {"open": "max(headcount_orchestrations_in_progress)"}, stat=True),
         Panel("Oldest unfinished", {"age": "max(headcount_oldest_unfinished_age_seconds)"}, "s", stat=True),
         Panel("Due for publication", {"due": "max(headcount_relay_backlog)"}, stat=True),
-        Panel("Database away", {"lanes": "max(headcount_store_away)"}, stat=True),
+        Panel("Database unavailable", {"lanes": "max(headcount_database_unavailable)"}, stat=True),
     ],
     "Jobs": [
         Panel(
@@ -134,7 +142,8 @@ ROWS: dict[str, list[Panel]] = {
             "Trouble",
             {
                 "retries {{lane}}": "sum by (lane) (rate(headcount_store_retries_total[$__rate_interval]))",
-                "away {{lane}}": "sum by (lane) (rate(headcount_store_away_seconds_total[$__rate_interval]))",
+                "unavailable {{lane}}": "sum by (lane) (rate("
+                "headcount_database_unavailable_seconds_total[$__rate_interval]))",
                 "splits {{lane}}": "sum by (lane) (rate(headcount_batch_splits_total[$__rate_interval]))",
                 "refused {{lane}}": "sum by (lane) (rate(headcount_items_refused_total[$__rate_interval]))",
             },
@@ -179,7 +188,7 @@ ROWS: dict[str, list[Panel]] = {
         ),
         Panel(
             "Releases",
-            {"{{version}} {{revision}}": "count by (version, revision) (headcount_worker_info)"},
+            {"{{pool}} {{version}} {{revision}}": "count by (pool, version, revision) (headcount_worker_info)"},
         ),
     ],
 }
@@ -205,7 +214,7 @@ def dashboard() -> dict[str, object]:
         "schemaVersion": 39,
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
-        "templating": {"list": [source_variable(), job_variable()]},
+        "templating": {"list": [source_variable(), label_variable("pool", "Pool"), label_variable("job_name", "Job")]},
         "panels": [{"id": number, **panel} for number, panel in enumerate(panels, 1)],
     }
 
@@ -213,7 +222,12 @@ def dashboard() -> dict[str, object]:
 def drawn(panel: Panel, where: dict[str, int]) -> dict[str, object]:
     """One panel in Grafana's words."""
     targets = [
-        {"refId": chr(ord("A") + number), "expr": query, "legendFormat": legend, "exemplar": "_bucket" in query}
+        {
+            "refId": chr(ord("A") + number),
+            "expr": of_pool(query),
+            "legendFormat": legend,
+            "exemplar": "_bucket" in query,
+        }
         for number, (legend, query) in enumerate(panel.queries.items())
     ]
     return {
@@ -237,14 +251,14 @@ def source_variable() -> dict[str, object]:
     return {"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
 
 
-def job_variable() -> dict[str, object]:
-    """The choice of job names."""
+def label_variable(name: str, title: str) -> dict[str, object]:
+    """The choice of a label's values."""
     return {
-        "name": "job_name",
-        "label": "Job",
+        "name": name,
+        "label": title,
         "type": "query",
         "datasource": {"type": "prometheus", "uid": "${source}"},
-        "query": "label_values(headcount_jobs_started_total, job_name)",
+        "query": f"label_values(headcount_jobs_started_total, {name})",
         "includeAll": True,
         "multi": True,
         "allValue": ".*",

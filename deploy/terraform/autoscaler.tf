@@ -1,29 +1,20 @@
-# CREMA: a service that reads the backlog and sets the pool's instance count. See deploy/autoscaling.
-
-locals {
-  pool_path = "projects/${var.project}/locations/${var.region}/workerpools/${var.name}"
-  crema = replace(replace(replace(replace(file("${path.module}/../autoscaling/crema.yaml"),
-    "projects/PROJECT/locations/REGION/workerpools/headcount", local.pool_path),
-    "PROJECT", var.project),
-    "\"100\" # slots", "\"${var.slots}\" # slots"),
-    "8 # max_instances", "${var.max_instances} # max_instances",
-  )
-}
+# CREMA: a service that reads the backlog and sets the pools' instance counts. See deploy/autoscaling.
 
 resource "google_service_account" "autoscaler" {
   count = var.autoscaler ? 1 : 0
 
   project      = var.project
   account_id   = "${var.name}-autoscaler"
-  display_name = "Sets the instance count of ${var.name}"
+  display_name = "Sets the instance counts of ${var.name}"
+  depends_on   = [google_project_service.needed]
 }
 
 resource "google_cloud_run_v2_worker_pool_iam_member" "autoscaler_scales" {
-  count = var.autoscaler ? 1 : 0
+  for_each = var.autoscaler ? google_cloud_run_v2_worker_pool.worker : {}
 
   project  = var.project
   location = var.region
-  name     = google_cloud_run_v2_worker_pool.worker.name
+  name     = each.value.name
   role     = "roles/run.developer"
   member   = google_service_account.autoscaler[0].member
 }
@@ -38,7 +29,11 @@ resource "google_service_account_iam_member" "autoscaler_acts_as_the_worker" {
 }
 
 resource "google_project_iam_member" "autoscaler" {
-  for_each = toset(var.autoscaler ? ["roles/monitoring.viewer", "roles/parametermanager.parameterViewer"] : [])
+  for_each = toset(var.autoscaler ? [
+    "roles/logging.logWriter",
+    "roles/monitoring.viewer",
+    "roles/parametermanager.parameterViewer",
+  ] : [])
 
   project = var.project
   role    = each.value
@@ -81,6 +76,9 @@ resource "google_cloud_run_v2_service" "autoscaler" {
     service_account = google_service_account.autoscaler[0].email
 
     containers {
+      # The image holds a Java program and no Java: Cloud Run puts it on this base, and renews that by itself.
+      base_image_uri = "${var.region}-docker.pkg.dev/serverless-runtimes/google-24/runtimes/java25"
+
       image = "us-central1-docker.pkg.dev/cloud-run-oss-images/crema-v1/autoscaler:1.2"
 
       env {

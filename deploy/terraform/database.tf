@@ -2,8 +2,35 @@
 
 locals {
   # Cloud SQL's name of a service account: without the end of its address.
-  worker_role  = trimsuffix(google_service_account.worker.email, ".gserviceaccount.com")
-  database_url = "postgresql://${urlencode(local.worker_role)}@127.0.0.1:5432/${google_sql_database.headcount.name}"
+  worker_role      = trimsuffix(google_service_account.worker.email, ".gserviceaccount.com")
+  database_url     = "postgresql://${urlencode(local.worker_role)}@127.0.0.1:5432/${google_sql_database.headcount.name}"
+  makes_connection = var.private_network != null && var.private_services_connection == "make"
+
+  # A job's container has no proxy beside it. It reaches a public database by Cloud Run's socket, a private one directly.
+  socket         = google_sql_database_instance.headcount.connection_name
+  migration_host = var.private_network == null ? "" : google_sql_database_instance.headcount.private_ip_address
+  migration_tail = var.private_network == null ? "host=/cloudsql/${local.socket}" : "sslmode=require"
+}
+
+# The addresses in the network that Google's services, the database among them, get theirs from.
+resource "google_compute_global_address" "services" {
+  count = local.makes_connection ? 1 : 0
+
+  project       = var.project
+  name          = "${var.name}-services"
+  purpose       = "VPC_PEERING"
+  address_type  = "INTERNAL"
+  prefix_length = 16
+  network       = var.private_network
+  depends_on    = [google_project_service.needed]
+}
+
+resource "google_service_networking_connection" "database" {
+  count = local.makes_connection ? 1 : 0
+
+  network                 = var.private_network
+  service                 = "servicenetworking.googleapis.com"
+  reserved_peering_ranges = google_compute_global_address.services[*].name
 }
 
 resource "google_sql_database_instance" "headcount" {
@@ -12,7 +39,14 @@ resource "google_sql_database_instance" "headcount" {
   region              = var.region
   database_version    = var.database_version
   deletion_protection = var.deletion_protection
-  depends_on          = [google_project_service.needed]
+  depends_on          = [google_project_service.needed, google_service_networking_connection.database]
+
+  lifecycle {
+    precondition {
+      condition     = var.private_network == null || (var.subnetwork != null && var.private_services_connection != null)
+      error_message = "private_network needs subnetwork, to reach it, and private_services_connection (make or exists)."
+    }
+  }
 
   settings {
     tier              = var.database_tier
@@ -81,58 +115,11 @@ resource "google_secret_manager_secret" "migration_url" {
 resource "google_secret_manager_secret_version" "migration_url" {
   secret = google_secret_manager_secret.migration_url.id
   secret_data = format(
-    "postgresql://%s:%s@/%s?host=/cloudsql/%s",
+    "postgresql://%s:%s@%s/%s?%s",
     google_sql_user.migration.name,
     random_password.migration.result,
+    local.migration_host,
     google_sql_database.headcount.name,
-    google_sql_database_instance.headcount.connection_name,
+    local.migration_tail,
   )
-}
-
-# Run it before each rollout: gcloud run jobs execute headcount-migrate --region=REGION --wait
-resource "google_cloud_run_v2_job" "migrate" {
-  project             = var.project
-  name                = "${var.name}-migrate"
-  location            = var.region
-  deletion_protection = false
-
-  template {
-    template {
-      service_account = google_service_account.migration.email
-      max_retries     = 1
-      timeout         = "3600s"
-
-      containers {
-        image = var.image
-        args  = ["migrate"]
-
-        env {
-          name = "HEADCOUNT_DATABASE_URL"
-          value_source {
-            secret_key_ref {
-              secret  = google_secret_manager_secret.migration_url.secret_id
-              version = "latest"
-            }
-          }
-        }
-
-        volume_mounts {
-          name       = "cloudsql"
-          mount_path = "/cloudsql"
-        }
-      }
-
-      volumes {
-        name = "cloudsql"
-        cloud_sql_instance {
-          instances = [google_sql_database_instance.headcount.connection_name]
-        }
-      }
-    }
-  }
-
-  depends_on = [
-    google_secret_manager_secret_iam_member.migration_reads_its_url,
-    google_secret_manager_secret_version.migration_url,
-  ]
 }

@@ -1,15 +1,18 @@
-# Three accounts, none of which can do another's work: the worker, the migration, and the autoscaler (autoscaler.tf).
+# Accounts, none of which can do another's work: the worker, the migration, the scheduler (prune.tf) and the autoscaler
+# (autoscaler.tf).
 
 resource "google_service_account" "worker" {
   project      = var.project
   account_id   = "${var.name}-worker"
   display_name = "Runs the jobs of ${var.name}"
+  depends_on   = [google_project_service.needed]
 }
 
 resource "google_service_account" "migration" {
   project      = var.project
   account_id   = "${var.name}-migration"
   display_name = "Changes the schema of ${var.name}"
+  depends_on   = [google_project_service.needed]
 }
 
 # Logging in to the database as itself, and writing metrics, logs and traces through the collector beside it.

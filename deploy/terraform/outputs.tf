@@ -13,7 +13,12 @@ output "database" {
   value       = google_sql_database_instance.headcount.connection_name
 }
 
+output "pools" {
+  description = "The worker pools with the subscriptions that they pull."
+  value       = { for name, pool in local.pools : name => pool.subscription }
+}
+
 output "migrate" {
-  description = "What to run before each rollout."
+  description = "What to run before each rollout but the first, with the image of the new release."
   value       = "gcloud run jobs execute ${google_cloud_run_v2_job.migrate.name} --project=${var.project} --region=${var.region} --wait"
 }

@@ -1,14 +1,14 @@
 # The terms are those that `headcount doctor` checks; the reasons stand in its findings.
 
 locals {
-  agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+  agent = "serviceAccount:${google_project_service_identity.pubsub.email}"
 }
 
 resource "google_pubsub_topic" "all" {
   for_each = {
-    jobs   = "jobs"
-    events = "job-events"
-    dead   = "jobs-dead"
+    jobs   = "${var.topic_prefix}jobs"
+    events = "${var.topic_prefix}job-events"
+    dead   = "${var.topic_prefix}jobs-dead"
   }
 
   project    = var.project
@@ -17,10 +17,12 @@ resource "google_pubsub_topic" "all" {
 }
 
 resource "google_pubsub_subscription" "jobs" {
+  for_each = local.pools
+
   project                    = var.project
-  name                       = "jobs-worker"
+  name                       = each.value.subscription
   topic                      = google_pubsub_topic.all["jobs"].id
-  filter                     = var.jobs_filter
+  filter                     = each.value.jobs_filter
   ack_deadline_seconds       = 60
   message_retention_duration = "604800s"
 
@@ -40,11 +42,18 @@ resource "google_pubsub_subscription" "jobs" {
     dead_letter_topic     = google_pubsub_topic.all["dead"].id
     max_delivery_attempts = 100
   }
+
+  lifecycle {
+    precondition {
+      condition     = length(local.pools) == 1 || each.value.jobs_filter != ""
+      error_message = "With several pools each one needs a jobs_filter: a pool without one gets the messages of all."
+    }
+  }
 }
 
 resource "google_pubsub_subscription" "dead" {
   project                    = var.project
-  name                       = "jobs-dead-worker"
+  name                       = "${var.topic_prefix}jobs-dead-worker"
   topic                      = google_pubsub_topic.all["dead"].id
   ack_deadline_seconds       = 60
   message_retention_duration = "604800s"
@@ -63,10 +72,19 @@ resource "google_pubsub_topic_iam_member" "agent_publishes_dead_letters" {
 }
 
 resource "google_pubsub_subscription_iam_member" "agent_acks_dead_letters" {
+  for_each = google_pubsub_subscription.jobs
+
   project      = var.project
-  subscription = google_pubsub_subscription.jobs.name
+  subscription = each.value.name
   role         = "roles/pubsub.subscriber"
   member       = local.agent
+}
+
+locals {
+  pulled = merge(
+    { for name, subscription in google_pubsub_subscription.jobs : name => subscription.name },
+    { dead-letters = google_pubsub_subscription.dead.name },
+  )
 }
 
 # The worker publishes jobs (retries, schedules, chains) and events, pulls both subscriptions, and looks at their terms.
@@ -83,10 +101,7 @@ resource "google_pubsub_topic_iam_member" "worker_publishes" {
 }
 
 resource "google_pubsub_subscription_iam_member" "worker_pulls" {
-  for_each = {
-    jobs = google_pubsub_subscription.jobs.name
-    dead = google_pubsub_subscription.dead.name
-  }
+  for_each = local.pulled
 
   project      = var.project
   subscription = each.value
@@ -95,10 +110,7 @@ resource "google_pubsub_subscription_iam_member" "worker_pulls" {
 }
 
 resource "google_pubsub_subscription_iam_member" "worker_looks" {
-  for_each = {
-    jobs = google_pubsub_subscription.jobs.name
-    dead = google_pubsub_subscription.dead.name
-  }
+  for_each = local.pulled
 
   project      = var.project
   subscription = each.value

@@ -14,9 +14,44 @@ variable "image" {
 }
 
 variable "name" {
-  description = "What the worker pool, the database and the accounts are called."
+  description = "What the worker pool, the database and the accounts are called. Another one for each module of a project."
   type        = string
   default     = "headcount"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,17}[a-z0-9]$", var.name))
+    error_message = "At most 19 lower-case letters, digits and hyphens: the longest account is called NAME-autoscaler."
+  }
+}
+
+variable "topic_prefix" {
+  description = "What the names of topics and subscriptions begin with. Another one for each module of a project."
+  type        = string
+  default     = ""
+}
+
+variable "more_pools" {
+  description = <<-EOT
+    Further pools on the same topics and database, by a short name: `gpu` becomes the worker pool NAME-gpu. Each gets a
+    subscription of its own, and what it does not say is as in the first pool. With more than one pool every pool needs
+    a jobs_filter, the first one too, and every job name must be in exactly one of them.
+  EOT
+  type = map(object({
+    jobs_filter   = string
+    image         = optional(string)
+    instances     = optional(number)
+    max_instances = optional(number)
+    slots         = optional(number)
+    cpu           = optional(string)
+    memory        = optional(string)
+    settings      = optional(map(string), {})
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.more_pools) : can(regex("^[a-z0-9][a-z0-9-]{0,18}[a-z0-9]$", name))])
+    error_message = "2 to 20 lower-case letters, digits and hyphens: it becomes a part of the pool's name."
+  }
 }
 
 variable "subnetwork" {
@@ -26,9 +61,20 @@ variable "subnetwork" {
 }
 
 variable "private_network" {
-  description = "The VPC that the database gets its private address in; needs subnetwork. null: a public address, closed."
+  description = "The VPC (its full id) that the database gets its private address in, or null for a public address, closed."
   type        = string
   default     = null
+}
+
+variable "private_services_connection" {
+  description = "Needed with private_network: `make` the connection to Google's services in it, or `exists` if it has one."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.private_services_connection == null || contains(["make", "exists"], coalesce(var.private_services_connection, "-"))
+    error_message = "`make`, `exists` or null."
+  }
 }
 
 variable "instances" {
@@ -104,13 +150,37 @@ variable "autoscaler" {
 }
 
 variable "notification_channels" {
-  description = "Ids of the channels that are told of an alert with severity page."
+  description = "Ids of the channels that are told of an alert with severity page: somebody's work stands still."
   type        = list(string)
   default     = []
 }
 
+variable "ticket_channels" {
+  description = "Ids of the channels that are told of an alert with severity ticket. null: those of pages."
+  type        = list(string)
+  default     = null
+}
+
+variable "oldest_message_seconds" {
+  description = "A page when a message is older. Messages of running jobs count too: more than the longest job takes."
+  type        = number
+  default     = 86400
+}
+
+variable "prune_older_than" {
+  description = "The age at which finished orchestrations are deleted, as `headcount prune` reads it, or null to keep all."
+  type        = string
+  default     = "30d"
+}
+
+variable "prune_schedule" {
+  description = "When they are deleted, as cron says it, in UTC."
+  type        = string
+  default     = "17 3 * * *"
+}
+
 variable "deletion_protection" {
-  description = "Whether the database and the pool are protected from being destroyed."
+  description = "Whether the database is protected from being destroyed. The pools hold nothing and are not."
   type        = bool
   default     = true
 }

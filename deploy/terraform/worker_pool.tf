@@ -2,22 +2,34 @@
 # once, 10 s before the end: the proxy goes on for 9 s, so that the worker can store what it interrupts.
 
 locals {
-  environment = merge({
-    HEADCOUNT_DATABASE_URL = local.database_url
-    HEADCOUNT_PROJECT      = var.project
-    HEADCOUNT_SLOTS        = tostring(var.slots)
-    HEADCOUNT_HTTP_PORT    = "9090"
-  }, var.settings)
+  environments = {
+    for name, pool in local.pools : name => merge({
+      HEADCOUNT_DATABASE_URL             = local.database_url
+      HEADCOUNT_DEAD_LETTER_SUBSCRIPTION = google_pubsub_subscription.dead.name
+      HEADCOUNT_DEAD_LETTER_TOPIC        = google_pubsub_topic.all["dead"].name
+      HEADCOUNT_EVENTS_TOPIC             = google_pubsub_topic.all["events"].name
+      HEADCOUNT_HTTP_PORT                = "9090"
+      HEADCOUNT_JOBS_SUBSCRIPTION        = google_pubsub_subscription.jobs[name].name
+      HEADCOUNT_JOBS_TOPIC               = google_pubsub_topic.all["jobs"].name
+      HEADCOUNT_POOL                     = name
+      HEADCOUNT_PROJECT                  = var.project
+      HEADCOUNT_SLOTS                    = tostring(pool.slots)
+    }, pool.settings)
+  }
 }
 
 resource "google_cloud_run_v2_worker_pool" "worker" {
-  project             = var.project
-  name                = var.name
-  location            = var.region
-  deletion_protection = var.deletion_protection
+  for_each = local.pools
+
+  project  = var.project
+  name     = each.key
+  location = var.region
+
+  # A pool holds nothing. Protected, one whose first revision did not start could be neither mended nor replaced.
+  deletion_protection = false
 
   scaling {
-    manual_instance_count = var.instances
+    manual_instance_count = each.value.instances
   }
 
   instance_splits {
@@ -40,18 +52,18 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
 
     containers {
       name       = "worker"
-      image      = var.image
+      image      = each.value.image
       depends_on = ["database"]
 
       resources {
         limits = {
-          cpu    = var.cpu
-          memory = var.memory
+          cpu    = each.value.cpu
+          memory = each.value.memory
         }
       }
 
       dynamic "env" {
-        for_each = local.environment
+        for_each = local.environments[each.key]
         content {
           name  = env.key
           value = env.value
@@ -158,8 +170,11 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
     ignore_changes = [scaling]
   }
 
+  # A worker refuses to start on a database that is not migrated, or that it has no rights in.
   depends_on = [
+    google_cloud_run_v2_job.first_migration,
     google_project_iam_member.worker,
+    google_pubsub_subscription_iam_member.worker_looks,
     google_pubsub_subscription_iam_member.worker_pulls,
     google_pubsub_topic_iam_member.worker_publishes,
     google_secret_manager_secret_iam_member.worker_reads_handler_secrets,

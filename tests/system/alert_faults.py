@@ -73,6 +73,10 @@ async def stop_the_database(fleet: Fleet) -> None:
     server_of(fleet).stop()
 
 
+async def stop_the_database_of_an_idle_worker(fleet: Fleet) -> None:
+    server_of(fleet).stop()
+
+
 async def start_the_database(fleet: Fleet) -> None:
     server_of(fleet).start()
     await fleet.end_load()
@@ -185,6 +189,9 @@ COMMON = {
     "none: a worker works": Fault(work, end_work),
     "the database is away": Fault(
         stop_the_database, start_the_database, shows=alerts("DatabaseAway", "HeartbeatStopped")
+    ),
+    "the database is away and nobody works": Fault(
+        stop_the_database_of_an_idle_worker, start_the_database, shows=alerts("DatabaseAway", "HeartbeatStopped")
     ),
     "the worker is killed with a job": Fault(
         kill_the_worker, start_another_worker, shows=alerts("NoWorker"), leaves=alerts("WorkersLost", "PoisonJobs")

@@ -23,7 +23,11 @@ from daemon.local.child import end_with_owner
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HERE = ["nsenter", "chroot", "setpriv", "unshare"]
-LOCKED = "pip install --require-hashes --no-deps --only-binary :all: -r requirements-worker.lock"
+ENVIRONMENT = "/opt/headcount/bin/python"
+LOCKED = (
+    f"pip --python {ENVIRONMENT} install --require-hashes --no-deps --only-binary :all: -r requirements-worker.lock"
+)
+MOUNTS = re.compile(r"(--mount=\S+ )+")
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ class Image:
             case "COPY" if not words[0].startswith("--from"):
                 self._copy(words[:-1], words[-1], source)
             case "RUN":
-                self.sh(_quick(step.text))
+                self.sh(_quick(MOUNTS.sub("", step.text)))  # secrets of a build, which has none here
             case "ENTRYPOINT":
                 self.entrypoint = json.loads(step.text)
             case "CMD":
@@ -180,4 +184,4 @@ def _quick(script: str) -> str:
         return script
     here = sysconfig.get_path("purelib")
     linked = f"echo {here} > $(echo /opt/headcount/lib/python3*/site-packages)/locked.pth"
-    return script.replace(f"/opt/headcount/bin/{LOCKED}", linked)
+    return script.replace(LOCKED, linked)

@@ -46,6 +46,24 @@ def references() -> set[str]:
     return found
 
 
+def awaited(name: str) -> set[str]:
+    """Every resource that is there before this one (`type.name`): what it refers to, directly or through locals."""
+    bodies: dict[str, str] = {name: str(body) for name, body in blocks("resource")}
+    bodies |= {
+        f"local.{name}": str(value)
+        for content in files().values()
+        for block in content.get("locals", [])
+        for name, value in _plain(block)
+    }
+    found: set[str] = set()
+    open_names = [name]
+    while open_names:
+        referred = set(REFERENCE.findall(bodies.get(open_names.pop(), ""))) - found
+        found |= referred
+        open_names += referred
+    return {one for one in found if one in bodies and not one.startswith("local.")}
+
+
 def attributes(body: Block, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
     """(path of the block, attribute) for every attribute and block of a resource, dynamic blocks included."""
     for name, value in _plain(body):

@@ -29,7 +29,12 @@ PUBLISHER_FACTOR = 30  # a relay that is refused tries again after 5 s at the la
 ROWS_FACTOR = 90  # what looks back an hour stays red for that long
 FAULTS = COMMON | RARITIES
 FLEETS: dict[str, tuple[str, ...]] = {
-    "crash": ("none: a worker works", "the database is away", "the worker is killed with a job"),
+    "crash": (
+        "none: a worker works",
+        "the database is away",
+        "the database is away and nobody works",
+        "the worker is killed with a job",
+    ),
     "idle": ("a message is not delivered for two hours", "a job never ends and fills the only slot"),
     "busy": (
         "jobs fail, hope in vain, are unknown and miss a deadline",

@@ -16,6 +16,7 @@ from tests.system.promql import complaints
 ALERTS = Path("deploy/alerts")
 RULES = ALERTS / "headcount.rules.yml"
 CASES = ALERTS / "headcount.rules.test.yml"
+PLATFORM = ALERTS / "platform.rules.yml"
 RUNBOOK = Path("docs/runbook.md")
 PAGES = sorted([Path("README.md"), *Path("docs").glob("*.md"), *Path("deploy").rglob("*.md")])
 
@@ -25,29 +26,38 @@ RULES_BY_NAME = {rule["alert"]: rule for group in GROUPS for rule in group["rule
 RECORDED = {
     "headcount:jobs_ended:rate15m": {"job_name"},
     "headcount:jobs_errored:ratio15m": {"job_name"},
-    "headcount:queue_delay_seconds:p90": set(),
-    "headcount:slots_used:ratio": set(),
+    "headcount:queue_delay_seconds:p90": {"pool"},
+    "headcount:slots_used:ratio": {"pool"},
 }
 
 
-def test_the_rules_are_valid() -> None:
+def names_in(rules: Path) -> set[str]:
+    """The alerts of a file of rules."""
+    groups = yaml.safe_load(rules.read_text())["groups"]
+    return {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+@pytest.mark.parametrize("rules", [RULES, PLATFORM], ids=lambda path: path.name)
+def test_the_rules_are_valid(rules: Path) -> None:
     promtool = needs("promtool")
-    checked = subprocess.run([promtool, "check", "rules", str(RULES)], capture_output=True, text=True, check=False)
+    checked = subprocess.run([promtool, "check", "rules", str(rules)], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_every_alert_stays_silent_and_fires_as_its_cases_say() -> None:
+@pytest.mark.parametrize("cases", sorted(ALERTS.glob("*.test.yml")), ids=lambda path: path.name)
+def test_every_alert_stays_silent_and_fires_as_its_cases_say(cases: Path) -> None:
     promtool = needs("promtool")
     ran = subprocess.run(
-        [promtool, "test", "rules", CASES.name], cwd=ALERTS, capture_output=True, text=True, check=False
+        [promtool, "test", "rules", cases.name], cwd=ALERTS, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_every_alert_has_a_silent_and_a_firing_case() -> None:
-    cases = yaml.safe_load(CASES.read_text())["tests"]
+@pytest.mark.parametrize("rules", [RULES, PLATFORM], ids=lambda path: path.name)
+def test_every_alert_has_a_silent_and_a_firing_case(rules: Path) -> None:
+    cases = yaml.safe_load(rules.with_name(f"{rules.stem}.test.yml").read_text())["tests"]
     by_name = {case["name"]: case["promql_expr_test"] for case in cases}
-    assert by_name.keys() == RULES_BY_NAME.keys()
+    assert by_name.keys() == names_in(rules)
     for name, moments in by_name.items():
         assert all(f'alertname="{name}"' in moment["expr"] for moment in moments)
         assert {bool(moment["exp_samples"]) for moment in moments} == {True, False}, name

@@ -18,6 +18,7 @@ FILE = Path("deploy/dashboard/headcount.json")
 GENERATOR = Path("deploy/dashboard/generate.py")
 BOARD = json.loads(FILE.read_text(encoding="utf-8"))
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
+OF_POOL = '{pool=~"$pool"}'
 QUERIES = [(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]]
 
 
@@ -45,13 +46,22 @@ def test_a_panel_asks_only_for_what_the_code_exposes(title: str, query: str) -> 
 def test_an_age_is_that_at_the_scrape(title: str, query: str) -> None:
     assert not re.search(r"(?<!\w)time\(\)", query)
     for series in re.findall(r"\bheadcount_\w+_timestamp_seconds\b", query):
-        assert f"timestamp({series}) - ({series} > 0)" in query
+        assert f"timestamp({series}) - ({series} > 0)" in query.replace(OF_POOL, "")
+
+
+@pytest.mark.parametrize(("title", "query"), QUERIES)
+def test_a_panel_shows_the_chosen_pools_only(title: str, query: str) -> None:
+    for series in re.findall(r"\bheadcount_[a-z_]+", query):
+        assert re.search(rf'{series}\{{pool=~"\$pool"[,}}]', query)
 
 
 def test_every_query_is_valid_promql(tmp_path: Path) -> None:
     promtool = needs("promtool")
     rules = [
-        {"record": f"panel:{number}", "expr": query.replace("$__rate_interval", "5m").replace("$job_name", ".*")}
+        {
+            "record": f"panel:{number}",
+            "expr": query.replace("$__rate_interval", "5m").replace("$job_name", ".*").replace("$pool", ".*"),
+        }
         for number, (_, query) in enumerate(QUERIES)
     ]
     file = tmp_path / "panels.yml"

@@ -1,24 +1,18 @@
 """deploy/: files that their readers accept, settings and metrics that exist, and rights that are enough and no more."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
 
-import psycopg
 import pytest
 import yaml
 
-from daemon.doctor.database import TABLES, check_database
 from daemon.settings import BESIDE, PREFIX, Settings, load
 from daemon.telemetry.metrics import Metrics
-from tests.harness.databases import TestDatabases
 from tests.harness.needs import needs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -182,14 +176,6 @@ def test_the_autoscaler_s_file_has_no_key_that_its_strict_reader_refuses() -> No
         assert int(trigger["metadata"]["threshold"]) == Settings.model_fields["slots"].default
 
 
-def test_terraform_finds_the_marks_that_it_replaces_in_the_autoscaler_s_file() -> None:
-    text = (DEPLOY / "autoscaling" / "crema.yaml").read_text()
-    terraform = (DEPLOY / "terraform" / "autoscaler.tf").read_text()
-    for mark in ('"100" # slots', "8 # max_instances", "projects/PROJECT/locations/REGION/workerpools/headcount"):
-        assert mark in text
-        assert mark.replace('"', '\\"') in terraform
-
-
 def test_the_cluster_s_objects_refer_to_each_other() -> None:
     objects = documents(DEPLOY / "gke" / "headcount.yaml")
     by_kind = {one["kind"]: one for one in objects}
@@ -244,53 +230,3 @@ def test_docker_composes_it() -> None:
     command: list[str | Path] = [docker, "compose", "--file", DEPLOY / "compose.yaml", "config", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture
-def grant(database_url: str, databases: TestDatabases) -> Iterator[Callable[[], str]]:
-    """Runs deploy/grants.sql for a role with the name of a service account; gives that role's URL."""
-    role = f"headcount-worker-{os.getpid()}@project.iam"
-
-    def granted() -> str:
-        with psycopg.connect(database_url, autocommit=True) as owner:
-            owner.execute(f'CREATE ROLE "{role}" LOGIN')
-        if shutil.which("psql"):
-            command = ["psql", database_url, "--quiet", "--set=ON_ERROR_STOP=1", f"--set=worker={role}"]
-            subprocess.run([*command, f"--file={DEPLOY / 'grants.sql'}"], check=True)
-        else:
-            with psycopg.connect(database_url, autocommit=True) as owner:
-                owner.execute((DEPLOY / "grants.sql").read_text().replace(':"worker"', f'"{role}"'))
-        return urlsplit(database_url)._replace(netloc=f"{quote(role)}@{_place(database_url)}").geturl()
-
-    yield granted
-    with psycopg.connect(database_url, autocommit=True) as owner:
-        owner.execute(f'DROP OWNED BY "{role}"')
-        owner.execute(f'DROP ROLE "{role}"')
-
-
-def _place(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def test_the_grants_are_enough_for_a_worker(grant: Callable[[], str]) -> None:
-    settings = load({}, database_url=grant(), project="p")
-    assert [finding for finding in check_database(settings, 1) if " lacks " in finding.what] == []
-    with psycopg.connect(settings.database_url.get_secret_value()) as worker:
-        for table in TABLES:
-            worker.execute(f"SELECT * FROM {table}")
-        worker.execute(
-            "INSERT INTO rejected_message (message_id, reason, text, data, attributes) VALUES ('1','','','','{}')"
-        )
-
-
-def test_the_grants_let_a_worker_change_no_table(grant: Callable[[], str]) -> None:
-    with psycopg.connect(grant(), autocommit=True) as worker:
-        for statement in (
-            "DROP TABLE job",
-            "ALTER TABLE job ADD COLUMN x int",
-            "TRUNCATE job",
-            "DELETE FROM headcount_schema",
-            "CREATE TABLE x ()",
-        ):
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                worker.execute(statement)

@@ -3,13 +3,11 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from daemon.pubsub.terms import DAY, MAX_ATTEMPTS, MAX_RETRY, MIN_RETRY
@@ -38,14 +36,19 @@ RIGHTS = {
         "roles/secretmanager.secretAccessor",
     },
     "migration": {"roles/cloudsql.client", "roles/secretmanager.secretAccessor"},
+    "scheduler": {"roles/run.invoker"},
     "agent": {"roles/pubsub.publisher", "roles/pubsub.subscriber"},
     "autoscaler": {
         "roles/iam.serviceAccountUser",
+        "roles/logging.logWriter",
         "roles/monitoring.viewer",
         "roles/parametermanager.parameterViewer",
         "roles/run.developer",
     },
 }
+
+
+PREFIX = "${var.topic_prefix}"  # empty unless a project has a second module
 
 
 def resources(kind: str) -> dict[str, dict[str, Any]]:
@@ -131,10 +134,10 @@ def test_the_subscription_has_the_terms_that_the_doctor_wants() -> None:
 def test_topics_and_subscriptions_are_called_what_the_settings_expect() -> None:
     fields = Settings.model_fields
     (every_topic,) = resources("google_pubsub_topic").values()
-    topics = {module.text_of(name) for name in every_topic["for_each"].values()}
+    topics = {module.text_of(name).removeprefix(PREFIX) for name in every_topic["for_each"].values()}
     assert topics == {fields[name].default for name in ("jobs_topic", "events_topic", "dead_letter_topic")}
-    subscriptions = {module.text_of(body["name"]) for body in resources("google_pubsub_subscription").values()}
-    assert subscriptions == {fields["jobs_subscription"].default, fields["dead_letter_subscription"].default}
+    dead = resources("google_pubsub_subscription")["dead"]
+    assert module.text_of(dead["name"]).removeprefix(PREFIX) == fields["dead_letter_subscription"].default
 
 
 def test_the_instance_count_is_left_to_whoever_scales() -> None:
@@ -156,53 +159,13 @@ def test_the_module_and_the_plain_file_describe_the_same_pool() -> None:
     assert set(plain[1]["args"][:-1]) == flags - {"--private-ip"}
 
 
-@pytest.fixture(scope="module")
-def alerts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What terraform itself makes of the alert rules; it needs no provider for that."""
-    terraform = needs("terraform")
-    root = tmp_path_factory.mktemp("alerts")
-    (root / "terraform").mkdir()
-    shutil.copytree(DEPLOY / "alerts", root / "alerts")
-    shutil.copy(module.MODULE / "alert_rules.tf", root / "terraform")
-    (root / "terraform" / "out.tf").write_text('output "alerts" {\n  value = local.alerts\n}\n')
-    for command in (["init", "-input=false"], ["apply", "-input=false", "-auto-approve"]):
-        subprocess.run([terraform, *command], cwd=root / "terraform", env=ENVIRONMENT, check=True, capture_output=True)
-    said = subprocess.run(
-        [terraform, "output", "-json", "alerts"],
-        cwd=root / "terraform",
-        env=ENVIRONMENT,
-        check=True,
-        capture_output=True,
-    )
-    made: dict[str, dict[str, Any]] = json.loads(said.stdout)
-    return made
-
-
-def test_every_alert_becomes_a_policy_with_nothing_left_to_record(alerts: dict[str, dict[str, Any]]) -> None:
-    groups = yaml.safe_load((DEPLOY / "alerts" / "headcount.rules.yml").read_text())["groups"]
-    rules = {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
-    assert set(alerts) == set(rules)
-    for name, alert in alerts.items():
-        assert "headcount:" not in alert["query"], name
-        assert alert["severity"] in ("page", "ticket")
-        number, unit = re.fullmatch(r"(\d+)([smh])", rules[name].get("for", "0s")).groups()  # type: ignore[union-attr]
-        assert alert["duration"] == int(number) * {"s": 1, "m": 60, "h": 3600}[unit]
-
-
-def test_every_policy_s_query_is_promql(alerts: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    rules = [{"alert": name, "expr": alert["query"]} for name, alert in alerts.items()]
-    path = tmp_path / "rules.yml"
-    path.write_text(yaml.safe_dump({"groups": [{"name": "policies", "rules": rules}]}))
-    command: list[str | Path] = [needs("promtool"), "check", "rules", path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_the_owner_s_url_of_the_guide_leads_through_the_proxy() -> None:
     guide = (REPOSITORY / "docs" / "deploy.md").read_text()
     (line,) = re.findall(r"^OWNER_URL=.*$", guide, re.M)
     made = "postgresql://headcount:s3cret@/headcount?host=/cloudsql/p:europe-west1:headcount"  # as database.tf makes it
-    assert '"postgresql://%s:%s@/%s?host=/cloudsql/%s"' in (DEPLOY / "terraform" / "database.tf").read_text()
+    database = (DEPLOY / "terraform" / "database.tf").read_text()
+    assert '"postgresql://%s:%s@%s/%s?%s"' in database
+    assert '"host=/cloudsql/${local.socket}"' in database
     script = f"{line}; echo -n $OWNER_URL"
     told = subprocess.run(
         ["bash", "-ec", script], env={**os.environ, "SECRET": made}, capture_output=True, text=True, check=True

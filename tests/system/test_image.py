@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from daemon.postgres.migrations import upgrade
 from daemon.settings import Settings
 from tests.harness.waiting import eventually
 from tests.harness.worker import free_port
-from tests.system.image_build import REPOSITORY, Image, Step, context, new_root, steps
+from tests.system.image_build import MOUNTS, REPOSITORY, Image, Step, context, new_root, steps
 
 DOCKERFILE = REPOSITORY / "Dockerfile"
 SECRETS = re.compile(r"(PASSWORD|SECRET|TOKEN|API_KEY|CREDENTIALS)", re.IGNORECASE)
@@ -42,11 +43,12 @@ def test_the_worker_is_started_without_a_shell(word: str) -> None:
     assert not re.search(r'"(/bin/)?(ba|da)?sh"', text)
 
 
-def test_the_base_is_pinned_and_the_same_in_every_stage() -> None:
+def test_the_base_is_pinned_by_its_digest_and_the_same_in_every_stage() -> None:
     sources = {step.text.split()[0] for step in steps(DOCKERFILE) if step.word == "FROM"}
     assert len(sources) == 1, sources
     (argument,) = [step.text for step in steps(DOCKERFILE) if step.word == "ARG" and step.stage == 0]
-    assert re.fullmatch(r"PYTHON=3\.\d+(\.\d+)?-slim(-\w+)?", argument)
+    assert re.fullmatch(r"PYTHON=3\.\d+(\.\d+)?-slim(-\w+)?@sha256:[0-9a-f]{64}", argument)
+    assert sources == {"python:${PYTHON}"}
 
 
 def test_no_secret_is_in_a_layer() -> None:
@@ -60,8 +62,20 @@ def test_no_secret_is_in_a_layer() -> None:
 
 def test_everything_installed_has_a_hash_or_is_our_own() -> None:
     for step in steps(DOCKERFILE):
-        for command in re.findall(r"pip install[^&]*", step.text):
+        for command in re.findall(r"pip (?:--python \S+ )?install[^&]*", step.text):
             assert "--require-hashes" in command or "--no-index" in command, command
+
+
+def test_whatever_asks_an_index_can_be_given_a_certificate_and_an_index_without_a_trace() -> None:
+    asking = [step.text for step in steps(DOCKERFILE) if step.word == "RUN" and "--require-hashes" in step.text]
+    assert len(asking) == 2
+    for text in asking:
+        mounts = re.match(MOUNTS, text)
+        assert mounts is not None
+        assert mounts[0].split() == [
+            "--mount=type=secret,id=ca",
+            "--mount=type=secret,id=pip.conf,target=/etc/pip.conf",
+        ]
 
 
 def test_the_build_sees_only_what_it_copies(tmp_path: Path) -> None:
@@ -104,6 +118,22 @@ def test_the_steps_make_a_command_that_runs_as_nobody_in_particular(built: Image
 @pytest.mark.long
 def test_the_image_carries_the_handlers_and_finds_them(built: Image) -> None:
     assert '"checksum_file"' in built.sh("headcount handlers --json", user=built.user)
+
+
+@pytest.mark.long
+def test_no_installer_is_in_the_environment_and_what_is_installed_on_top_goes_there(
+    built: Image, tmp_path: Path
+) -> None:
+    assert built.sh("ls /opt/headcount/lib/python3*/site-packages | grep -E '^(pip|setuptools)' || true") == ""
+    wheel = tmp_path / "ontop-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("ontop.py", "HERE = True\n")
+        archive.writestr("ontop-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: ontop\nVersion: 1.0\n")
+        archive.writestr("ontop-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("ontop-1.0.dist-info/RECORD", "")
+    built.carry_out(Step(3, "COPY", f"{wheel.name} /tmp/"), tmp_path)
+    built.sh(f"pip install --no-index --no-deps --root-user-action=ignore /tmp/{wheel.name}")
+    assert built.sh("python -c 'import ontop; print(ontop.__file__)'", user=built.user).startswith("/opt/headcount/")
 
 
 @pytest.mark.long

@@ -113,12 +113,12 @@ async def test_cancel_stops_running_handlers_and_closes_what_waits_and_what_neve
         settings.topic(settings.jobs_topic), [(body, {**common, "index": str(index)}) for index in range(6)]
     )
     async with WorkerProcess(environment, tmp_path, handlers_in=tmp_path) as worker:
-        await until(lambda: "headcount_slots_used 4.0" in worker.body_of("/metrics"), within=20)
+        await until(lambda: 'headcount_slots_used{pool="default"} 4.0' in worker.body_of("/metrics"), within=20)
         assert verdicts(environment, orchestration_id)["NOT_YET_ARRIVED"] == 5
         assert asked("cancel", str(orchestration_id), "--json", environment=environment) == {"cancelled": 9}
         state = await finished(client.orchestration(orchestration_id))
         assert (state.completed, state.errored, state.outcome) == (0, 9, "Errored")
-        await until(lambda: "headcount_slots_used 0.0" in worker.body_of("/metrics"), within=10)
+        await until(lambda: 'headcount_slots_used{pool="default"} 0.0' in worker.body_of("/metrics"), within=10)
     await publisher.close()
     assert typed("verify", environment=environment).stdout.strip() == "every invariant holds"
 

@@ -160,7 +160,7 @@ async def test_an_attempt_after_a_redelivery_is_linked_to_the_kick_off(
     gate = tmp_path / "gate"
     async with WorkerProcess(environment, tmp_path) as worker:
         await kicked_off_elsewhere(environment, "held", params={"file": str(gate)})
-        await until(lambda: "headcount_slots_used 1.0" in worker.body_of("/metrics"), within=20)
+        await until(lambda: 'headcount_slots_used{pool="default"} 1.0' in worker.body_of("/metrics"), within=20)
         worker.kill()
     gate.touch()
     async with WorkerProcess(environment, tmp_path):

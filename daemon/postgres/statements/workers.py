@@ -7,7 +7,7 @@ restarts after a gap, so that nobody judges others right after an outage; the ju
 from sqlalchemy import text
 
 BIRTH = text("""
-INSERT INTO worker (id, host, revision, slots) VALUES (:me, :host, :revision, :slots)
+INSERT INTO worker (id, host, revision, slots, pool) VALUES (:me, :host, :revision, :slots, :pool)
 """)
 
 BEAT = text("""
@@ -97,7 +97,7 @@ LIMIT 20000
 FAREWELL = text("DELETE FROM worker WHERE id = :me")
 
 LIST = text("""
-SELECT id, host, revision, slots, running, started_at, draining_at,
+SELECT id, host, revision, pool, slots, running, started_at, draining_at,
        CAST(extract(epoch FROM statement_timestamp() - seen_at) AS float8) AS heartbeat_age,
        (SELECT count(*) FROM job j WHERE j.worker_id = worker.id) AS holds
 FROM worker ORDER BY started_at

@@ -29,7 +29,10 @@ async def held_by_a_killed_worker(lease: float = 60.0, *, limit: float = 35.0, a
             await all_begun(stage, jobs_of(running.id, SLOTS))
             holding = await client.kick_off("nap", [{"seconds": 0.1}] * SLOTS)
             victim = crew.members[0].worker
-            await until(lambda: f"headcount_messages_held {SLOTS:.1f}" in victim.body_of("/metrics"), what="it holds")
+            await until(
+                lambda: f'headcount_messages_held{{pool="default"}} {SLOTS:.1f}' in victim.body_of("/metrics"),
+                what="it holds",
+            )
             async with Crew(stage.environment(slots=SLOTS * 4, lease_seconds=lease), stage.folder, 1):
                 crew.kill(crew.members[0])
                 killed = time.monotonic()

@@ -168,3 +168,15 @@ def test_the_revision_is_cloud_runs_unless_it_is_set(variable: str) -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load(NEEDED).slots = 3
+
+
+@pytest.mark.parametrize("name", ["default", "gpu", "headcount-eu_1", "a" * 63])
+def test_a_pool_is_named_like_a_label(name: str) -> None:
+    assert load(NEEDED).pool == "default"
+    assert load(NEEDED | {"HEADCOUNT_POOL": name}).pool == name
+
+
+@pytest.mark.parametrize("name", ["", "GPU", "a b", 'a"b', "-a", "a-", "a" * 64, "a\n"])
+def test_a_pool_that_is_not_a_label_is_refused_by_name(name: str) -> None:
+    with pytest.raises(SettingsInvalid, match="HEADCOUNT_POOL: is not a label"):
+        load(NEEDED | {"HEADCOUNT_POOL": name})

@@ -45,4 +45,4 @@ def failed(kind: Kind = Kind.RAISED, message: str = "boom", *, final: bool = Fal
 
 def value(metrics: Metrics, series: str, **labels: str) -> float | None:
     """What a series says now; None when it does not exist."""
-    return metrics.registry.get_sample_value(series, labels)
+    return metrics.registry.get_sample_value(series, {"pool": "default", **labels})

@@ -100,7 +100,7 @@ def test_metrics_come_in_the_format_that_is_asked_for(server: HealthServer, metr
     status, headers, body = ask(server, "/metrics")
     assert status == 200
     assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    assert b'headcount_jobs_started_total{job_name="thumbnail"} 1.0' in body
+    assert b'headcount_jobs_started_total{job_name="thumbnail",pool="default"} 1.0' in body
 
     accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
     status, headers, body = ask(server, "/metrics", Accept=accept)

@@ -114,7 +114,7 @@ def test_what_is_known_is_born_at_zero_so_that_increase_sees_the_first_event(met
     assert all(value(metrics, "headcount_messages_rejected_total", reason=why) == 0 for why in REJECTIONS)
     assert value(metrics, "headcount_jobs_rescued_total", fate="errored") == 0
     assert value(metrics, "headcount_dead_letters_total", fate="kept") == 0
-    assert value(metrics, "headcount_store_away", lane="claim") == 0
+    assert value(metrics, "headcount_database_unavailable", lane="claim") == 0
     assert value(metrics, "headcount_attempt_failures_total", job_name="other", kind="UnknownJob") == 0
 
 
@@ -141,17 +141,6 @@ def test_an_unknown_queue_delay_is_not_measured_as_zero(metrics: Metrics) -> Non
     assert value(metrics, "headcount_queue_delay_seconds_count", job_name="thumbnail") == 0
 
 
-def test_the_database_is_away_from_the_first_missing_answer_to_the_next_one(metrics: Metrics) -> None:
-    metrics.store_away("claim", StoreUnavailable(), 0.1)
-    metrics.store_away("claim", StoreUnavailable(), 0.2)
-    assert value(metrics, "headcount_store_away", lane="claim") == 1
-
-    metrics.store_back("claim", 4.5)
-    assert value(metrics, "headcount_store_away", lane="claim") == 0
-    assert value(metrics, "headcount_store_away_seconds_total", lane="claim") == 4.5
-    assert value(metrics, "headcount_store_retries_total", lane="claim") == 2
-
-
 def test_readings_are_taken_when_scraped_and_a_broken_one_does_not_break_the_scrape(metrics: Metrics) -> None:
     used = [3]
     metrics.gauges(
@@ -162,7 +151,7 @@ def test_readings_are_taken_when_scraped_and_a_broken_one_does_not_break_the_scr
     assert value(metrics, "headcount_slots_used") == 7
     assert value(metrics, "headcount_slots") == 10
     assert math.isnan(value(metrics, "headcount_messages_outstanding") or 0)
-    assert b"headcount_messages_held 2.0" in openmetrics(metrics.registry)
+    assert b'headcount_messages_held{pool="default"} 2.0' in openmetrics(metrics.registry)
 
 
 def test_a_trace_shows_as_an_exemplar_beside_the_duration(metrics: Metrics) -> None:

@@ -1,0 +1,53 @@
+"""Metrics: the label of the pool, and what says that the database is unavailable."""
+
+from dataclasses import replace
+
+import pytest
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
+
+from daemon.errors import StoreUnavailable
+from daemon.telemetry.metrics import Metrics
+from tests.unit.telemetry.samples import CLAIM, COMPLETED, TRACE, TRACEPARENT, value
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(["thumbnail"])
+
+
+def test_the_database_is_away_from_the_first_missing_answer_to_the_next_one(metrics: Metrics) -> None:
+    metrics.store_away("claim", StoreUnavailable(), 0.1)
+    metrics.store_away("claim", StoreUnavailable(), 0.2)
+    assert value(metrics, "headcount_database_unavailable", lane="claim") == 1
+
+    metrics.store_back("claim", 4.5)
+    assert value(metrics, "headcount_database_unavailable", lane="claim") == 0
+    assert value(metrics, "headcount_database_unavailable_seconds_total", lane="claim") == 4.5
+    assert value(metrics, "headcount_store_retries_total", lane="claim") == 2
+
+
+def test_a_missed_heartbeat_says_that_the_database_is_unavailable_until_the_next_one_is_written(
+    metrics: Metrics,
+) -> None:
+    assert value(metrics, "headcount_database_unavailable", lane="heartbeat") == 0
+    metrics.beat_failed(StoreUnavailable())
+    assert value(metrics, "headcount_database_unavailable", lane="heartbeat") == 1
+    metrics.beat(0.01, 0.0)
+    assert value(metrics, "headcount_database_unavailable", lane="heartbeat") == 0
+
+
+def test_a_backlog_that_is_not_counted_says_so_too_and_another_loop_does_not(metrics: Metrics) -> None:
+    metrics.loop_failed("relay-jobs", RuntimeError(), 1.0)
+    assert value(metrics, "headcount_database_unavailable", lane="backlog") == 0
+    metrics.loop_failed("backlog", StoreUnavailable(), 1.0)
+    assert value(metrics, "headcount_database_unavailable", lane="backlog") == 1
+    metrics.backlog(0, 0.0)
+    assert value(metrics, "headcount_database_unavailable", lane="backlog") == 0
+
+
+def test_every_series_says_of_which_pool_it_is() -> None:
+    of_a_pool = Metrics(["thumbnail"], pool="gpu")
+    of_a_pool.finished(replace(CLAIM, traceparent=TRACEPARENT), COMPLETED, 1.0)
+    pools = {one.labels["pool"] for family in of_a_pool.registry.collect() for one in family.samples}
+    assert pools == {"gpu"}
+    assert f'trace_id="{TRACE}"' in openmetrics(of_a_pool.registry).decode(), "the exemplars are kept"
