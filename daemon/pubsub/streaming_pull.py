@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -31,6 +32,7 @@ LOOK_SECONDS = 0.25
 ANSWER_SECONDS = 10.0  # for one ack or lease
 LOOP_SECONDS = 10.0  # an event loop that has not answered for so long starts nothing: what waits goes back
 GRACE_SECONDS = 0.2
+COLLECT_SECONDS = 0.002
 
 _Acknowledge = AcknowledgeRequest.pb()
 _Modify = ModifyAckDeadlineRequest.pb()
@@ -72,6 +74,7 @@ class StreamingPull:
         self._replies: deque[tuple[Received, bool]] = deque()
         self._woken = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread = 0
         self._receive: Callable[[Delivery], None] = _ignore
         self._failed: Callable[[Exception], None] = _ignore
         self._paused = False
@@ -94,7 +97,7 @@ class StreamingPull:
 
     async def open(self, receive: Callable[[Delivery], None], failed: Callable[[Exception], None]) -> None:
         """Start the streams. `receive` and `failed` are called on this loop; `failed` at most once, and for good."""
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._loop_thread = asyncio.get_running_loop(), threading.get_ident()
         self._receive, self._failed = receive, failed
         self._io.start()
         await self._io.call(self._begin())
@@ -145,8 +148,13 @@ class StreamingPull:
 
     def _replied(self, received: Received, acked: bool) -> None:
         self._replies.append((received, acked))
-        if not self._woken:
-            self._woken = True
+        if self._woken:
+            return
+        self._woken = True
+        if threading.get_ident() == self._loop_thread and self._loop is not None:
+            # The jobs of a batch end within a few turns of the loop: one wake of the other thread, one ack for all.
+            self._loop.call_later(COLLECT_SECONDS, self._io.soon, self._send_replies)
+        else:
             self._io.soon(self._send_replies)
 
     def _on_the_event_loop(self, function: Callable[..., object], *args: object) -> None:
@@ -181,6 +189,7 @@ class StreamingPull:
             self._blocked = True
             self._intake()
             self._give_back(list(self._outstanding.waiting.values()), "blocked")
+            self._send_replies()  # the loop can't wake this thread for those that it collected
         self._leases.renew(now)
 
     def _answer(self) -> None:
