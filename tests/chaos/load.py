@@ -24,14 +24,28 @@ PAUSE = 0.5
 
 
 class Load:
-    """Makes `orchestrations` of `size` instances each, spread over `seconds`; every other one by messages only."""
+    """Makes `orchestrations` of `size` instances each, spread over `seconds`; every other one by messages only.
 
-    def __init__(self, stage: Stage, orchestrations: int, size: int, *, seconds: float, nap: float, seed: int) -> None:
+    Each orchestration is of one of `names`, all of whose params are the `seconds` of a nap.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        orchestrations: int,
+        size: int,
+        *,
+        seconds: float,
+        nap: float,
+        seed: int,
+        names: Sequence[str] = NAMES,
+    ) -> None:
         self._stage = stage
         self._count = orchestrations
         self._size = size
         self._pause = seconds / orchestrations
         self._nap = nap
+        self._names = names
         self._random = random.Random(seed)
         self._topic = stage.settings().topic("jobs")
         self.made: list[UUID] = []
@@ -47,7 +61,7 @@ class Load:
         try:
             async with self._stage.client() as client, asyncio.TaskGroup() as producers:
                 for number in range(self._count):
-                    name = self._random.choice(NAMES)
+                    name = self._random.choice(self._names)
                     params = [{"seconds": self._nap * self._random.uniform(0.5, 1.5)} for _ in range(self._size)]
                     if number % 2:
                         producers.create_task(self._by_messages(publisher, name, params))
