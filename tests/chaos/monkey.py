@@ -23,8 +23,8 @@ class Mischief:
     """When what happens: seconds after the begin; None never. A stop and an absence last for so many seconds.
 
     Killing ends after `kills`, or never: on a busy machine a worker may be killed as soon as it is up. `gently` sends
-    SIGTERM instead, where the Pub/Sub can't bear a client that is gone without a word. `drains` workers get SIGTERM in any
-    case, one every `drain_every`.
+    SIGTERM instead, where the Pub/Sub can't bear a client that is gone without a word. `drains` workers get SIGTERM in
+    any case, one every `drain_every`.
     """
 
     kill_every: float = 5.0

@@ -16,7 +16,7 @@ from daemon.client import Client
 from daemon.errors import OrchestrationNotFound, RequestRefused
 from tests.chaos.stage import Stage
 
-PAUSE = 0.25
+PAUSE = 0.1
 CONNECTIONS = 6
 FAILED = """
 SELECT id, outcome FROM orchestration

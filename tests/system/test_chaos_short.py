@@ -34,15 +34,14 @@ DELAYED = DelayedStorm(
     workers=2,
     orchestrations=40,
     size=10,
-    nap=0.5,
-    spread=10.0,
+    spread=8.0,
     cancels=15,
     hesitation=2.0,
-    worker_ttl=6.0,
+    worker_ttl=5.0,
     lease=10.0,
     patience=150.0,
     sweep=5.0,
-    mischief=Mischief(kill_every=3.0, kills=3, drain_every=6.0, drains=1, stop_at=4, stop=8.0),
+    mischief=Mischief(kill_every=2.5, kills=3, drain_every=5.0, drains=1, stop_at=1, stop=7.0),
     faults=FaultPlan(seed=11, late_every=4.0),
 )
 
