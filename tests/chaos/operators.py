@@ -50,7 +50,7 @@ class Operators:
         ):
             operators.create_task(self._cancel_some(client))
             while True:
-                for orchestration, outcome in self._stage.rows(FAILED):
+                for orchestration, outcome in await asyncio.to_thread(self._stage.rows, FAILED):
                     if orchestration not in self._retrying:
                         self._retrying.add(orchestration)
                         operators.create_task(self._retry(client, orchestration, outcome))

@@ -38,14 +38,14 @@ class DelayedStorm:
 
     workers: int = 4
     orchestrations: int = 500
-    size: int = 20
+    size: int = 10
     slots: int = 20
-    spread: float = 120.0
+    spread: float = 100.0
     cancels: int = 170
     hesitation: float = 3.0
     worker_ttl: float = 30.0
     lease: float = 60.0
-    patience: float = 420.0
+    patience: float = 240.0
     sweep: float = 60.0
     mischief: Mischief = field(
         default_factory=lambda: Mischief(kill_every=7.0, kills=16, drain_every=15.0, drains=7, stop_at=25, stop=40.0)
@@ -99,22 +99,28 @@ async def _through(report: Report, stage: Stage, crew: Crew, plan: DelayedStorm)
     monkey = Monkey(stage, crew, plan.mischief, plan.seed, withhold=lambda pid: _withhold(stage, pid))
     began = time.monotonic()
     stage.faulty_proxy.begin()
-    others = [asyncio.create_task(one.run()) for one in (monkey, operators)]
-    try:
+
+    async def stages() -> None:
         await load.run()
         report.note("seconds until all was kicked off", time.monotonic() - began)
-        for one in (monkey.finished, operators.cancelled_all):
-            await asyncio.wait_for(one.wait(), plan.patience)
+        await until(monkey.finished.is_set, within=plan.patience, what="the planned harm is done")
+        await until(operators.cancelled_all.is_set, within=plan.patience, what="all cancels are done")
         stage.faulty_proxy.stop()
         report.note("seconds until the network was well again", time.monotonic() - began)
         await until(lambda: not stage.faulty_proxy.late_packets, within=plan.patience, what="no packet is on its way")
         report.note("seconds until no packet was on its way", time.monotonic() - began)
         await until(lambda: _over(stage, plan), within=plan.patience, what="all is Completed")
+        report.note("seconds until all was complete", time.monotonic() - began)
+
+    tasks = [asyncio.create_task(one) for one in (stages(), monkey.run(), operators.run())]
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:  # the others end by an error only
+            await task
     finally:
-        for task in others:
+        for task in tasks:
             task.cancel()
-        await asyncio.wait(others)
-    report.note("seconds until all was complete", time.monotonic() - began)
+        await asyncio.wait(tasks)
     report.note("kick-offs repeated", load.repeated)
     for what, count in sorted({**operators.done, **stage.faulty_proxy.faults}.items()):
         report.note(what, count)
