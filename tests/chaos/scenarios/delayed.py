@@ -114,9 +114,11 @@ async def _through(report: Report, stage: Stage, crew: Crew, plan: DelayedStorm)
 
     tasks = [asyncio.create_task(one) for one in (stages(), monkey.run(), operators.run())]
     try:
-        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in ended:  # the others end by an error only
-            await task
+        running = set(tasks)
+        while tasks[0] in running:
+            ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
     finally:
         for task in tasks:
             task.cancel()
