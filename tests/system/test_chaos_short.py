@@ -42,7 +42,7 @@ DELAYED = DelayedStorm(
     patience=150.0,
     sweep=5.0,
     mischief=Mischief(kill_every=2.5, kills=3, drain_every=5.0, drains=1, stop_at=1, stop=7.0),
-    faults=FaultPlan(seed=11, late_every=4.0),
+    faults=FaultPlan(seed=11, cut_every=0.3, late_every=3.0),
 )
 
 
