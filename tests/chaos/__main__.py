@@ -1,6 +1,8 @@
 """`python -m tests.chaos`: every scenario, its figures as tables or as JSON; exit code 1 when one is out of its limits.
 
 `--only WORD` runs the scenarios whose names hold the word; LONG=1 in the environment adds the ten-minute outages.
+`storm` breaks workers, Pub/Sub and Postgres; `storm-delayed` cuts and delays the links to Postgres while orchestrations
+are cancelled and retried.
 """
 
 from __future__ import annotations

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
+import select
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +24,7 @@ from tests.harness.worker import WorkerProcess
 
 LOOK_SECONDS = 0.05
 STUMBLE_SECONDS = 0.5
+DECLARED_DEAD = "this worker was declared dead"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +72,12 @@ class Crew:
         self.blows: list[Blow] = []
         self.departures: list[Departure] = []
         self.replaces = True
+        self._ended: dict[int, float] = {}
         self._watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         for member in self.members:
-            member.worker.start()
+            self._start(member)
         self._watch = asyncio.create_task(self._keep_full())
         try:
             await self.until_ready()
@@ -158,6 +165,18 @@ class Crew:
         killed = {blow.pid for blow in self.blows if blow.kind == "kill"}
         return [one for one in self.departures if one.pid not in killed]
 
+    def declared_dead(self) -> list[Blow]:
+        """Workers that lived and were thought dead, each when it noticed."""
+        found = []
+        logs = {one.pid: one.log for one in self.departures} | {one.worker.pid: one.worker.log for one in self.members}
+        now, wall = time.monotonic(), time.time()
+        for pid, log in logs.items():
+            for line in log.splitlines():
+                if DECLARED_DEAD in line:
+                    noticed = datetime.fromisoformat(json.loads(line)["time"]).timestamp()
+                    found.append(Blow("declared dead", pid, now - (wall - noticed)))
+        return found
+
     def logs(self) -> Iterator[str]:
         """What every process has written, the dead ones first."""
         yield from (one.log for one in self.departures)
@@ -186,10 +205,24 @@ class Crew:
     def _see_off(self, member: Member) -> None:
         code = member.worker.exit_code
         assert code is not None
-        gone = Departure(member.worker.pid, code, time.monotonic(), member.ready, member.worker.log)
+        at = self._ended.get(member.worker.pid, time.monotonic())
+        gone = Departure(member.worker.pid, code, at, member.ready, member.worker.log)
         self.departures.append(gone)
 
     def _replace(self, member: Member) -> None:
         member.worker = WorkerProcess(self._environment, self._folder)
         member.ready = member.stopped = member.leaving = False
+        self._start(member)
+
+    def _start(self, member: Member) -> None:
         member.worker.start()
+        threading.Thread(target=self._await_end, args=[member.worker.pid], daemon=True).start()
+
+    def _await_end(self, pid: int) -> None:
+        """Note when a process ended: whoever polls sees it later, on a busy machine by seconds."""
+        descriptor = os.pidfd_open(pid)
+        try:
+            select.select([descriptor], [], [])
+            self._ended[pid] = time.monotonic()
+        finally:
+            os.close(descriptor)

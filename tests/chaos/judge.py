@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from uuid import UUID
 
+from daemon.rules.events import event_id
 from tests.chaos.crew import Blow, Departure
 from tests.chaos.diary import Entry
 from tests.chaos.report import Report
@@ -88,6 +89,20 @@ def judge_events(report: Report, witness: Witness, orchestrations: Sequence[UUID
     report.none_of("events of unknown orchestrations", strange)
 
 
+def judge_generations(report: Report, stage: Stage, witness: Witness, orchestrations: Sequence[UUID]) -> None:
+    """Each generation of each orchestration has exactly one event id, always with the same body."""
+    rows = stage.rows("SELECT id, generation FROM orchestration")
+    wanted = {str(one): {str(event_id(one, number)) for number in range(1, last + 1)} for one, last in rows}
+    heard = witness.event_ids()
+    report.note("generations", sum(len(ids) for ids in wanted.values()))
+    report.note("event ids", sum(len(ids) for ids in heard.values()))
+    report.note("events received, duplicates included", witness.received)
+    report.none_of("orchestrations that were lost", {str(one) for one in orchestrations} - set(wanted))
+    report.none_of("generations without an event", [one for one, ids in wanted.items() if ids - heard.get(one, set())])
+    report.none_of("events of no generation", [one for one, ids in heard.items() if ids - wanted.get(one, set())])
+    report.none_of("events told differently", witness.told_differently())
+
+
 def judge_rows(report: Report, stage: Stage, jobs: int, orchestrations: int) -> None:
     """Everything is finished, and nothing had to be repaired."""
     report.is_exactly("jobs in the database", stage.number("SELECT count(*) FROM job"), jobs)
@@ -124,6 +139,18 @@ def judge_runs(
     report.none_of("two live attempts of one job", overlaps(live))
     report.at_most("runs", len(live), jobs + (kills + stops + drains * gently) * slots)
     report.is_exactly("jobs that ran", len({one.job_id for one in live}), jobs)
+
+
+def judge_attempts(report: Report, stage: Stage, entries: Sequence[Entry], silenced: Mapping[int, list[float]]) -> None:
+    """No two runs of a job at a time, each run an attempt of its own, and whatever is Completed was run to its end."""
+    live = intervals(entries, silenced)
+    runs = {(one.job_id, one.attempt) for one in live}
+    report.note("runs", len(live))
+    report.none_of("two live attempts of one job", overlaps(live))
+    report.is_exactly("attempts that ran in two workers", len(live) - len(runs), 0)
+    returned = {(one.job_id, one.attempt) for one in entries if one.kind == "end" and one.text == "returned"}
+    done = stage.rows("SELECT id, attempt FROM job WHERE status = 'Completed'")
+    report.none_of("Completed without a run that returned", [one for one, n in done if (str(one), n) not in returned])
 
 
 async def judge_invariants(report: Report, stage: Stage, worker_ttl: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID, uuid4
 
 from daemon.client import Client
@@ -24,14 +24,29 @@ PAUSE = 0.5
 
 
 class Load:
-    """Makes `orchestrations` of `size` instances each, spread over `seconds`; every other one by messages only."""
+    """Makes `orchestrations` of `size` instances each, spread over `seconds`; every other one by messages only.
 
-    def __init__(self, stage: Stage, orchestrations: int, size: int, *, seconds: float, nap: float, seed: int) -> None:
+    Each orchestration is of one job name, whose params are the `seconds` of a nap. These are `nap` on average, or what
+    `naps` says of the name.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        orchestrations: int,
+        size: int,
+        *,
+        seconds: float,
+        nap: float = 0.0,
+        seed: int,
+        naps: Mapping[str, float] | None = None,
+    ) -> None:
         self._stage = stage
         self._count = orchestrations
         self._size = size
         self._pause = seconds / orchestrations
-        self._nap = nap
+        self._naps = dict.fromkeys(NAMES, nap) if naps is None else naps
+        self._names = NAMES if naps is None else tuple(naps)
         self._random = random.Random(seed)
         self._topic = stage.settings().topic("jobs")
         self.made: list[UUID] = []
@@ -47,8 +62,8 @@ class Load:
         try:
             async with self._stage.client() as client, asyncio.TaskGroup() as producers:
                 for number in range(self._count):
-                    name = self._random.choice(NAMES)
-                    params = [{"seconds": self._nap * self._random.uniform(0.5, 1.5)} for _ in range(self._size)]
+                    name = self._random.choice(self._names)
+                    params = [{"seconds": self._naps[name] * self._random.uniform(0.5, 1.5)} for _ in range(self._size)]
                     if number % 2:
                         producers.create_task(self._by_messages(publisher, name, params))
                     else:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.chaos.crew import Crew
 from tests.chaos.stage import Stage
 from tests.harness.waiting import until
+
+WITHHELD_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +23,15 @@ class Mischief:
     """When what happens: seconds after the begin; None never. A stop and an absence last for so many seconds.
 
     Killing ends after `kills`, or never: on a busy machine a worker may be killed as soon as it is up. `gently` sends
-    SIGTERM instead, where the Pub/Sub can't bear a client that is gone without a word.
+    SIGTERM instead, where the Pub/Sub can't bear a client that is gone without a word. `drains` workers get SIGTERM in
+    any case, one every `drain_every`.
     """
 
     kill_every: float = 5.0
     kills: int | None = None
     gently: bool = False
+    drain_every: float = 5.0
+    drains: int = 0
     restart_at: float | None = None
     crash_at: float | None = None
     database_away: float = 2.0
@@ -36,13 +42,19 @@ class Mischief:
 
 
 class Monkey:
-    """Runs one plan against a crew and its servers. `await run()` ends only by cancellation."""
+    """Runs one plan against a crew and its servers. `await run()` ends only by cancellation.
 
-    def __init__(self, stage: Stage, crew: Crew, plan: Mischief, seed: int) -> None:
+    `withhold` is told the pid of a worker up to WITHHELD_SECONDS before it is killed.
+    """
+
+    def __init__(
+        self, stage: Stage, crew: Crew, plan: Mischief, seed: int, withhold: Callable[[int], None] | None = None
+    ) -> None:
         self._stage = stage
         self._crew = crew
         self._plan = plan
         self._random = random.Random(seed)
+        self._withhold = withhold
         self.away: list[tuple[str, float, float]] = []
         self.finished = asyncio.Event()
 
@@ -55,6 +67,7 @@ class Monkey:
                 hands.create_task(self._crash()),
                 hands.create_task(self._absence()),
                 hands.create_task(self._stop()),
+                hands.create_task(self._drain()),
             ]
             await asyncio.wait(planned)
             self.finished.set()
@@ -64,9 +77,22 @@ class Monkey:
         while self._plan.kills is None or kills < self._plan.kills:
             await asyncio.sleep(self._plan.kill_every)
             if self._crew.free:
+                member = self._random.choice(self._crew.free)
+                if self._withhold is not None:
+                    self._withhold(member.worker.pid)
+                    await asyncio.sleep(self._random.uniform(0.0, WITHHELD_SECONDS))
+                    if not member.free:
+                        continue
                 strike = self._crew.dismiss if self._plan.gently else self._crew.kill
-                strike(self._random.choice(self._crew.free))
+                strike(member)
                 kills += 1
+
+    async def _drain(self) -> None:
+        for _ in range(self._plan.drains):
+            await asyncio.sleep(self._plan.drain_every)
+            self._crew.dismiss(
+                self._random.choice(await until(lambda: self._crew.free, within=60, what="somebody is free"))
+            )
 
     async def _restart(self) -> None:
         if self._plan.restart_at is not None:

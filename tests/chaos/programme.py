@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.chaos.report import Report
 from tests.chaos.scenarios import bus, database, endings, fence, hostile, latency, leases, messages, recovery
+from tests.chaos.scenarios.delayed import DelayedStorm, delayed_storm
 from tests.chaos.scenarios.storm import Storm, storm
 from tests.chaos.stage import Stage
 
@@ -22,6 +23,7 @@ def scenarios(*, long: bool) -> dict[str, Scenario]:
     return {
         "storm": partial(_storm, Storm(), "storm: 4 workers, 20,000 jobs, default timings"),
         "storm-unswept": partial(_storm, Storm(sweep=0, seed=8), "the same with the sweeper switched off"),
+        "storm-delayed": partial(delayed_storm, DelayedStorm(), "storm with delayed packets: 4 workers, 5,000 jobs"),
         "kill-default": partial(recovery.after_kill, 30.0, jobs=100),
         "kill-short": partial(recovery.after_kill, 3.0, jobs=50, rounds=4),
         "sigterm": recovery.after_sigterm,

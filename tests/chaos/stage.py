@@ -28,6 +28,7 @@ from daemon.postgres.sweep import Violation, verify
 from daemon.pubsub.resources import provision, wanted
 from daemon.settings import Settings, load
 from tests.chaos import diary
+from tests.chaos.faulty_proxy import FaultPlan, FaultyProxy
 from tests.chaos.proxy import Proxy
 from tests.harness.worker import worker_environment
 
@@ -40,8 +41,8 @@ class Stage:
     """Both servers and what workers need to find them.
 
     hostile: the seed of a Pub/Sub that duplicates, reorders and redelivers. proxied: the workers reach Postgres only
-    through `proxy`. republish_after: in seconds, for producers. at: the address of a Pub/Sub that somebody else runs
-    and has pointed this process at.
+    through `proxy`. faults: the same, over a network that is as bad as the plan says. republish_after: in seconds, for
+    producers. at: the address of a Pub/Sub that somebody else runs and has pointed this process at.
     """
 
     def __init__(
@@ -49,13 +50,15 @@ class Stage:
         *,
         hostile: int | None = None,
         proxied: bool = False,
+        faults: FaultPlan | None = None,
         at: str | None = None,
         postgres: dict[str, str | int] | None = None,
         republish_after: float | None = None,
     ) -> None:
         self.project = f"chaos-{uuid4().hex[:12]}"
         self._hostile = hostile
-        self._proxied = proxied
+        self._proxied = proxied or faults is not None
+        self._faults = faults
         self._at = at
         self._postgres_settings = {**POSTGRES, **(postgres or {})}
         self._republish_after = republish_after
@@ -74,7 +77,9 @@ class Stage:
             upgrade(self.postgres.url())
             if self._proxied:
                 assert self.postgres.tcp_port is not None
-                self.proxy = opened.enter_context(Proxy(self.postgres.tcp_port))
+                target = self.postgres.tcp_port
+                proxy = Proxy(target) if self._faults is None else FaultyProxy(target, self._faults)
+                self.proxy = opened.enter_context(proxy)
             if self._at is None:
                 options = () if self._hostile is None else ("--hostile", str(self._hostile))
                 self.pubsub = PubSubProcess(log=self.folder / "pubsub.log", options=options)
@@ -103,15 +108,21 @@ class Stage:
     def workers_database_url(self) -> str:
         return self.postgres.url(tcp_port=self.proxy.port) if self._proxied else self.database_url
 
-    def settings(self) -> Settings:
-        """The settings of a producer."""
-        variables = {"HEADCOUNT_DATABASE_URL": self.database_url, "HEADCOUNT_PROJECT": self.project}
+    @property
+    def faulty_proxy(self) -> FaultyProxy:
+        assert isinstance(self.proxy, FaultyProxy), "the stage was made without `faults`"
+        return self.proxy
+
+    def settings(self, *, as_workers: bool = False) -> Settings:
+        """The settings of a producer; `as_workers` reaches Postgres as they do."""
+        url = self.workers_database_url if as_workers else self.database_url
+        variables = {"HEADCOUNT_DATABASE_URL": url, "HEADCOUNT_PROJECT": self.project}
         if self._republish_after is not None:
             variables["HEADCOUNT_REPUBLISH_AFTER_SECONDS"] = str(self._republish_after)
         return load(variables)
 
-    def client(self) -> Client:
-        return Client(self.settings())
+    def client(self, *, as_workers: bool = False, connections: int = 2) -> Client:
+        return Client(self.settings(as_workers=as_workers), connections=connections)
 
     def environment(self, **settings: object) -> dict[str, str]:
         """The environment of a worker with the handlers of the chaos runs."""

@@ -31,6 +31,7 @@ class Witness:
         self._ids: dict[str, set[str]] = defaultdict(set)
         self._first: dict[str, float] = {}
         self._outcomes: dict[str, str] = {}
+        self._bodies: dict[str, set[bytes]] = defaultdict(set)
         self.received = 0
 
     def __enter__(self) -> Self:
@@ -55,6 +56,11 @@ class Witness:
         with self._lock:
             return {orchestration: set(ids) for orchestration, ids in self._ids.items()}
 
+    def told_differently(self) -> list[str]:
+        """The event ids that came with more than one body."""
+        with self._lock:
+            return [event for event, bodies in self._bodies.items() if len(bodies) > 1]
+
     def heard(self, orchestration_id: UUID) -> float | None:
         """When its event first came, by the monotonic clock; None before."""
         with self._lock:
@@ -71,6 +77,7 @@ class Witness:
         with self._lock:
             self.received += 1
             self._ids[orchestration].add(message.attributes["ce-id"])
+            self._bodies[message.attributes["ce-id"]].add(message.data)
             self._first.setdefault(orchestration, now)
             self._outcomes[orchestration] = message.attributes["outcome"]
         message.ack()

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.faulty_proxy import FaultPlan
 from tests.chaos.monkey import Mischief
 from tests.chaos.report import Report
+from tests.chaos.scenarios.delayed import DelayedStorm, delayed_storm
 from tests.chaos.scenarios.storm import Storm, storm
 from tests.chaos.stage import Stage, pointed_at
 from tests.contract.pubsub.emulator import emulator_launcher, running_emulator
@@ -28,6 +30,21 @@ SHORT = Storm(
     mischief=MISCHIEF,
 )
 
+DELAYED = DelayedStorm(
+    workers=2,
+    orchestrations=40,
+    size=10,
+    spread=8.0,
+    cancels=15,
+    hesitation=2.0,
+    worker_ttl=5.0,
+    lease=10.0,
+    patience=150.0,
+    sweep=5.0,
+    mischief=Mischief(kill_every=2.5, kills=3, drain_every=5.0, drains=1, stop_at=1, stop=7.0),
+    faults=FaultPlan(seed=11, cut_every=0.3, late_every=3.0),
+)
+
 
 def judged(report: Report) -> None:
     """Print the figures for the report of a failure, and assert that all are within their limits."""
@@ -39,6 +56,10 @@ def judged(report: Report) -> None:
 async def test_two_workers_lose_and_double_nothing_in_a_storm() -> None:
     with Stage(hostile=7) as stage:
         judged(await storm(stage, SHORT, "short storm"))
+
+
+async def test_links_that_are_cut_and_packets_that_come_late_lose_and_double_nothing() -> None:
+    judged(await delayed_storm(DELAYED, "short storm with delayed packets"))
 
 
 # After a client that was killed, the emulator (0.8.20) hands nothing out any more, to Google's own clients neither.

@@ -27,6 +27,16 @@ async def stumble(params: Mood, ctx: JobContext) -> str:
     return "stood"
 
 
+@job("falter", max_attempts=1)
+async def falter(params: Mood, ctx: JobContext) -> str:
+    """Fail the first time, whoever is to blame; an operator's retry succeeds."""
+    with diary.attempt(ctx):
+        await asyncio.sleep(params.seconds)
+        if ctx.attempt == 1:
+            raise ValueError("the first attempt fails")
+    return "stood"
+
+
 @job("poison")
 async def poison(params: Mood, ctx: JobContext) -> None:
     """End the whole process, as running out of memory does."""

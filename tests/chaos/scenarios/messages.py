@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID, uuid4
 
 from daemon.client import Client
@@ -106,27 +108,29 @@ async def twenty_percent(report: Report, stage: Stage, client: Client, witness: 
 
 
 async def dead_letter(report: Report, stage: Stage, client: Client, publisher: Publisher) -> None:
-    """What reaches the dead-letter subscription closes its job, born or not; what is no job is kept as rejected."""
+    """What reaches the dead-letter subscription ends no job: a recent message is run, any other is kept as rejected."""
     topic = stage.settings().topic(stage.settings().dead_letter_topic)
-    orchestration, count = uuid4(), 3
-    letters = _messages(orchestration, count, "{}")
+    recent, undated, count = uuid4(), uuid4(), 3
     history = {
         "CloudPubSubDeadLetterSourceDeliveryCount": "100",
         "CloudPubSubDeadLetterSourceSubscription": "jobs-worker",
     }
-    await publisher.publish(topic, [(data, {**attributes, **history}) for data, attributes in letters])
+    dated = {**history, "CloudPubSubDeadLetterSourceTopicPublishTime": datetime.now(UTC).isoformat()}
+    for orchestration, told in ((recent, dated), (undated, history)):
+        letters = _messages(orchestration, count, "{}")
+        await publisher.publish(topic, [(data, {**attributes, **told}) for data, attributes in letters])
     await publisher.publish(topic, [(b"nothing", {"what": "is this"})])
-    await _registered(stage, orchestration, within=40)
-    state = await client.orchestration(orchestration).wait(timeout=40)
-    _, failures = await client.orchestration(orchestration).results()
-    report.is_exactly("dead letters: errored", state.errored, count)
-    kinds = {str(one.error.kind) for one in failures or () if one.error}
-    report.is_exactly("dead letters: kinds", " ".join(kinds), "DeadLettered")
-    told = all("after 100 deliveries" in one.error.message for one in failures or () if one.error)
-    report.is_exactly("dead letters: the history is told", told, True)
-    kept = "SELECT count(*) FROM rejected_message WHERE reason = 'NoJobName'"
-    await until(lambda: stage.number(kept) == 1, within=40, what="the stranger is kept")
-    report.is_exactly("dead letters: strangers kept", stage.number(kept), 1)
+    await _registered(stage, recent, within=40)
+    state = await client.orchestration(recent).wait(timeout=40)
+    report.is_exactly("dead letters: completed and errored", f"{state.completed} {state.errored}", f"{count} 0")
+    report.is_exactly("dead letters: runs", len(stage.attempts(jobs_of(recent, count))), count)
+    kept = "SELECT count(*) FROM rejected_message WHERE reason = %s AND text LIKE %s"
+    for reason, text, wanted in (("DeadLettered", "%after 100 deliveries%", count), ("NoJobName", "%", 1)):
+        question = partial(stage.number, kept, reason, text)
+        await until(lambda ask=question, all_=wanted: ask() >= all_, within=40, what=f"{reason} is kept")  # type: ignore[misc]
+        report.is_exactly(f"dead letters: kept as {reason}", question(), wanted)
+    rows = stage.number("SELECT count(*) FROM job WHERE orchestration_id = %s", undated)
+    report.is_exactly("dead letters: jobs made of letters without a date", rows, 0)
 
 
 def _messages(orchestration: UUID, count: int, params: str) -> Sequence[Outgoing]:
