@@ -31,6 +31,7 @@ MEANING = {
     "MESSAGE_REFUSED": "Pub/Sub refuses their message, as a worker's log says; it is tried again with growing pauses",
     "MESSAGE_OUTSTANDING": "their message is in Pub/Sub and no worker has taken it yet: more slots or workers help",
     "NOT_YET_ARRIVED": "their messages have never arrived here: the producer has not published them all",
+    "MESSAGES_REJECTED": "messages that named it contradict what is registered, or can't be read; they run nothing",
     "CANCELLED": "the orchestration is cancelled and its last instances are being closed",
     "EVENT_PENDING": "all are in; the event is due and a relay publishes it within a second, if Pub/Sub answers",
     "EVENT_REFUSED": "all are in, and Pub/Sub refuses the event; `headcount republish ID` sends it again",
@@ -96,6 +97,10 @@ def _job(found: JobExplanation, as_json: bool) -> None:
 
 def _show_verdict(verdict: Verdict) -> None:
     show(f"  {verdict.word}: {verdict.count} - {MEANING[verdict.word]}", style="bold")
+    if verdict.word == "MESSAGES_REJECTED":
+        for row in verdict.examples:
+            show(f"    headcount rejected show {row['id']}: {row['reason']}: {shortened(row['text'], 200)}")
+        return
     for row in verdict.examples:
         show(f"    #{row['index']} {row['id']}: " + ", ".join(_facts(row)))
 

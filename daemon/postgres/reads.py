@@ -75,8 +75,12 @@ class Reads:
         verdicts = await self._verdicts(orchestration_id, None)
         async with self._engine.connect() as connection:
             born = (await connection.execute(sql.BORN, {"id": orchestration_id})).scalar_one()
+            values = {"id": orchestration_id, "examples": EXAMPLES}
+            rejected = (await connection.execute(sql.REJECTED, values)).mappings().all()
         if born < state.total and state.completed_at is None:
             verdicts.append(Verdict("NOT_YET_ARRIVED", state.total - born, ()))
+        if rejected:
+            verdicts.append(Verdict("MESSAGES_REJECTED", rejected[0]["alike"], tuple(rejected)))
         if state.cancelled_at is not None and state.completed_at is None:
             verdicts.append(Verdict("CANCELLED", state.total - state.finished, ()))
         if state.completed_at is not None:

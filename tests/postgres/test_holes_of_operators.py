@@ -12,9 +12,11 @@ from daemon.errors import OrchestrationNotFound, RequestRefused
 from daemon.job import Claim, Conflict, Failed, Refusal, Refused, Settled
 from daemon.orchestration import Outcome
 from daemon.postgres.events import DueEvents
+from daemon.postgres.reads import Reads
+from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.terminations import Terminated, Terminations
 from daemon.rules.envelope import instance_id
-from tests.postgres.scene import BOOM, Scene, Worker, message_for, messages_for, pointer_to, pulse_of
+from tests.postgres.scene import BOOM, TTL, Scene, Worker, message_for, messages_for, pointer_to, pulse_of
 
 UNFENCED_MARK = "UPDATE orchestration SET event_published_at = now() WHERE id = :id"
 
@@ -248,6 +250,24 @@ async def test_the_first_message_fixes_the_count_and_the_name(scene: Scene) -> N
         assert answer.reason == reason
     assert isinstance(await worker.answer(replace(base, count=None)), Claim)
     assert (await scene.orchestration(orchestration))["total"] == 3
+
+
+async def test_a_message_that_disagrees_uses_up_no_instance_and_is_named_until_the_right_one_has_come(
+    scene: Scene,
+) -> None:
+    worker, orchestration = await scene.worker(), uuid4()
+    for index in (0, 1):
+        await worker.settle(await worker.claim(message_for(orchestration, index, 3)))
+    wrong = message_for(orchestration, 2, 7)
+    assert isinstance(await worker.answer(wrong), Conflict)
+    ids = {"orchestration_id": str(orchestration), "index": "2", "count": "7", "job_name": "count"}
+    rejection = Rejection(wrong.message_id, "CountMismatch", "count is 7, registered are 3", b"{}", ids, 0.0, None)
+    assert await Rejections(scene.engine).write([rejection]) == [False]
+    found = (await Reads(scene.engine, TTL).explain(orchestration)).verdicts
+    assert [(one.word, one.count) for one in found] == [("NOT_YET_ARRIVED", 1), ("MESSAGES_REJECTED", 1)]
+    assert found[1].examples[0]["reason"] == "CountMismatch"
+    await worker.settle(await worker.claim(message_for(orchestration, 2, 3)))
+    assert (await scene.orchestration(orchestration))["outcome"] == "Completed"
 
 
 async def test_an_orchestration_of_nothing_completes_at_once(scene: Scene) -> None:

@@ -44,6 +44,14 @@ ORDER BY verdict, index
 
 BORN = text("SELECT count(*) AS born FROM job WHERE orchestration_id = :id")
 
+# Messages that named this orchestration and did not become jobs of it, the newest first.
+REJECTED = text("""
+SELECT id, reason, text, count(*) OVER () AS alike
+FROM rejected_message
+WHERE orchestration_id = :id AND replayed_at IS NULL
+ORDER BY id DESC LIMIT :examples
+""")
+
 JOB = text("""
 SELECT id, orchestration_id, index, job_name, status, attempt, failures, losses, cause, publishes, created_at,
        started_at, finished_at, progress_current, progress_total, progress_message,
