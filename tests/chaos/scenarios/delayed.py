@@ -25,7 +25,7 @@ from tests.chaos.witness import Witness
 from tests.harness.waiting import until
 
 # Those that hear of no cancel run on for long enough to be retried meanwhile.
-NAPS = {"nap": 0.5, "doze": 0.5, "deaf": 2.5, "swallow": 2.5, "falter": 0.2}
+NAPS = {"nap": 0.5, "doze": 0.5, "deaf": 5.0, "swallow": 5.0, "falter": 0.2}
 LAST_DUPLICATES = 1.0
 # A worker that can't renew its heartbeat is blind from then on; it notices that it was declared dead this much later.
 NOTICED_SECONDS = 10.0
