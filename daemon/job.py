@@ -21,14 +21,6 @@ class Status(StrEnum):
     ERRORED = "Errored"
 
 
-class Phase(StrEnum):
-    """Where inside InProgress a job stands; derived from its row, never stored."""
-
-    QUEUED = "Queued"
-    WAITING = "Waiting"
-    RUNNING = "Running"
-
-
 class Kind(StrEnum):
     """Why an attempt did not complete; stored as `error.kind` and in the history."""
 
@@ -264,17 +256,6 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """One line of a job's history: an attempt that did not complete."""
-
-    attempt: int
-    worker_id: UUID | None
-    started_at: datetime | None
-    ended_at: datetime
-    error: JobError
-
-
-@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A job message that Pub/Sub gave up delivering; `history` says after how many deliveries, in words.
 
@@ -296,12 +277,3 @@ class RecordedDeadLetters:
     again: int
     ended: int
     refused: Mapping[UUID, str]
-
-
-def phase(status: Status, worker_id: UUID | None, due_in: float | None) -> Phase | None:
-    """Where an InProgress job stands; None for a finished one. `due_in` is seconds until not_before."""
-    if status is not Status.IN_PROGRESS:
-        return None
-    if worker_id is not None:
-        return Phase.RUNNING
-    return Phase.WAITING if due_in is not None and due_in > 0 else Phase.QUEUED

@@ -66,16 +66,18 @@ class Terminations:
             marked = (await connection.execute(sql.MARK_CANCELLED, {"id": orchestration_id})).first()
         if marked is None:
             return 0
-        while not await self._is_complete(orchestration_id):
+        while not await self._is_complete(orchestration_id, marked.generation):
             if not (await self.slice_of(orchestration_id)).worked:
                 await asyncio.sleep(OTHERS_SECONDS)  # a worker ends the same slice, or has just ended the last one
         async with self._engine.connect() as connection:
             values = {"id": orchestration_id, "finishes": marked.finishes}
             return int((await connection.execute(sql.CANCELLED, values)).scalar_one())
 
-    async def _is_complete(self, orchestration_id: UUID) -> bool:
+    async def _is_complete(self, orchestration_id: UUID, generation: int) -> bool:
+        """Whether that generation is over; an operator may have made the next one of it already."""
         async with self._engine.connect() as connection:
-            return bool((await connection.execute(sql.COMPLETE, {"id": orchestration_id})).scalar())
+            values = {"id": orchestration_id, "generation": generation}
+            return (await connection.execute(sql.COMPLETE, values)).scalar() is not False
 
     async def next_slice(self, *, longest_due: bool = False) -> Terminated:
         """End the next slice of whatever is to be ended: the smallest first, or those that are due for longest."""

@@ -10,7 +10,7 @@ import pytest
 from tests.architecture.sources import Source, sources
 
 # Documented, in spite of their names: of modules, of named tuples and of SQLAlchemy's rows.
-PUBLISHED = {"_exit", "_getframe", "_replace", "_make", "_mapping"}
+PUBLISHED = {"_exit", "_getframe", "_current_frames", "_replace", "_make", "_mapping"}
 BY_NAME = {"getattr", "setattr", "hasattr", "delattr"}
 
 

@@ -173,3 +173,19 @@ async def test_what_a_worker_occupied_is_free_when_the_worker_is_gone(scene: Sce
         assert row["not_before"] == row["publish_at"]
         assert 1.0 < row["due_in"] <= 3.0, "a thread of it may run until the process has ended"
     assert (await scene.job(message.job_id))["occupied_by"] is None
+
+
+async def test_a_cancel_is_over_with_its_own_generation_although_the_next_one_has_begun(scene: Scene) -> None:
+    """A worker ends the last slice; before the cancel looks again, the event is out and an operator has retried."""
+    made = await scene.kick_off(2)
+
+    class Overtaken(Terminations):
+        async def slice_of(self, orchestration_id: UUID) -> module.Terminated:
+            await Terminations(scene.engine).slice_of(orchestration_id)
+            await scene.run("UPDATE orchestration SET event_published_at = now()")
+            assert await scene.retries.retry_failed(orchestration_id) == 2
+            return await super().slice_of(orchestration_id)
+
+    async with asyncio.timeout(10):
+        assert await Overtaken(scene.engine).cancel(made.id) == 0
+    assert (await scene.orchestration(made.id))["generation"] == 2

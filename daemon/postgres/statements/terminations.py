@@ -18,14 +18,14 @@ SET cancelled_at = coalesce(cancelled_at, statement_timestamp()), reopening_at =
     outcome = CASE WHEN completed + errored < total THEN NULL WHEN errored = 0 THEN 'Completed'
                    WHEN completed = 0 THEN 'Errored' ELSE 'Partial' END
 WHERE id = :id AND completed_at IS NULL
-RETURNING finishes
+RETURNING generation, finishes
 """)
 
 CANCELLED = text("""
 SELECT count(*) FROM job WHERE orchestration_id = :id AND finish_number > :finishes AND error ->> 'kind' = 'Cancelled'
 """)
 
-COMPLETE = text("SELECT completed_at IS NOT NULL FROM orchestration WHERE id = :id")
+COMPLETE = text("SELECT completed_at IS NOT NULL OR generation > :generation FROM orchestration WHERE id = :id")
 
 # The smallest first, so that a small one never waits for a giant; every other time the longest due first, so that a
 # giant gets its turn whatever comes.
