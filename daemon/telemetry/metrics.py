@@ -28,9 +28,9 @@ from daemon.telemetry.recording import (
     CareRecorder,
     JobRecorder,
     MessageRecorder,
-    StoreRecorder,
     WorkerRecorder,
 )
+from daemon.telemetry.recording_database import StoreRecorder
 
 Reading = Callable[[], float]
 

@@ -14,10 +14,6 @@ from uuid import UUID
 from daemon.job import Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement
 from daemon.observe import BlockedLoop, Observer
 from daemon.telemetry.families import (
-    BACKLOG,
-    DATABASE_USERS,
-    HEARTBEAT,
-    LANES,
     OTHER,
     OUTCOMES,
     PUBLISHED,
@@ -28,7 +24,6 @@ from daemon.telemetry.families import (
     Children,
     JobFamilies,
     MessageFamilies,
-    StoreFamilies,
     WorkerFamilies,
 )
 from daemon.telemetry.traceparent import trace_id
@@ -177,64 +172,6 @@ class MessageRecorder(Observer):
     def stream_ended(self, error: BaseException | None, pause: float) -> None:
         """Count the end of a pull."""
         self._stream_ends["none" if error is None else type(error).__name__].inc()
-
-
-class StoreRecorder(Observer):
-    """Measures the database from the worker's side."""
-
-    def __init__(self, families: StoreFamilies) -> None:
-        self._sizes = Children(families.size, LANES)
-        self._commits = Children(families.seconds, LANES)
-        self._splits = Children(families.splits, LANES)
-        self._refused = Children(families.refused, LANES)
-        self._retries = Children(families.retries, LANES)
-        self._unavailable = Children(families.unavailable, DATABASE_USERS)
-        self._unavailable_seconds = Children(families.unavailable_seconds, LANES)
-        self._pool_wait = families.pool_wait
-
-    def batch(self, lane: str, size: int, seconds: float) -> None:
-        """Measure a group commit."""
-        self._sizes[lane].observe(size)
-        self._commits[lane].observe(seconds)
-
-    def split(self, lane: str, size: int) -> None:
-        """Count a split."""
-        self._splits[lane].inc()
-
-    def refused_item(self, lane: str, error: BaseException) -> None:
-        """Count an item that can't be stored."""
-        self._refused[lane].inc()
-
-    def store_away(self, lane: str, error: BaseException, pause: float) -> None:
-        """Note that the database is away."""
-        self._retries[lane].inc()
-        self._unavailable[lane].set(1)
-
-    def store_back(self, lane: str, seconds: float) -> None:
-        """Note that it is back, and how long it was away."""
-        self._unavailable[lane].set(0)
-        self._unavailable_seconds[lane].inc(seconds)
-
-    def beat_failed(self, error: BaseException) -> None:
-        """An idle worker writes nothing else."""
-        self._unavailable[HEARTBEAT].set(1)
-
-    def beat(self, seconds: float, late: float) -> None:
-        """The heartbeat is written again."""
-        self._unavailable[HEARTBEAT].set(0)
-
-    def loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
-        """The backlog is counted through the connections of the batches, every few seconds, on idle workers too."""
-        if loop == BACKLOG:
-            self._unavailable[BACKLOG].set(1)
-
-    def backlog(self, due: int, oldest: float) -> None:
-        """It is counted again."""
-        self._unavailable[BACKLOG].set(0)
-
-    def pool_waited(self, seconds: float) -> None:
-        """Measure the wait for a connection."""
-        self._pool_wait.observe(seconds)
 
 
 class CareRecorder(Observer):
