@@ -1,4 +1,7 @@
-"""What the worker's reports do to the metrics of the database, as `recording.py` says for the others."""
+"""What each report of the worker does to the metrics of the database, as `recording.py` says of the others.
+
+Put together by `metrics.py`. A report may come from the event loop, from the heartbeat's thread or from another one.
+"""
 
 from __future__ import annotations
 
