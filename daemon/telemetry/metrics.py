@@ -1,7 +1,7 @@
 """The worker's metrics: an Observer that counts what it hears, in a registry of its own.
 
 Built by the service, which also names the readings taken when scraped; the health port exposes the registry. Declared
-in `families.py`, recorded in `recording.py` and `recording_of_workers.py`; nothing else of Headcount may know a metric.
+in `families.py`, recorded in `recording.py`; nothing else of Headcount may know a metric.
 """
 
 from __future__ import annotations
@@ -24,8 +24,13 @@ from daemon.telemetry.families import (
     StoreFamilies,
     WorkerFamilies,
 )
-from daemon.telemetry.recording import JobRecorder, MessageRecorder, StoreRecorder
-from daemon.telemetry.recording_of_workers import CareRecorder, WorkerRecorder
+from daemon.telemetry.recording import (
+    CareRecorder,
+    JobRecorder,
+    MessageRecorder,
+    WorkerRecorder,
+)
+from daemon.telemetry.recording_database import StoreRecorder
 
 Reading = Callable[[], float]
 

@@ -6,26 +6,25 @@ job in all, no waiting, no raising.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from functools import partial
 from uuid import UUID
 
 from daemon.job import Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement
 from daemon.observe import BlockedLoop, Observer
 from daemon.telemetry.families import (
-    BACKLOG,
-    DATABASE_USERS,
-    HEARTBEAT,
-    LANES,
     OTHER,
     OUTCOMES,
     PUBLISHED,
     REJECTIONS,
+    REPAIRS,
     RETURNS,
+    CareFamilies,
     Children,
     JobFamilies,
     MessageFamilies,
-    StoreFamilies,
+    WorkerFamilies,
 )
 from daemon.telemetry.traceparent import trace_id
 
@@ -175,59 +174,88 @@ class MessageRecorder(Observer):
         self._stream_ends["none" if error is None else type(error).__name__].inc()
 
 
-class StoreRecorder(Observer):
-    """Measures the database from the worker's side."""
+class CareRecorder(Observer):
+    """Counts what the relay, the rescue and the sweeper find."""
 
-    def __init__(self, families: StoreFamilies) -> None:
-        self._sizes = Children(families.size, LANES)
-        self._commits = Children(families.seconds, LANES)
-        self._splits = Children(families.splits, LANES)
-        self._refused = Children(families.refused, LANES)
-        self._retries = Children(families.retries, LANES)
-        self._unavailable = Children(families.unavailable, DATABASE_USERS)
-        self._unavailable_seconds = Children(families.unavailable_seconds, LANES)
-        self._pool_wait = families.pool_wait
-
-    def batch(self, lane: str, size: int, seconds: float) -> None:
-        """Measure a group commit."""
-        self._sizes[lane].observe(size)
-        self._commits[lane].observe(seconds)
-
-    def split(self, lane: str, size: int) -> None:
-        """Count a split."""
-        self._splits[lane].inc()
-
-    def refused_item(self, lane: str, error: BaseException) -> None:
-        """Count an item that can't be stored."""
-        self._refused[lane].inc()
-
-    def store_away(self, lane: str, error: BaseException, pause: float) -> None:
-        """Note that the database is away."""
-        self._retries[lane].inc()
-        self._unavailable[lane].set(1)
-
-    def store_back(self, lane: str, seconds: float) -> None:
-        """Note that it is back, and how long it was away."""
-        self._unavailable[lane].set(0)
-        self._unavailable_seconds[lane].inc(seconds)
-
-    def beat_failed(self, error: BaseException) -> None:
-        """An idle worker writes nothing else."""
-        self._unavailable[HEARTBEAT].set(1)
-
-    def beat(self, seconds: float, late: float) -> None:
-        """The heartbeat is written again."""
-        self._unavailable[HEARTBEAT].set(0)
-
-    def loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
-        """The backlog is counted through the connections of the batches, every few seconds, on idle workers too."""
-        if loop == BACKLOG:
-            self._unavailable[BACKLOG].set(1)
+    def __init__(self, families: CareFamilies) -> None:
+        self._families = families
+        self._rescued = Children(families.rescued, ("freed", "errored"))
+        self._repairs = Children(families.repairs, REPAIRS)
+        self._failures = Children(families.failures)
 
     def backlog(self, due: int, oldest: float) -> None:
-        """It is counted again."""
-        self._unavailable[BACKLOG].set(0)
+        """Note what is due, and that the relay lives."""
+        self._families.backlog.set(due)
+        self._families.backlog_age.set(oldest)
+        self._families.relay_at.set(time.time())
 
-    def pool_waited(self, seconds: float) -> None:
-        """Measure the wait for a connection."""
-        self._pool_wait.observe(seconds)
+    def refused_events(self, count: int) -> None:
+        """Note how many events were given up."""
+        self._families.events_refused.set(count)
+
+    def unfinished(self, orchestrations: int, oldest_job: float) -> None:
+        """Note what is in progress."""
+        self._families.in_progress.set(orchestrations)
+        self._families.oldest.set(oldest_job)
+
+    def rescued(self, worker_id: UUID, freed: int, errored: int, jobs: Sequence[UUID]) -> None:
+        """Count what a dead worker left."""
+        self._families.rescues.inc()
+        self._rescued["freed"].inc(freed)
+        self._rescued["errored"].inc(errored)
+
+    def repaired(self, cause: str, count: int) -> None:
+        """Count repairs."""
+        self._repairs[cause].inc(count)
+
+    def gave_back(self, jobs: Iterable[UUID]) -> None:
+        """Count jobs that were held but not run."""
+        self._families.gave_back.inc(sum(1 for _ in jobs))
+
+    def deadline_passed(self, orchestration_id: UUID, errored: int) -> None:
+        """Count a deadline and its victims."""
+        self._families.deadlines.inc()
+        self._families.expired.inc(errored)
+
+    def loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
+        """Count a failure of a background loop."""
+        self._failures[loop].inc()
+
+
+class WorkerRecorder(Observer):
+    """Measures the worker itself."""
+
+    def __init__(self, families: WorkerFamilies) -> None:
+        self._families = families
+
+    def worker_born(self, worker_id: UUID, revision: str) -> None:
+        """A registration is a heartbeat too."""
+        self._families.beat_at.set(time.time())
+
+    def worker_gone(self, worker_id: UUID) -> None:
+        """Count a death that others declared."""
+        self._families.declared_dead.inc()
+
+    def beat(self, seconds: float, late: float) -> None:
+        """Measure a heartbeat."""
+        self._families.beat_at.set(time.time())
+        self._families.beat_seconds.observe(seconds)
+        self._families.beat_lag.observe(late)
+
+    def beat_failed(self, error: BaseException) -> None:
+        """Count a heartbeat that was not written."""
+        self._families.beat_failures.inc()
+
+    def loop_lag(self, seconds: float) -> None:
+        """Measure the event loop."""
+        self._families.loop_lag.observe(seconds)
+
+    def draining(self, running: int, seconds: float) -> None:
+        """Note when the orderly stop began."""
+        self._families.draining_at.set(time.time())
+        self._families.drain_budget.set(seconds)
+
+    def drained(self, interrupted: int, seconds: float) -> None:
+        """Note how it ended."""
+        self._families.drain_seconds.set(seconds)
+        self._families.interrupted.inc(interrupted)

@@ -10,7 +10,7 @@ resource "google_service_account" "autoscaler" {
 }
 
 resource "google_cloud_run_v2_worker_pool_iam_member" "autoscaler_scales" {
-  for_each = var.autoscaler ? google_cloud_run_v2_worker_pool.worker : {}
+  for_each = { for name, pool in google_cloud_run_v2_worker_pool.worker : name => pool if var.autoscaler }
 
   project  = var.project
   location = var.region

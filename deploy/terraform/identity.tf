@@ -1,4 +1,4 @@
-# Accounts, none of which can do another's work: the worker, the migration, the scheduler (prune.tf) and the autoscaler
+# Accounts, none of which can do another's work: the worker, the migration, the pruning and its scheduler (prune.tf), and the autoscaler
 # (autoscaler.tf).
 
 resource "google_service_account" "worker" {

@@ -1,8 +1,48 @@
-# What is finished and old is deleted once a day. The job logs in as the migration does, for a job has no proxy beside it to
-# log in by IAM; the scheduler's account can do nothing but start it.
+# What is finished and old is deleted once a day. The job logs in with the migration's password, for a job has no proxy
+# beside it to log in by IAM, and asks how long the subscriptions keep messages: what could still come must not be
+# deleted. The scheduler's account can do nothing but start it.
+
+locals {
+  prunes = var.prune_schedule == null ? 0 : 1
+}
+
+resource "google_service_account" "pruning" {
+  count = local.prunes
+
+  project      = var.project
+  account_id   = "${var.name}-pruning"
+  display_name = "Deletes what is old in ${var.name}"
+  depends_on   = [google_project_service.needed]
+}
+
+resource "google_project_iam_member" "pruning" {
+  count = local.prunes
+
+  project = var.project
+  role    = "roles/cloudsql.client"
+  member  = google_service_account.pruning[0].member
+}
+
+resource "google_secret_manager_secret_iam_member" "pruning_reads_its_url" {
+  count = local.prunes
+
+  project   = var.project
+  secret_id = google_secret_manager_secret.migration_url.secret_id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.pruning[0].member
+}
+
+resource "google_pubsub_subscription_iam_member" "pruning_looks" {
+  for_each = { for name, subscription in local.pulled : name => subscription if local.prunes > 0 }
+
+  project      = var.project
+  subscription = each.value
+  role         = "roles/pubsub.viewer"
+  member       = google_service_account.pruning[0].member
+}
 
 resource "google_cloud_run_v2_job" "prune" {
-  count = var.prune_older_than == null ? 0 : 1
+  count = local.prunes
 
   project             = var.project
   name                = "${var.name}-prune"
@@ -11,13 +51,25 @@ resource "google_cloud_run_v2_job" "prune" {
 
   template {
     template {
-      service_account = google_service_account.migration.email
+      service_account = google_service_account.pruning[0].email
       max_retries     = 1
       timeout         = "3600s"
 
       containers {
         image = var.image
-        args  = ["prune", "--older-than=${var.prune_older_than}"]
+        args  = concat(["prune"], var.prune_older_than == null ? [] : ["--older-than=${var.prune_older_than}"])
+
+        dynamic "env" {
+          for_each = {
+            HEADCOUNT_PROJECT                  = var.project
+            HEADCOUNT_JOBS_SUBSCRIPTION        = google_pubsub_subscription.jobs[var.name].name
+            HEADCOUNT_DEAD_LETTER_SUBSCRIPTION = google_pubsub_subscription.dead.name
+          }
+          content {
+            name  = env.key
+            value = env.value
+          }
+        }
 
         env {
           name = "HEADCOUNT_DATABASE_URL"
@@ -61,15 +113,16 @@ resource "google_cloud_run_v2_job" "prune" {
   }
 
   depends_on = [
-    google_project_iam_member.migration,
-    google_secret_manager_secret_iam_member.migration_reads_its_url,
+    google_cloud_run_v2_job.first_migration,
+    google_project_iam_member.pruning,
+    google_pubsub_subscription_iam_member.pruning_looks,
+    google_secret_manager_secret_iam_member.pruning_reads_its_url,
     google_secret_manager_secret_version.migration_url,
-    google_sql_user.worker,
   ]
 }
 
 resource "google_service_account" "scheduler" {
-  count = var.prune_older_than == null ? 0 : 1
+  count = local.prunes
 
   project      = var.project
   account_id   = "${var.name}-scheduler"
@@ -78,7 +131,7 @@ resource "google_service_account" "scheduler" {
 }
 
 resource "google_cloud_run_v2_job_iam_member" "scheduler_starts_prune" {
-  count = var.prune_older_than == null ? 0 : 1
+  count = local.prunes
 
   project  = var.project
   location = var.region
@@ -88,12 +141,12 @@ resource "google_cloud_run_v2_job_iam_member" "scheduler_starts_prune" {
 }
 
 resource "google_cloud_scheduler_job" "prune" {
-  count = var.prune_older_than == null ? 0 : 1
+  count = local.prunes
 
   project          = var.project
   region           = var.region
   name             = "${var.name}-prune"
-  description      = "Deletes what ended more than ${var.prune_older_than} ago"
+  description      = "Deletes what ended long ago in ${var.name}"
   schedule         = var.prune_schedule
   time_zone        = "Etc/UTC"
   attempt_deadline = "180s"

@@ -14,7 +14,7 @@ resource "google_project_service" "needed" {
       "secretmanager.googleapis.com",
       "sqladmin.googleapis.com",
     ],
-    var.prune_older_than == null ? [] : ["cloudscheduler.googleapis.com"],
+    var.prune_schedule == null ? [] : ["cloudscheduler.googleapis.com"],
     var.private_network == null ? [] : ["compute.googleapis.com", "servicenetworking.googleapis.com"],
     var.autoscaler ? ["parametermanager.googleapis.com"] : [],
   ))

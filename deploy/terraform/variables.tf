@@ -167,16 +167,16 @@ variable "oldest_message_seconds" {
   default     = 86400
 }
 
-variable "prune_older_than" {
-  description = "The age at which finished orchestrations are deleted, as `headcount prune` reads it, or null to keep all."
-  type        = string
-  default     = "30d"
-}
-
 variable "prune_schedule" {
-  description = "When they are deleted, as cron says it, in UTC."
+  description = "When `headcount prune` runs, as cron says it, in UTC; null: never."
   type        = string
   default     = "17 3 * * *"
+}
+
+variable "prune_older_than" {
+  description = "The age of what it deletes, `45d`. null: its own ages, 30 days for what is Completed and 90 for all else."
+  type        = string
+  default     = null
 }
 
 variable "deletion_protection" {

@@ -30,6 +30,12 @@ RESOURCES: dict[str, dict[str, Any]] = dict(module.blocks("resource"))
 PLAIN = [name for name in RESOURCES if name != "google_project_service.needed" and not name.startswith("random_")]
 
 
+def task_of(job: str) -> dict[str, Any]:
+    """The template of a job's task."""
+    task: dict[str, Any] = RESOURCES[f"google_cloud_run_v2_job.{job}"]["template"][0]["template"][0]
+    return task
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_everything_waits_for_the_services_that_it_is_made_by(name: str) -> None:
     assert "google_project_service.needed" in module.awaited(name)
@@ -85,7 +91,7 @@ def test_what_failed_can_be_made_again() -> None:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_reaches_a_private_database_too(name: str) -> None:
-    task = RESOURCES[f"google_cloud_run_v2_job.{name}"]["template"][0]["template"][0]
+    task = task_of(name)
     dynamic = {kind.strip('"'): body for one in task["dynamic"] for kind, body in one.items() if kind[0] == '"'}
     assert {kind: module.text_of(body["for_each"]) for kind, body in dynamic.items()} == {
         "volumes": "${local.job_sockets}",
@@ -97,9 +103,19 @@ def test_a_job_reaches_a_private_database_too(name: str) -> None:
 def test_a_job_s_command_exists_with_its_options(name: str) -> None:
     file = "prune.tf" if name == "prune" else "migration.tf"
     arguments = (module.MODULE / file).read_text()
-    word, option = re.findall(r'"(migrate|prune)", "(--[a-z-]+)=', arguments)[0]
+    word, option = re.findall(r'"(migrate|prune)"\]?,.*"(--[a-z-]+)=', arguments)[0]
     command = get_command(app).commands[word]  # type: ignore[attr-defined]
     assert option in {one for parameter in command.params for one in parameter.opts}
+
+
+def test_pruning_may_ask_how_long_both_subscriptions_keep_their_messages_and_knows_their_names() -> None:
+    (account,) = re.findall(r"google_service_account\.(\w+)", str(task_of("prune")["service_account"]))
+    looks = RESOURCES["google_pubsub_subscription_iam_member.pruning_looks"]
+    assert f"google_service_account.{account}[0].member" in str(looks["member"])
+    assert module.text_of(looks["role"]) == "roles/pubsub.viewer"
+    assert "google_pubsub_subscription_iam_member.pruning_looks" in module.awaited("google_cloud_run_v2_job.prune")
+    named = set(re.findall(r"HEADCOUNT_[A-Z_]+", (module.MODULE / "prune.tf").read_text()))
+    assert {f"HEADCOUNT_{name}" for name in ("PROJECT", "JOBS_SUBSCRIPTION", "DEAD_LETTER_SUBSCRIPTION")} <= named
 
 
 def test_the_database_waits_for_the_private_connection() -> None:
@@ -167,5 +183,5 @@ def test_tickets_reach_somebody() -> None:
 
 def test_the_readme_names_every_variable_that_a_first_apply_may_need() -> None:
     readme = Path(module.MODULE / "README.md").read_text()
-    for name in ("more_pools", "topic_prefix", "private_services_connection", "ticket_channels", "prune_older_than"):
+    for name in ("more_pools", "topic_prefix", "private_services_connection", "ticket_channels", "prune_schedule"):
         assert f"`{name}`" in readme

@@ -36,6 +36,7 @@ RIGHTS = {
         "roles/secretmanager.secretAccessor",
     },
     "migration": {"roles/cloudsql.client", "roles/secretmanager.secretAccessor"},
+    "pruning": {"roles/cloudsql.client", "roles/pubsub.viewer", "roles/secretmanager.secretAccessor"},
     "scheduler": {"roles/run.invoker"},
     "agent": {"roles/pubsub.publisher", "roles/pubsub.subscriber"},
     "autoscaler": {

@@ -14,23 +14,19 @@ from tests.harness.needs import needs
 from tests.system import terraform_files as module
 from tests.system.test_deploy_terraform import DEPLOY, ENVIRONMENT
 
-POOLS = """
-locals {
-  pool_names = ["batch", "batch-gpu"]
-  platform = {
-    database = "p:batch", subscriptions = ["b-jobs-worker", "b-jobs-worker-gpu", "b-jobs-dead-worker"]
-    max_connections = 400, oldest_message_seconds = 3600
-  }
-  pools = {
-    batch     = { subscription = "b-jobs-worker", max_instances = 8, slots = 50 }
-    batch-gpu = { subscription = "b-jobs-worker-gpu", max_instances = 3, slots = 1 }
-  }
+OUTPUTS = "\n".join(f'output "{name}" {{\n  value = local.{name}\n}}' for name in ("alerts", "crema", "pools"))
+VARIABLES = {
+    "project": "p",
+    "region": "r",
+    "image": "i",
+    "name": "batch",
+    "topic_prefix": "b-",
+    "slots": 50,
+    "jobs_filter": "cpu only",
+    "more_pools": {"gpu": {"jobs_filter": "gpu only", "slots": 1, "max_instances": 3}},
+    "database_max_connections": 400,
+    "oldest_message_seconds": 3600,
 }
-variable "project" { default = "p" }
-variable "region" { default = "r" }
-output "alerts" { value = local.alerts }
-output "crema" { value = local.crema }
-"""
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +38,10 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder.mkdir()
     for name in ("alerts", "autoscaling"):
         shutil.copytree(DEPLOY / name, root / name)
-    for name in ("alert_rules.tf", "autoscaler_config.tf"):
+    for name in ("alert_rules.tf", "autoscaler_config.tf", "pools.tf", "variables.tf"):
         shutil.copy(module.MODULE / name, folder)
-    (folder / "out.tf").write_text(POOLS)
+    (folder / "out.tf").write_text(OUTPUTS)
+    (folder / "terraform.tfvars.json").write_text(json.dumps(VARIABLES))
     for command in (["init", "-input=false"], ["apply", "-input=false", "-auto-approve"]):
         done = subprocess.run([terraform, *command], cwd=folder, env=ENVIRONMENT, check=False, capture_output=True)
         assert done.returncode == 0, done.stderr.decode()
@@ -62,6 +59,12 @@ def rules() -> dict[str, dict[str, Any]]:
     files = [DEPLOY / "alerts" / f"{name}.rules.yml" for name in ("headcount", "platform")]
     groups = [group for path in files for group in yaml.safe_load(path.read_text())["groups"]]
     return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def test_a_further_pool_is_as_the_first_one_where_it_says_nothing_else(values: dict[str, Any]) -> None:
+    first, further = values["pools"]["batch"], values["pools"]["batch-gpu"]
+    own = {"jobs_filter": "gpu only", "slots": 1, "max_instances": 3, "subscription": "b-jobs-worker-gpu"}
+    assert further == first | own
 
 
 def test_every_alert_becomes_a_policy_with_nothing_left_to_record(alerts: dict[str, dict[str, Any]]) -> None:
