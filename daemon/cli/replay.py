@@ -80,7 +80,7 @@ def _ask(chosen: Sequence[ReplayCandidate], reasons: dict[str, int], *, ask: boo
 def _published(chosen: Sequence[ReplayCandidate], again: str, as_new: bool) -> tuple[int, dict[int, str]]:
     """How many were published and marked, and why the others were not. Exits when Pub/Sub takes nothing."""
     from daemon.cli.age_limit import age_limit
-    from daemon.errors import PublishFailed
+    from daemon.errors import PublishFailed, RequestRefused
     from daemon.postgres.maintenance import Maintenance
     from daemon.postgres.reads import Reads
     from daemon.pubsub.isolation import publish_isolated
@@ -101,6 +101,8 @@ def _published(chosen: Sequence[ReplayCandidate], again: str, as_new: bool) -> t
                 if limit is not None:
                     failed.update((row["id"], _too_old(row, limit)) for row in rows if row["age"] >= limit.seconds)
                     rows = [row for row in rows if row["id"] not in failed]
+                    if failed and len(chosen) == 1:
+                        raise RequestRefused(failed[chosen[0].id])
                 messages = [(bytes(row["data"]), _attributes(row["attributes"], as_new)) for row in rows]
                 refusals = await publish_isolated(publisher, topic, messages)
                 failed.update((rows[index]["id"], str(error)) for index, error in refusals.items())

@@ -73,7 +73,12 @@ async def test_the_job_that_blocks_the_loop_is_named_with_its_stack_while_it_las
         Client(load(environment)) as client,
     ):
         await client.kick_off("wait_politely", [{"seconds": 60}])
-        await until(lambda: 'headcount_jobs_started_total{job_name="wait_politely"} 1.0' in worker.body_of("/metrics"))
+        await until(
+            lambda: (
+                'headcount_jobs_started_total{job_name="wait_politely",pool="default"} 1.0'
+                in worker.body_of("/metrics")
+            )
+        )
         started = await client.kick_off(name, [{"seconds": 16}])
         first = (await until(lambda: blocks(worker), within=15))[0]
         job_id = str((await client.running(started.id, 1))[0].job_id)

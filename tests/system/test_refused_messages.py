@@ -92,10 +92,10 @@ async def test_an_event_that_was_refused_ten_times_is_given_up_explained_and_sen
         assert typed("verify", environment=provisioned).returncode == 0
 
         def counted() -> bool:
-            return "headcount_events_refused 1.0" in worker.body_of("/metrics")
+            return 'headcount_events_refused{pool="default"} 1.0' in worker.body_of("/metrics")
 
         await until(counted, within=15, what="the metric counts it")
         rows.execute("UPDATE orchestration SET tags = '{}' WHERE id = %s", [one])  # its cause is taken away
         assert asked("republish", str(one), "--json", environment=provisioned) == {"republished": 1}
         await until(lambda: is_true(rows, PUBLISHED, one), within=10, what="the event is published")
-        await until(lambda: "headcount_events_refused 0.0" in worker.body_of("/metrics"), within=15)
+        await until(lambda: 'headcount_events_refused{pool="default"} 0.0' in worker.body_of("/metrics"), within=15)

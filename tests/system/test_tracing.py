@@ -23,6 +23,7 @@ from daemon.engine.running import Running
 from daemon.postgres.database import sync_engine
 from daemon.postgres.pulse import Pulse
 from daemon.registry import discover
+from daemon.rules.shutdown import ShutdownPlan
 from daemon.service.workroom import Workroom
 from daemon.settings import load
 from daemon.telemetry.spans import recording
@@ -190,7 +191,9 @@ async def test_the_wired_parts_of_a_worker_give_the_same_trace_to_any_exporter(
     Pulse(engine, "here", "r1", settings.slots, 60.0).birth(identity.id)
     failures: list[Exception] = []
     spans = recording(SimpleSpanProcessor(exporter))
-    room = Workroom(settings, discover([HANDLERS], REPOSITORY), identity, Running(), spans, failures.append)
+    plan = ShutdownPlan.of(settings.drain_seconds)
+    registry = discover([HANDLERS], REPOSITORY)
+    room = Workroom(settings, registry, identity, Running(), spans, failures.append, lambda: 0.0, plan)
     working = asyncio.create_task(room.run())
     async with Client(settings) as client:
         orchestration = await client.kick_off("traced", [{}])

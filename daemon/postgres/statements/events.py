@@ -43,6 +43,7 @@ SET event_published_at = statement_timestamp(), event_publish_at = NULL
 FROM mine WHERE o.id = mine.id
 """)
 
+# Due since the orchestration completed, as before the lease: the age of the backlog must go on while publishing fails.
 PULL_BACK = text("""
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:generations AS int[]), CAST(:seen AS timestamptz[]))
@@ -57,7 +58,7 @@ WITH input AS MATERIALIZED (
         FOR NO KEY UPDATE
     ) o
 )
-UPDATE orchestration o SET event_publish_at = statement_timestamp()
+UPDATE orchestration o SET event_publish_at = NULL
 FROM mine WHERE o.id = mine.id
 """)
 
