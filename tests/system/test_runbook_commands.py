@@ -15,6 +15,7 @@ STANDS_FOR = {
     "ID": "00000000-0000-0000-0000-000000000001",
     "NAME": "resize",
     "N": "3",
+    "NUMBER": "7",
 }
 LOOKS = (("rejected", "list"), ("rejected", "show"))
 READING = {"list", "status", "results", "explain", "workers", "verify", "doctor", "handlers"}

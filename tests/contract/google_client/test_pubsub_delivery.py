@@ -116,7 +116,7 @@ async def test_a_stream_that_carries_all_it_can_gets_a_second_one_and_nothing_is
     monkeypatch.setattr("daemon.pubsub.flow_control.FULL_BYTES", 1_000)
     monkeypatch.setattr("daemon.pubsub.flow_control.MOST_STREAMS", 2)
     sent = 0
-    async with bus.pulling(lambda delivery: delivery.ack()) as inbox:
+    async with bus.pulling(lambda delivery: delivery.ack(), slots=200) as inbox:
 
         async def widened() -> bool:
             nonlocal sent

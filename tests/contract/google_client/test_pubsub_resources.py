@@ -87,7 +87,7 @@ async def test_a_subscription_of_another_topic_is_fatal(want: Wanted, service: S
     (problem,) = await check(want)
     assert problem.fatal
     assert f"attached to {other}, not to {want.topics[0].name}" in problem.what
-    assert problem.mend.startswith("gcloud pubsub subscriptions delete jobs-worker --project=")
+    assert problem.mend.startswith("HEADCOUNT_JOBS_SUBSCRIPTION=jobs-worker-2 headcount provision"), "none is deleted"
 
 
 async def test_a_subscription_whose_topic_was_deleted_is_fatal(want: Wanted) -> None:
@@ -158,7 +158,7 @@ async def test_a_pool_has_a_filter_and_only_its_jobs_arrive(project: str, pubsub
         ({"retry_policy": {"minimum_backoff": {"seconds": 10}}}, "waits 10 s", "--min-retry-delay=1s"),
         ({"dead_letter_policy": None}, "go to nowhere", "--max-delivery-attempts=100"),
         ({"enable_exactly_once_delivery": True}, "exactly-once", "--no-enable-exactly-once-delivery"),
-        ({"enable_message_ordering": True}, "orders messages", "subscriptions delete jobs-worker"),
+        ({"enable_message_ordering": True}, "orders messages", "JOBS_SUBSCRIPTION=jobs-worker-2 headcount provision"),
     ],
 )
 def test_terms_that_jobs_do_not_bear_are_told(want: Wanted, terms: dict[str, object], what: str, mend: str) -> None:
