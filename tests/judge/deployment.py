@@ -146,6 +146,7 @@ class Deployment:
         self.unanswered.clear()
         self.rows("UPDATE worker SET seen_at = seen_at - interval '1 hour'")
         self.rows("UPDATE job SET publish_at = now() WHERE publish_at > now() AND status = 'InProgress'")
+        self.rows("UPDATE orchestration SET event_publish_at = now() WHERE event_publish_at > now()")
 
 
 @asynccontextmanager

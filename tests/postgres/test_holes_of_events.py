@@ -11,6 +11,7 @@ from daemon.job import Failed
 from daemon.orchestration import Outcome
 from daemon.postgres.due import PUBLISHING_SECONDS
 from daemon.postgres.events import MOST_REFUSALS, DueEvents
+from daemon.postgres.maintenance import Ages, Maintenance
 from daemon.postgres.reads import Reads
 from daemon.postgres.sweep import verify
 from tests.postgres.scene import BOOM, TTL, Scene, messages_for
@@ -113,12 +114,13 @@ async def test_a_refused_event_waits_longer_each_time_and_is_given_up_at_the_ten
 @pytest.mark.parametrize("all_of_them", [False, True])
 async def test_republish_sends_a_given_up_event_again(scene: Scene, all_of_them: bool) -> None:
     orchestration, reads = await _completed(scene), Reads(scene.engine, TTL)
+    maintenance = Maintenance(scene.engine)
     await _refused(scene, orchestration, MOST_REFUSALS)
     assert [one.word for one in (await reads.explain(orchestration)).verdicts] == ["EVENT_REFUSED"]
-    assert await reads.republish(None if all_of_them else orchestration) == 1
+    assert await maintenance.republish(None if all_of_them else orchestration) == 1
     assert [one.word for one in (await reads.explain(orchestration)).verdicts] == ["EVENT_PENDING"]
     assert [one.id for one in await scene.publish_events()] == [orchestration]
-    assert await reads.republish(orchestration) == 0  # a published event is left alone
+    assert await maintenance.republish(orchestration) == 0  # a published event is left alone
 
 
 async def test_a_given_up_event_is_no_broken_invariant_and_is_pruned_like_a_published_one(scene: Scene) -> None:
@@ -127,4 +129,4 @@ async def test_a_given_up_event_is_no_broken_invariant_and_is_pruned_like_a_publ
     await scene.run("UPDATE orchestration SET completed_at = now() - interval '1 hour'")
     found = await verify(scene.engine, TTL)
     assert [one for one in found if one.check == "overdue_events"] == []
-    assert await Reads(scene.engine, TTL).prune(60) == 1
+    assert (await Maintenance(scene.engine).prune(Ages(60, 60))).orchestrations == 1
