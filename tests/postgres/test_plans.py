@@ -107,9 +107,9 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
         "having_tags": "{}", "kind": "Raised", "state": "Errored",
         "publishing": 30.0, "job_id": jobs[0], "examples": 3, "job_name": "count", "deadline": 60.0,
         "idempotency_key": "k", "traceparent": None, "again": True, "reason": "NotJson", "cause": "counters",
-        "detail": "of a test", "host": "h", "revision": "r", "slots": 100, "running": 1, "pool": "default", "draining": False,
+        "detail": "of a test", "host": "h", "revision": "r", "slots": 100, "running": 1, "draining": False,
         "generation": 1, "finishes": 5, "longest_due": True, "all": False, "delay": 1.0,
-        "lock_timeout": "5s", "first": 30.0, "longest": 3600.0, "most": 10,
+        "pool": "default", "lock_timeout": "5s", "first": 30.0, "longest": 3600.0, "most": 10,
     }  # fmt: skip
     repeated = {name: value if isinstance(value, list) else [value] * len(jobs) for name, value in arrays.items()}
     known = repeated | single
