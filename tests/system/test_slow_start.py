@@ -12,8 +12,8 @@ from tests.harness.worker import WorkerProcess
 SLOW = """
 import time, uvloop
 
-def slowly(real=uvloop.new_event_loop):
-    time.sleep(1.5)
+def slowly(real=uvloop.new_event_loop, pauses=[1.5]):
+    time.sleep(pauses.pop() if pauses else 0)  # the worker's own loop is the first
     return real()
 
 uvloop.new_event_loop = slowly
