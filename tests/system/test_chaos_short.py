@@ -58,6 +58,7 @@ async def test_two_workers_lose_and_double_nothing_in_a_storm() -> None:
         judged(await storm(stage, SHORT, "short storm"))
 
 
+@pytest.mark.long
 async def test_links_that_are_cut_and_packets_that_come_late_lose_and_double_nothing() -> None:
     judged(await delayed_storm(DELAYED, "short storm with delayed packets"))
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from daemon.bench.orders import publish
 from daemon.bench.stack import Site
@@ -47,6 +48,7 @@ async def _most_backends(watcher: psycopg.Connection, seconds: float) -> int:
     return most
 
 
+@pytest.mark.long
 async def test_a_long_lock_on_the_jobs_never_takes_more_than_eight_connections_a_worker(
     database_url: str, project: str, pubsub: str, tmp_path: Path
 ) -> None:

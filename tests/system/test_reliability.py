@@ -129,6 +129,7 @@ async def test_by_default_messages_that_a_killed_worker_held_begin_elsewhere_whe
     assert report.value("begun elsewhere after, longest, s") < HALF_A_LEASE + AT_ONCE * 5
 
 
+@pytest.mark.long
 async def test_by_default_a_worker_stopped_for_over_30_seconds_loses_its_claims(running: Running) -> None:
     await judged(running["stopped-default"])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from uuid import UUID
 
+import pytest
+
 from tests.chaos.crew import Crew
 from tests.chaos.scenarios.recovery import LONG_NAP, jobs_of
 from tests.chaos.stage import Stage
@@ -18,6 +20,7 @@ def begun_by_others(stage: Stage, jobs: list[UUID], pid: int) -> set[str]:
     return {one.job_id for one in stage.attempts(jobs) if one.pid != pid}
 
 
+@pytest.mark.long
 async def test_what_a_killed_worker_had_sent_receipts_for_runs_elsewhere_within_45_seconds() -> None:
     """In the mode in which the server starts the timers of ten minutes for messages without a receipt."""
     with Stage() as stage:
