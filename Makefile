@@ -38,7 +38,7 @@ check: $(STAMP) ## Check format, lint, types and which file may import which
 	$(BIN)/lint-imports --no-cache > .venv/imports.txt || { cat .venv/imports.txt; failed=1; }; \
 	test $$failed = 0 && echo "format, lint, types and imports are in order"
 
-format: $(STAMP) ## Format the code and mend what the linter can mend
+format: $(STAMP) ## Format the code and fix what the linter can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 

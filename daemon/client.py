@@ -253,7 +253,7 @@ def _checked(
         raise RequestRefused(f"params of instance {deep} nest over {MAX_DEPTH} levels deep")
     wrong = next((index for index, text in enumerate(texts) if not text.startswith("{")), None)
     if wrong is not None:
-        raise RequestRefused(f"params of instance {wrong} are no JSON object")
+        raise RequestRefused(f"params of instance {wrong} are not a JSON object")
     if len(texts) > MAX_COUNT:
         raise RequestRefused(f"{len(texts)} instances; the limit is {MAX_COUNT}")
     if start_at is not None and start_at.tzinfo is None:

@@ -1,7 +1,7 @@
 """Every exception of Headcount; the docstring of each is its meaning.
 
 HeadcountError
-├── StartupError              the worker refuses to start; carries the command that mends it (exit code 2)
+├── StartupError              the worker refuses to start; carries the command that fixes it (exit code 2)
 │   ├── SettingsInvalid
 │   ├── HandlersInvalid
 │   ├── DatabaseNotReady
@@ -33,12 +33,12 @@ class HeadcountError(Exception):
 
 
 class StartupError(HeadcountError):
-    """Why the worker does not start, and the one command that mends it."""
+    """Why the worker does not start, and the one command that fixes it."""
 
-    def __init__(self, problem: str, mend: str | None = None) -> None:
-        super().__init__(f"{problem} Mend it with: {mend}" if mend else problem)
+    def __init__(self, problem: str, fix: str | None = None) -> None:
+        super().__init__(f"{problem} Fix it with: {fix}" if fix else problem)
         self.problem = problem
-        self.mend = mend
+        self.fix = fix
 
 
 class SettingsInvalid(StartupError):

@@ -95,7 +95,7 @@ class Observer:
         """Jobs of a dead worker were taken back; `jobs` are some of them, those that are Errored first."""
 
     def repaired(self, cause: str, count: int) -> None:
-        """The sweeper mended something: each one is a bug."""
+        """The sweeper repaired something: each one is a bug."""
 
     def gave_back(self, jobs: Iterable[UUID]) -> None:
         """The database says we hold jobs that we do not run: they were freed."""

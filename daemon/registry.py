@@ -203,7 +203,7 @@ def _import(name: str, folder: Path) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name == name or name.startswith(f"{error.name}."):
             raise HandlersInvalid(
-                f"There is no handlers package {name!r} in {folder.resolve()}.", NEW_REPOSITORY
+                f"There is no handler package {name!r} in {folder.resolve()}.", NEW_REPOSITORY
             ) from None
         own = (error.name or "").partition(".")[0] == name.partition(".")[0]
         raise HandlersInvalid(

@@ -145,16 +145,16 @@ def load(
     values.update(overrides)
     for name in without:
         values.setdefault(name, _NOT_NEEDED[name])
-    problems, mends = _unknown(given)
+    problems, fixes = _unknown(given)
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         for one in error.errors():
-            problem, mend = _describe(one["loc"], one["msg"], one["type"])
+            problem, fix = _describe(one["loc"], one["msg"], one["type"])
             problems.append(problem)
-            mends.append(mend)
+            fixes.append(fix)
     if problems:
-        raise SettingsInvalid(" ".join(problems), " && ".join(mend for mend in mends if mend))
+        raise SettingsInvalid(" ".join(problems), " && ".join(fix for fix in fixes if fix))
     return settings
 
 
@@ -190,15 +190,15 @@ def _field(variable: str) -> str:
 
 
 def _unknown(given: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    problems, mends = [], []
+    problems, fixes = [], []
     for key in sorted(given):
         if _field(key) in Settings.model_fields or key in BESIDE:
             continue
         near = difflib.get_close_matches(_field(key), Settings.model_fields, n=1)
         hint = f" (did you mean {PREFIX}{near[0].upper()}?)" if near else ""
         problems.append(f"{key} is not a setting of Headcount{hint}.")
-        mends.append(f"unset {key}")
-    return problems, mends
+        fixes.append(f"unset {key}")
+    return problems, fixes
 
 
 def _describe(place: tuple[int | str, ...], message: str, kind: str) -> tuple[str, str]:

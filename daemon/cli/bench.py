@@ -39,7 +39,7 @@ def bench(
     try:
         names = chosen(only or [], quick)
     except KeyError as unknown:
-        raise typer.BadParameter(f"{unknown} is no scenario; there are {', '.join(SCENARIOS)}") from None
+        raise typer.BadParameter(f"{unknown} is not a scenario; there are {', '.join(SCENARIOS)}") from None
     end_like_ctrl_c()
     figures = measured(names, quick=quick, runs=runs, say=say)
     if as_json:

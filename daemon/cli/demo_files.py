@@ -81,7 +81,7 @@ def _objection(path: Path, folder: Path) -> str | None:
     except OSError:
         return ""
     if not stat.S_ISREG(facts.st_mode):
-        return "no ordinary file" if not stat.S_ISLNK(facts.st_mode) else ""
+        return "not a regular file" if not stat.S_ISLNK(facts.st_mode) else ""
     if path == folder / MANIFEST and _is_ours(path):
         return ""
     if facts.st_size > LARGEST:
@@ -89,7 +89,7 @@ def _objection(path: Path, folder: Path) -> str | None:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        return "name is no UTF-8, which JSON can't hold"
+        return "name is not UTF-8, which JSON requires"
     return None
 
 

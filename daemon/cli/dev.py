@@ -101,7 +101,7 @@ def _handler_places(settings: Settings) -> list[Path]:
         found = [place for place in (inside, inside.with_suffix(".py")) if place.exists()]
         if not found:
             where = settings.handlers_path.resolve()
-            raise HandlersInvalid(f"There is no handlers package {package!r} in {where}.", NEW_REPOSITORY)
+            raise HandlersInvalid(f"There is no handler package {package!r} in {where}.", NEW_REPOSITORY)
         places += found
     return places
 

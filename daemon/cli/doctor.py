@@ -1,4 +1,4 @@
-"""`headcount doctor`: what is wrong here, why it loses work, and the command that mends it.
+"""`headcount doctor`: what is wrong here, why it loses work, and the command that fixes it.
 
 Called by operators where a worker runs, and by continuous integration before a deploy. It changes nothing.
 """
@@ -33,7 +33,7 @@ def doctor(
     only: Annotated[list[Area] | None, typer.Option(help="Only this part (repeatable).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that jobs would run here and none would be lost; name the command that mends what is wrong.
+    """Check that jobs would run here and none would be lost; name the command that fixes what is wrong.
 
     Exit codes: 0 fine (advice at most), 1 something loses work, 2 something could not be checked.
     """

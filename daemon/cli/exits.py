@@ -28,12 +28,12 @@ HELP = (
 
 
 def complain(error: HeadcountError) -> Exit:
-    """Say it on standard error, the mending command on a line of its own; the exit code that fits."""
+    """Say it on standard error, the command that fixes it on a line of its own; the exit code that fits."""
     from daemon.cli.screen import say
 
     problem = error.problem if isinstance(error, StartupError) else str(error)
     for line in problem.splitlines() or [""]:  # the end of a log, a traceback: their lines stay lines
         say(line, style="bold red")
-    if isinstance(error, StartupError) and error.mend:
-        say(f"  {error.mend}", style="bold green")
+    if isinstance(error, StartupError) and error.fix:
+        say(f"  {error.fix}", style="bold green")
     return Exit.NOT_FOUND if isinstance(error, OrchestrationNotFound) else Exit.REFUSED

@@ -37,7 +37,10 @@ def kickoff(
     ] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option(metavar="K=V", help="A param of the one instance (repeatable). What is JSON counts as JSON."),
+        typer.Option(
+            metavar="K=V",
+            help="A param of the one instance (repeatable). JSON values are passed as JSON.",
+        ),
     ] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="K=V", help="A tag of the orchestration and its event (repeatable).")
@@ -45,7 +48,7 @@ def kickoff(
     deadline: Annotated[
         str | None, typer.Option(metavar="10m", help="After so long, unfinished instances are Errored.")
     ] = None,
-    start_at: Annotated[str | None, typer.Option(metavar="MOMENT", help="Not before: ISO 8601, or +10m.")] = None,
+    start_at: Annotated[str | None, typer.Option(metavar="TIME", help="Not before: ISO 8601, or +10m.")] = None,
     key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key gives the first orchestration back.")
     ] = None,
@@ -78,9 +81,9 @@ def _lines(file: TextIO) -> Iterator[object]:
         try:
             value = orjson.loads(line)
         except ValueError as error:
-            raise RequestRefused(f"line {number} of {name} is no JSON: {error}") from None
+            raise RequestRefused(f"line {number} of {name} is not JSON: {error}") from None
         if not isinstance(value, dict):
-            raise RequestRefused(f"line {number} of {name} is no JSON object")
+            raise RequestRefused(f"line {number} of {name} is not a JSON object")
         yield value
 
 

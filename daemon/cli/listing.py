@@ -28,7 +28,9 @@ TAGS_WIDTH = 60
 
 def list_orchestrations(
     context: typer.Context,
-    state: Annotated[ListState | None, typer.Option(help="Only these; `failed`: with Errored instances.")] = None,
+    state: Annotated[
+        ListState | None, typer.Option(help="Only in this state; `failed`: with Errored instances.")
+    ] = None,
     job: Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only those of this job name.")] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only those with this tag (repeatable: with all).")
@@ -62,7 +64,7 @@ def list_orchestrations(
         if len(found) == limit:
             say(f"more: {_next_page(context, found[-1].id)}")
     else:
-        say("no orchestration is like that")
+        say("no orchestration matches")
 
 
 def _show(found: Sequence[OrchestrationSummary]) -> None:

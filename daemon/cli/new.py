@@ -32,7 +32,7 @@ def create(folder: Path) -> list[Path]:
     if found:
         raise RequestRefused(
             f"{folder} is not empty (it has {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}), "
-            "and nothing in it shall be overwritten. Choose a new folder."
+            "and nothing in it will be overwritten. Choose a new folder."
         )
     templates = files("daemon.cli").joinpath("new_repository")
     written = []

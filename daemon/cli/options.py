@@ -25,7 +25,7 @@ def duration(text: str) -> timedelta:
     """`90s`, `10m`, `1h30m`, `2d`."""
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise typer.BadParameter(f"{text!r} is no duration; write it like 90s, 10m, 1h30m or 2d")
+        raise typer.BadParameter(f"{text!r} is not a duration; write it like 90s, 10m, 1h30m or 2d")
     return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
 
 
@@ -37,7 +37,7 @@ def moment(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone()
     except ValueError:
         shown = "2026-08-01T06:00:00Z, 2026-08-01T06:00 or +10m"
-        raise typer.BadParameter(f"{text!r} is no moment; write it like {shown}") from None
+        raise typer.BadParameter(f"{text!r} is not a date or time; write it like {shown}") from None
 
 
 def pairs(texts: Iterable[str]) -> dict[str, str]:
@@ -46,7 +46,7 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise typer.BadParameter(f"{text!r} is no KEY=VALUE")
+            raise typer.BadParameter(f"{text!r} is not KEY=VALUE")
         found[key] = value
     return found
 

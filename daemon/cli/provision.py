@@ -20,7 +20,7 @@ def provision(
     filter_job: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Only this job shall reach the subscription (repeatable): a pool of its own."
+            metavar="NAME", help="Let only this job reach the subscription (repeatable), for a pool of its own."
         ),
     ] = None,
     repair: Annotated[

@@ -77,18 +77,18 @@ def _check_database(settings: Settings) -> None:
     refuse_database(settings)
     for finding in check_memory(settings):  # Cloud Run has no shell for the doctor: only a worker sees its own limit
         text = "the container is too small for these settings"
-        structlog.get_logger("headcount").warning(text, problem=finding.what, reason=finding.why, mend=finding.mend)
+        structlog.get_logger("headcount").warning(text, problem=finding.what, reason=finding.why, fix=finding.fix)
 
 
 def refuse(fatal: list[Problem]) -> None:
-    """Raises SubscriptionNotReady with all problems that the first one's command mends, in one sentence."""
+    """Raises SubscriptionNotReady with all problems that the first one's command fixes, in one sentence."""
     from daemon.errors import SubscriptionNotReady
 
     if fatal:
-        mend = fatal[0].mend
-        parts = [problem.what.rstrip(".") for problem in fatal if problem.mend == mend]
+        fix = fatal[0].fix
+        parts = [problem.what.rstrip(".") for problem in fatal if problem.fix == fix]
         later = [part[0].lower() + part[1:] for part in parts[1:]]
-        raise SubscriptionNotReady("; ".join([parts[0], *later]) + ".", mend)
+        raise SubscriptionNotReady("; ".join([parts[0], *later]) + ".", fix)
 
 
 def _warn(problems: list[Problem]) -> None:
@@ -96,4 +96,4 @@ def _warn(problems: list[Problem]) -> None:
 
     for problem in problems:
         text = "the subscription is not as it should be"
-        structlog.get_logger("headcount").warning(text, problem=problem.what, reason=problem.why, mend=problem.mend)
+        structlog.get_logger("headcount").warning(text, problem=problem.what, reason=problem.why, fix=problem.fix)

@@ -28,7 +28,7 @@ def is_agent(members: Mapping[str, Sequence[str]], role: str) -> bool:
     return any(AGENT.fullmatch(member) for name in roles for member in members.get(name, ()))
 
 
-def mend_for(kind: str, path: str, role: str) -> str:
+def grant_command(kind: str, path: str, role: str) -> str:
     """The command that grants it (`kind` in the plural)."""
     project, name = path.split("/")[1], path.split("/")[-1]
     number = f"$(gcloud projects describe {project} --format='value(projectNumber)')"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from daemon.doctor import statements as sql
+from daemon.doctor.commands import as_superuser
 from daemon.doctor.finding import Finding, advice, loses_work
-from daemon.doctor.mending import as_superuser
 
 AREA = "database"
 PER_INSTANCE = 4  # three for the event loop, one for the heartbeat
@@ -44,10 +44,10 @@ def check(
         if limit.room >= 2 * needed:
             continue
         wanted = row.server + math.ceil((2 * needed - limit.room) / 10) * 10
-        yield too_small(limit, instances, _mend(url, limit, wanted, cloud_sql))
+        yield too_small(limit, instances, _fix(url, limit, wanted, cloud_sql))
 
 
-def too_small(limit: Limit, instances: int, mend: str) -> Finding:
+def too_small(limit: Limit, instances: int, fix: str) -> Finding:
     """The finding for a limit below twice what the instances take."""
     needed = PER_INSTANCE * instances
     what = (
@@ -55,11 +55,11 @@ def too_small(limit: Limit, instances: int, mend: str) -> Finding:
     )
     if limit.room < needed:
         why = "Workers that get none don't start, don't beat and are declared dead: their jobs run elsewhere again."
-        return loses_work(AREA, what, why, mend)
-    return advice(AREA, what, "While old and new instances overlap, some new ones wait for a connection.", mend)
+        return loses_work(AREA, what, why, fix)
+    return advice(AREA, what, "While old and new instances overlap, some new ones wait for a connection.", fix)
 
 
-def _mend(url: str, limit: Limit, wanted: int, cloud_sql: bool) -> str:
+def _fix(url: str, limit: Limit, wanted: int, cloud_sql: bool) -> str:
     if limit.raised:
         return as_superuser(url, limit.raised)
     if cloud_sql:

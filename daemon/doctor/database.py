@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError
 
 from daemon.doctor import capacity, durability, sessions, unknown_jobs
 from daemon.doctor import statements as sql
+from daemon.doctor.commands import as_owner, as_superuser, database_in, export, migrate_as, url_with
 from daemon.doctor.finding import Finding, Severity, advice, fatal, loses_work, unchecked
-from daemon.doctor.mending import as_owner, as_superuser, database_in, export, migrate_as, url_with
 from daemon.postgres.database import sqlstate, sync_engine
 from daemon.postgres.migrations import VERSION_TABLE, pending, unknown
 from daemon.settings import Settings
@@ -113,22 +113,22 @@ def of_server(server: Server) -> Iterator[Finding]:
 def _age(server: Server) -> Iterator[Finding]:
     if server.version < OLDEST:
         what = f"The database is PostgreSQL {server.version_text}; Headcount needs 15 or newer."
-        mend = "gcloud sql instances patch INSTANCE --database-version=POSTGRES_17"
-        yield fatal(AREA, what, "Statements that every claim needs do not exist there.", mend)
+        fix = "gcloud sql instances patch INSTANCE --database-version=POSTGRES_17"
+        yield fatal(AREA, what, "Statements that every claim needs do not exist there.", fix)
 
 
 def _encoding(server: Server) -> Iterator[Finding]:
     if server.encoding != "UTF8":
-        mend = f"createdb --encoding=UTF8 --template=template0 {server.database}_utf8"
+        fix = f"createdb --encoding=UTF8 --template=template0 {server.database}_utf8"
         what = f"The database {server.database} is encoded in {server.encoding}, not UTF8."
-        yield loses_work(AREA, what, "Params and results with other letters can't be stored.", mend)
+        yield loses_work(AREA, what, "Params and results with other letters can't be stored.", fix)
 
 
 def _writable(server: Server) -> Iterator[Finding]:
     if server.standby:
         what = "HEADCOUNT_DATABASE_URL points to a standby."
-        mend = export(url_with(server.url, host="PRIMARY"))
-        yield fatal(AREA, what, "It only copies another server: nothing can be claimed or stored.", mend)
+        fix = export(url_with(server.url, host="PRIMARY"))
+        yield fatal(AREA, what, "It only copies another server: nothing can be claimed or stored.", fix)
 
 
 def _clock(server: Server) -> Iterator[Finding]:
@@ -155,9 +155,9 @@ def _privileges(connection: Connection, server: Server) -> Iterator[Finding]:
         privileges = ", ".join(row.privileges)
         what = f"{server.role} lacks {privileges} on the table {row.table}."
         grant = f'GRANT {privileges} ON "{row.table}" TO "{server.role}"'
-        mend = as_owner(server.url, row.owner, grant)
+        fix = as_owner(server.url, row.owner, grant)
         make = fatal if row.table in (*CORE_TABLES, VERSION_TABLE) else loses_work
-        yield make(AREA, what, "Every statement that needs it fails, and its jobs stand still.", mend)
+        yield make(AREA, what, "Every statement that needs it fails, and its jobs stand still.", fix)
 
 
 def _no_grants(server: Server, tables: list[str], owner: str) -> Finding:
@@ -192,18 +192,18 @@ def _migrations(connection: Connection, server: Server) -> Iterator[Finding]:
     elif missing:
         what = f"The database {server.database} lacks the migrations {', '.join(missing)}."
         owner = connection.execute(sql.MIGRATOR, {"table": VERSION_TABLE}).scalar()
-        mend = "headcount migrate" if owner is None else migrate_as(server.url, owner)
-        yield fatal(AREA, what, "Tables or columns that every job needs are missing.", mend)
+        fix = "headcount migrate" if owner is None else migrate_as(server.url, owner)
+        yield fatal(AREA, what, "Tables or columns that every job needs are missing.", fix)
 
 
 def _unreachable(url: str, error: DBAPIError) -> Finding:
     reason = str(error.orig).strip().splitlines()[-1]
-    what = f"The database can't be asked: {reason}."
+    what = f"The database cannot be queried: {reason}."
     match sqlstate(error):
         case "28P01" | "28000":
-            mend = export(url_with(url, user="USER:PASSWORD"))
+            fix = export(url_with(url, user="USER:PASSWORD"))
         case "3D000":
-            mend = as_superuser(url, f'CREATE DATABASE "{database_in(url)}"')
+            fix = as_superuser(url, f'CREATE DATABASE "{database_in(url)}"')
         case _:
-            mend = f"pg_isready --dbname={shlex.quote(url_with(url))}"
-    return unchecked(AREA, what, "Nothing is known about it, and no worker starts without it.", mend)
+            fix = f"pg_isready --dbname={shlex.quote(url_with(url))}"
+    return unchecked(AREA, what, "Nothing is known about it, and no worker starts without it.", fix)

@@ -37,8 +37,8 @@ def check_environment(settings: Settings, environment: Mapping[str, str]) -> Ite
     if host in LOCAL_HOSTS and not unquote(url.username or "").endswith(IAM):  # that login needs the proxy beside it
         what = f"HEADCOUNT_DATABASE_URL points to {host}."
         why = "In production that is right only with a proxy beside the worker, where the worker logs in by IAM."
-        mend = "export HEADCOUNT_DATABASE_URL='postgresql://headcount-worker%40PROJECT.iam@127.0.0.1:5432/headcount'"
-        yield advice(AREA, what, why, mend)
+        fix = "export HEADCOUNT_DATABASE_URL='postgresql://headcount-worker%40PROJECT.iam@127.0.0.1:5432/headcount'"
+        yield advice(AREA, what, why, fix)
     yield from _shown(settings)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator
 from sqlalchemy import Connection
 
 from daemon.doctor import statements as sql
+from daemon.doctor.commands import as_owner, as_superuser
 from daemon.doctor.finding import Finding, advice, fatal, loses_work
-from daemon.doctor.mending import as_owner, as_superuser
 
 AREA = "database"
 LOST = "Outcomes and claims that were acknowledged are lost when the server crashes: jobs vanish or run again."
@@ -72,5 +72,5 @@ def check_vacuum(connection: Connection, url: str, tables: Collection[str]) -> I
     for row in connection.execute(sql.NOT_VACUUMED, {"tables": list(tables)}):
         what = f"autovacuum is off for the table {row.table}."
         why = "Every job leaves dead rows in it: it grows, claims become slow, and leases run out."
-        mend = as_owner(url, row.owner, f'ALTER TABLE "{row.table}" RESET (autovacuum_enabled)')
-        yield loses_work(AREA, what, why, mend)
+        fix = as_owner(url, row.owner, f'ALTER TABLE "{row.table}" RESET (autovacuum_enabled)')
+        yield loses_work(AREA, what, why, fix)

@@ -41,7 +41,7 @@ def examine(settings: Settings, scope: Scope) -> list[Finding]:
     except HandlersInvalid as error:
         if "worker" in scope.areas:
             why = "A worker does not start without its handlers."
-            findings.append(fatal(worker.AREA, error.problem, why, error.mend or "headcount handlers"))
+            findings.append(fatal(worker.AREA, error.problem, why, error.fix or "headcount handlers"))
     if scope.before_deploy:
         findings += deployment.check_environment(settings, os.environ)
         findings += deployment.check_dockerfile(Path("Dockerfile"))

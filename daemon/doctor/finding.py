@@ -1,4 +1,4 @@
-"""A finding: what is wrong, why it loses work, the command that mends it.
+"""A finding: what is wrong, why it loses work, the command that fixes it.
 
 Made by every check of the doctor, read by `report`. It decides nothing.
 """
@@ -20,30 +20,30 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. `area` is database, pubsub, worker or deployment; `mend` is a command."""
+    """One thing that is wrong. `area` is database, pubsub, worker or deployment; `fix` is a command."""
 
     severity: Severity
     area: str
     what: str
     why: str
-    mend: str
+    fix: str
 
 
-def fatal(area: str, what: str, why: str, mend: str) -> Finding:
+def fatal(area: str, what: str, why: str, fix: str) -> Finding:
     """No worker runs like that."""
-    return Finding(Severity.FATAL, area, what, why, mend)
+    return Finding(Severity.FATAL, area, what, why, fix)
 
 
-def loses_work(area: str, what: str, why: str, mend: str) -> Finding:
+def loses_work(area: str, what: str, why: str, fix: str) -> Finding:
     """Workers run, and lose jobs."""
-    return Finding(Severity.LOSES_WORK, area, what, why, mend)
+    return Finding(Severity.LOSES_WORK, area, what, why, fix)
 
 
-def unchecked(area: str, what: str, why: str, mend: str) -> Finding:
+def unchecked(area: str, what: str, why: str, fix: str) -> Finding:
     """Could not be asked."""
-    return Finding(Severity.UNCHECKED, area, what, why, mend)
+    return Finding(Severity.UNCHECKED, area, what, why, fix)
 
 
-def advice(area: str, what: str, why: str, mend: str) -> Finding:
+def advice(area: str, what: str, why: str, fix: str) -> Finding:
     """Could be better."""
-    return Finding(Severity.ADVICE, area, what, why, mend)
+    return Finding(Severity.ADVICE, area, what, why, fix)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from google.api_core.exceptions import GoogleAPICallError, MethodNotImplemented, NotFound, PermissionDenied
 from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 
-from daemon.doctor.agent import granted_in_the_project, is_agent, mend_for
+from daemon.doctor.agent import grant_command, granted_in_the_project, is_agent
 from daemon.doctor.finding import Finding, Severity, advice, loses_work, unchecked
 from daemon.errors import SubscriptionNotReady
 from daemon.pubsub.connection import publisher_client, subscriber_client
@@ -30,7 +30,7 @@ async def check_pubsub(settings: Settings, names: Collection[str], longest_timeo
         problems = await check(wanted(settings), longest_timeout=longest_timeout, handler_names=handler_names)
     except SubscriptionNotReady as error:
         why = "Nothing is known about topics and subscriptions, and no worker starts without them."
-        return [unchecked(AREA, error.problem, why, error.mend or f"curl --verbose {_place()}")]
+        return [unchecked(AREA, error.problem, why, error.fix or f"curl --verbose {_place()}")]
     findings = [_finding(problem) for problem in problems]
     if any(finding.severity is Severity.FATAL for finding in findings):
         return findings  # what is missing has no filter and no rights to look at
@@ -49,7 +49,7 @@ async def check_pubsub(settings: Settings, names: Collection[str], longest_timeo
 
 def _finding(problem: Problem) -> Finding:
     severity = Severity.FATAL if problem.fatal else Severity.ADVICE if problem.mild else Severity.LOSES_WORK
-    return Finding(severity, AREA, problem.what, problem.why, REPAIR if problem.repairable else problem.mend)
+    return Finding(severity, AREA, problem.what, problem.why, REPAIR if problem.repairable else problem.fix)
 
 
 async def _unmatched(
@@ -79,14 +79,14 @@ def unmatched(filters: dict[str, str], own: str, names: Collection[str]) -> Iter
     if lost:
         what = f"No subscription of the topic lets these jobs through: {', '.join(lost)}."
         why = "Pub/Sub drops a message that matches no filter: kicked off, they never start."
-        mend = f"HEADCOUNT_JOBS_SUBSCRIPTION=jobs-{_short(lost[0])} headcount provision"
-        yield loses_work(AREA, what, why, mend + "".join(f" --filter-job {name}" for name in lost))
+        fix = f"HEADCOUNT_JOBS_SUBSCRIPTION=jobs-{_short(lost[0])} headcount provision"
+        yield loses_work(AREA, what, why, fix + "".join(f" --filter-job {name}" for name in lost))
     here = passed.get(own)
     idle = [name for name in names if here is not None and name not in here and name not in lost]
     if idle:
         what = f"The filter of {own} keeps these handlers idle: {', '.join(idle)}."
-        mend = "export HEADCOUNT_HANDLERS=...  # only the packages of this pool"
-        yield advice(AREA, what, "Another pool runs them; here they only take memory.", mend)
+        fix = "export HEADCOUNT_HANDLERS=...  # only the packages of this pool"
+        yield advice(AREA, what, "Another pool runs them; here they only take memory.", fix)
 
 
 def _short(name: str) -> str:
@@ -119,7 +119,7 @@ async def _agent(
             continue
         what = f"Pub/Sub's own account has no roles/pubsub.{role} on {path}."
         why = "It can't forward what it gives up delivering: dead letters are tried until they are too old, and lost."
-        findings.append(loses_work(AREA, what, why, mend_for(kind, path, role)))
+        findings.append(loses_work(AREA, what, why, grant_command(kind, path, role)))
     return findings
 
 

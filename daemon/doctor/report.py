@@ -47,7 +47,7 @@ def as_json(findings: Sequence[Finding]) -> dict[str, object]:
                 "area": finding.area,
                 "what": finding.what,
                 "why": finding.why,
-                "mend": finding.mend,
+                "fix": finding.fix,
             }
             for finding in by_severity(findings)
         ],
@@ -59,6 +59,6 @@ def lines(findings: Sequence[Finding]) -> Iterator[tuple[str, str | None]]:
     for finding in by_severity(findings):
         yield f"{TITLES[finding.severity]} ({finding.area}): {finding.what}", STYLES[finding.severity]
         yield f"  {finding.why}", None
-        yield f"  {finding.mend}", "bold green"
+        yield f"  {finding.fix}", "bold green"
     if not findings:
         yield "nothing found: jobs would run here, and none would be lost", "green"

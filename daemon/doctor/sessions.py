@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from sqlalchemy import Connection
 
 from daemon.doctor import statements as sql
+from daemon.doctor.commands import as_owner
 from daemon.doctor.finding import Finding, loses_work
-from daemon.doctor.mending import as_owner
 from daemon.postgres.database import SESSION
 
 AREA = "database"

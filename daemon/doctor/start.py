@@ -20,7 +20,7 @@ def refuse_database(settings: Settings) -> None:
     try:
         with engine.connect() as connection:
             for finding in fatal_findings(connection, settings):
-                raise DatabaseNotReady(finding.what, finding.mend)
+                raise DatabaseNotReady(finding.what, finding.fix)
     except DBAPIError:
         return
     finally:

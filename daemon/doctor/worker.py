@@ -31,8 +31,8 @@ def check_handlers(handlers: Iterable[Handler], settings: Settings) -> Iterator[
     for handler in handlers:
         if handler.timeout is None:
             what = f"The handler {handler.name} ({handler.place}) has no timeout."
-            mend = f'@job("{handler.name}", timeout=timedelta(hours=1))'
-            yield advice(AREA, what, "An attempt that hangs holds its slot until the worker ends.", mend)
+            fix = f'@job("{handler.name}", timeout=timedelta(hours=1))'
+            yield advice(AREA, what, "An attempt that hangs holds its slot until the worker ends.", fix)
         elif handler.timeout > LONGEST_LEASE:
             what = f"The handler {handler.name} ({handler.place}) may run for {handler.timeout / 86_400:.0f} days."
             why = "A message is leased for 7 days at most: after that the job is delivered again while it runs."
@@ -51,8 +51,8 @@ def check_times(settings: Settings) -> Iterator[Finding]:
         lease, ttl = settings.lease_seconds, settings.worker_ttl_seconds
         what = f"The lease ({lease:g} s) is shorter than worker_ttl ({ttl:g} s)."
         why = "Messages of a lost worker come back before its jobs may be taken from it, and are spent for nothing."
-        mend = f"export HEADCOUNT_LEASE_SECONDS={max(60, ttl):g}"
-        yield advice(AREA, what, why, mend)
+        fix = f"export HEADCOUNT_LEASE_SECONDS={max(60, ttl):g}"
+        yield advice(AREA, what, why, fix)
 
 
 def check_packages() -> Iterator[Finding]:
@@ -61,8 +61,8 @@ def check_packages() -> Iterator[Finding]:
     if shadows:
         what = f"The distribution {SHADOW} {shadows[0].version} is installed beside Headcount."
         why = "It also ships a package named `daemon` and overwrites parts of ours without a word."
-        mend = f"pip uninstall --yes {SHADOW} && pip install --force-reinstall --no-deps {OURS}"
-        yield fatal(AREA, what, why, mend)
+        fix = f"pip uninstall --yes {SHADOW} && pip install --force-reinstall --no-deps {OURS}"
+        yield fatal(AREA, what, why, fix)
     try:
         ours = distribution(OURS)
     except PackageNotFoundError:
@@ -106,9 +106,9 @@ def check_port(settings: Settings) -> Iterator[Finding]:
         except OSError as error:
             if _is_ours(settings.http_port):
                 return
-            what = f"The health port {settings.http_host}:{settings.http_port} can't be had: {error.strerror}."
-            mend = f"export HEADCOUNT_HTTP_PORT={settings.http_port + 1}"
-            yield fatal(AREA, what, "The worker refuses to start without its probes and metrics.", mend)
+            what = f"The health port {settings.http_host}:{settings.http_port} cannot be bound: {error.strerror}."
+            fix = f"export HEADCOUNT_HTTP_PORT={settings.http_port + 1}"
+            yield fatal(AREA, what, "The worker refuses to start without its probes and metrics.", fix)
 
 
 def _is_ours(port: int) -> bool:

@@ -243,7 +243,7 @@ def _trace(error: BaseException) -> str:
         lines = traceback.format_exception(type(error), error, _without_ours(error.__traceback__))
         return storable_text("".join(lines))
     except BaseException as second:
-        return f"(the traceback can't be had: {type(second).__name__})"
+        return f"(the traceback cannot be read: {type(second).__name__})"
 
 
 def _without_ours(trace: TracebackType | None) -> TracebackType | None:

@@ -45,10 +45,10 @@ def upgrade(url: str) -> list[str]:
             connection.commit()
             return [revision for revision in _revisions() if revision not in _up_to(before)]
     except DBAPIError as error:
-        mend = None
+        fix = None
         if sqlstate(error) == "42501":
-            mend = "export HEADCOUNT_DATABASE_URL=postgresql://OWNER@HOST/DATABASE  # the role that owns the tables"
-        raise DatabaseNotReady(f"The database could not be migrated: {error.orig}.", mend) from None
+            fix = "export HEADCOUNT_DATABASE_URL=postgresql://OWNER@HOST/DATABASE  # the role that owns the tables"
+        raise DatabaseNotReady(f"The database could not be migrated: {error.orig}.", fix) from None
     finally:
         engine.dispose()
 
@@ -65,9 +65,9 @@ def check_database(engine: Engine) -> None:
         reason = str(error.orig).strip().splitlines()[0]
         raise DatabaseNotReady(f"The database can't be reached: {reason}.") from None
     if encoding != "UTF8":
-        mend = f"createdb --encoding=UTF8 --template=template0 {shlex.quote(f'{database}_utf8')}"
+        fix = f"createdb --encoding=UTF8 --template=template0 {shlex.quote(f'{database}_utf8')}"
         problem = f"The database {database} is encoded in {encoding}, and only UTF8 holds every letter of params."
-        raise DatabaseNotReady(problem, mend)
+        raise DatabaseNotReady(problem, fix)
     if strange is not None:
         raise DatabaseNotReady(f"The database is at migration {strange}, which this release does not know.")
     if missing:

@@ -46,7 +46,7 @@ class Publisher:
             try:
                 await client.publish(request, retry=self._retry, timeout=self._timeout)
             except NotFound as error:
-                text = f"The topic {topic} does not exist; mend it with: headcount provision"
+                text = f"The topic {topic} does not exist; fix it with: headcount provision"
                 raise PublishFailed(text) from error
             except RetryError as error:
                 raise PublishFailed(

@@ -1,4 +1,4 @@
-"""What an error of the service means for a subscription: it passes, or somebody has to mend something.
+"""What an error of the service means for a subscription: it passes, or somebody has to fix something.
 
 Called by the subscriber and the puller. Pure: an error in, an error with its sentence out.
 """

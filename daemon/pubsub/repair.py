@@ -29,8 +29,8 @@ async def repair(wanted: Wanted) -> list[str]:
             if changed:
                 lines.append(f"repaired {want.name} ({', '.join(changed)})")
     except GoogleAPICallError as error:
-        mend = "grant the account that runs this roles/pubsub.editor"
-        raise SubscriptionNotReady(f"The subscription can't be changed: {error.message}.", mend) from error
+        fix = "grant the account that runs this roles/pubsub.editor"
+        raise SubscriptionNotReady(f"The subscription can't be changed: {error.message}.", fix) from error
     finally:
         await client.transport.close()  # type: ignore[no-untyped-call]  # the library's method is not annotated
     return lines

@@ -145,8 +145,8 @@ async def _clients() -> AsyncIterator[_Clients]:
     try:
         clients = _Clients(publisher_client(), subscriber_client())
     except GoogleAuthError as error:
-        mend = "gcloud auth application-default login"
-        raise SubscriptionNotReady(f"There are no usable credentials for Pub/Sub: {error}.", mend) from error
+        fix = "gcloud auth application-default login"
+        raise SubscriptionNotReady(f"There are no usable credentials for Pub/Sub: {error}.", fix) from error
     try:
         yield clients
     except TRANSIENT as error:
@@ -176,7 +176,7 @@ async def _provide(client: SubscriberAsyncClient, want: WantedSubscription) -> l
         return [f"created {want.name}"]
     have = await client.get_subscription(subscription=want.name, retry=_RETRY, timeout=ANSWER_SECONDS)
     found = problems_of(have, want)
-    return [f"exists  {want.name}", *(f"differs {one.what} {one.why} Mend it with: {one.mend}" for one in found)]
+    return [f"exists  {want.name}", *(f"differs {one.what} {one.why} Fix it with: {one.fix}" for one in found)]
 
 
 def _request(want: WantedSubscription) -> Subscription:
@@ -227,8 +227,8 @@ async def _have(
         problems.append(Problem(what, why, grant("subscriptions", want.name, "viewer"), mild=True))
     if not await _granted(client, want.name, "pubsub.subscriptions.consume"):
         what = f"This account may not pull from the subscription {want.name}."
-        mend = grant("subscriptions", want.name, "subscriber")
-        problems.append(Problem(what, "No job would ever arrive.", mend, want.required))
+        fix = grant("subscriptions", want.name, "subscriber")
+        problems.append(Problem(what, "No job would ever arrive.", fix, want.required))
     return have
 
 

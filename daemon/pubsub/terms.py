@@ -42,14 +42,14 @@ class WantedSubscription:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, why it matters, the command that mends it; `fatal` when a worker can't run like that.
+    """What is wrong, why it matters, the command that fixes it; `fatal` when a worker can't run like that.
 
-    `mild` when it costs time but no work; `repairable` when `headcount provision --repair` mends it as well.
+    `mild` when it costs time but no work; `repairable` when `headcount provision --repair` fixes it as well.
     """
 
     what: str
     why: str
-    mend: str
+    fix: str
     fatal: bool = False
     mild: bool = False
     repairable: bool = False
@@ -133,9 +133,9 @@ def _unusable(have: Subscription, want: WantedSubscription) -> Iterator[Problem]
         what = f"The subscription {path} is attached to {have.topic}, not to {want.topic}."
         yield Problem(what, "No job that is published would arrive." + drained_first(want), second(want), fatal)
     if have.push_config.push_endpoint:
-        mend = f"gcloud pubsub subscriptions modify-push-config {_short(path)} --push-endpoint="
+        fix = f"gcloud pubsub subscriptions modify-push-config {_short(path)} --push-endpoint="
         what = f"The subscription {path} pushes to {have.push_config.push_endpoint}."
-        yield Problem(what, "A worker pulls; Pub/Sub gives it nothing.", mend, fatal)
+        yield Problem(what, "A worker pulls; Pub/Sub gives it nothing.", fix, fatal)
     if have.bigquery_config.table or have.cloud_storage_config.bucket:
         what = f"The subscription {path} writes into a table or a bucket."
         yield Problem(what, "A worker pulls; Pub/Sub gives it nothing." + drained_first(want), second(want), fatal)
@@ -168,8 +168,8 @@ def _lifetimes(have: Subscription, want: WantedSubscription, longest_timeout: fl
         what = f"The subscription {path} keeps messages for {raw.message_retention_duration.seconds} s."
         why = f"A message must outlive the longest handler and a day of trouble ({needed:.0f} s)."
         days = min(31, max(7, -(-int(needed) // DAY)))
-        mend = update(path, f"--message-retention-duration={days}d")
-        yield Problem(what, why, mend, repairable=needed <= want.retention)
+        fix = update(path, f"--message-retention-duration={days}d")
+        yield Problem(what, why, fix, repairable=needed <= want.retention)
     if have.ack_deadline_seconds < want.ack_deadline:
         what = f"The ack deadline of the subscription {path} is {have.ack_deadline_seconds} s."
         why = "Messages on their way to a busy worker are delivered twice."

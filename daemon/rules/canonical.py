@@ -91,5 +91,5 @@ def brief(error: BaseException) -> str:
     try:
         text = str(error)
     except BaseException as second:  # whatever its author wrote there must not end the worker
-        text = f"(its text can't be had: str() raised {type(second).__name__})"
+        text = f"(its text cannot be read: str() raised {type(second).__name__})"
     return storable_text(text or type(error).__name__)

@@ -148,7 +148,7 @@ def _uuid(attributes: Mapping[str, str], key: str, make: Callable[[str], UUID] =
     if value is None:
         return None
     if not _UUID.fullmatch(value):
-        raise DecodeError("BadUuid", f"{key} is no UUID: {value[:100]!r}")
+        raise DecodeError("BadUuid", f"{key} is not a UUID: {value[:100]!r}")
     return make(value)
 
 
@@ -157,7 +157,7 @@ def _number(attributes: Mapping[str, str], key: str, default: int | None) -> int
     if value is None:
         return default
     if not _NUMBER.fullmatch(value):
-        raise DecodeError("BadNumber", f"{key} is no whole number from 0: {value[:100]!r}")
+        raise DecodeError("BadNumber", f"{key} is not a whole number from 0: {value[:100]!r}")
     return int(value)
 
 
@@ -182,7 +182,7 @@ def _params(data: bytes) -> str | None:
             raise DecodeError("ParamsTooDeep", f"data nests {depth(data):,} levels deep; the limit is {MAX_DEPTH}")
         text = data.decode()
     except ValueError as error:
-        raise DecodeError("ParamsNoJson", f"data is no JSON: {error}") from None
+        raise DecodeError("ParamsNoJson", f"data is not JSON: {error}") from None
     if holds_nul(text):
         raise DecodeError("ParamsHoldNul", "data holds a NUL character (\\u0000), which Postgres can't store")
     return text

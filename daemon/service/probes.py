@@ -36,7 +36,7 @@ class Probes:
         self._worker = worker
 
     def live(self) -> list[str]:
-        """Only what a restart mends: Cloud Run kills without a drain on it."""
+        """Only what a restart fixes: Cloud Run kills without a drain on it."""
         lag = self._worker.lifeline.loop_lag
         if lag > self._worker.settings.loop_patience_seconds / 2:
             return [f"the event loop has not answered for {lag:.0f} s: {_culprit(self._worker.where())}"]

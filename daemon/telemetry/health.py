@@ -40,7 +40,7 @@ class Probes(Protocol):
     """
 
     def live(self) -> list[str]:
-        """Problems that only a restart mends (the platform kills without a drain)."""
+        """Problems that only a restart fixes (the platform kills without a drain)."""
         ...
 
     def ready(self) -> list[str]:
@@ -73,8 +73,8 @@ class HealthServer:
             self._server = _Server(self._address, self._answer)
         except OSError as error:
             place = f"{self._address[0]}:{self._address[1]}"
-            mend = "export HEADCOUNT_HTTP_PORT=0"
-            raise StartupError(f"The health port {place} can't be had: {error.strerror}.", mend) from error
+            fix = "export HEADCOUNT_HTTP_PORT=0"
+            raise StartupError(f"The health port {place} cannot be bound: {error.strerror}.", fix) from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.25,), name="headcount-health", daemon=True
         )

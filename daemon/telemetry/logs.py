@@ -200,7 +200,7 @@ class Logs(Observer):
 
     def repaired(self, cause: str, count: int) -> None:
         """The sweeper found a bug of ours."""
-        self._log.error("the sweeper mended rows: this is a bug, please report it", cause=cause, count=count)
+        self._log.error("the sweeper repaired rows: this is a bug, please report it", cause=cause, count=count)
 
     def gave_back(self, jobs: Iterable[UUID]) -> None:
         """Held but not run: a bug of ours, or a lost answer of the database."""

@@ -25,7 +25,7 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
   name     = each.key
   location = var.region
 
-  # A pool holds nothing. Protected, one whose first revision did not start could be neither mended nor replaced.
+  # A pool holds nothing. Protected, one whose first revision did not start could be neither fixed nor replaced.
   deletion_protection = false
 
   scaling {

@@ -32,7 +32,7 @@ def found(url: str, pooler: str) -> list[str]:
     engine = sync_engine(url, pooler=pooler)
     try:
         with engine.connect() as connection:
-            return [one.mend for one in sessions.check(connection, url, ROLE)]
+            return [one.fix for one in sessions.check(connection, url, ROLE)]
     finally:
         engine.dispose()
 

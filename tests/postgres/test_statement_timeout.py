@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from daemon.doctor import durability
+from daemon.doctor.commands import database_in
 from daemon.doctor.finding import Finding, Severity
-from daemon.doctor.mending import database_in
 from daemon.postgres.database import sync_engine
 
 ROLE = "briefly"
@@ -68,8 +68,8 @@ def test_a_short_statement_timeout_is_found_and_its_command_takes_it_back(
     (found,) = findings(url)
     assert found.severity is Severity.LOSES_WORK
     assert found.what == f"Statements are cancelled after 9000 ms (set by: {source})."
-    assert found.mend is not None
-    carried_out(found.mend, owner)
+    assert found.fix is not None
+    carried_out(found.fix, owner)
     assert findings(url) == []
 
 
@@ -77,8 +77,8 @@ def test_one_in_the_urls_options_is_mended_there(database_url: str) -> None:
     joint = "&" if "?" in database_url else "?"
     (found,) = findings(f"{database_url}{joint}options=-c%20statement_timeout%3D500")
     assert found.what == "Statements are cancelled after 500 ms (set by: client)."
-    assert found.mend is not None
-    assert "without statement_timeout in its options" in found.mend
+    assert found.fix is not None
+    assert "without statement_timeout in its options" in found.fix
 
 
 @pytest.mark.parametrize("long", ["10s", "0"])

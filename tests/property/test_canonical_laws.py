@@ -53,7 +53,7 @@ def _encoded(value: object) -> str | ResultNotStorable:
 
 
 def _refuse(constant: str) -> None:
-    raise AssertionError(f"{constant} is no JSON")
+    raise AssertionError(f"{constant} is not JSON")
 
 
 @given(HOSTILE)

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
-from daemon.doctor.mending import as_owner, as_superuser, url_with
+from daemon.doctor.commands import as_owner, as_superuser, url_with
 from daemon.errors import SettingsInvalid
 from daemon.settings import load
 
@@ -21,13 +21,13 @@ def shown(url: str) -> str:
     settings = load({"HEADCOUNT_DATABASE_URL": url, "HEADCOUNT_PROJECT": "p"})
     kept = settings.database_url.get_secret_value()
     assert make_url(kept).host == "db.example", "SQLAlchemy reads it as we do"
-    mends = (
+    fixes = (
         as_owner(kept, "owner", "SELECT 1"),
         as_superuser(kept, "SELECT 1"),
         url_with(kept),
         url_with(kept, host="h"),
     )
-    return " ".join([repr(settings), *settings.shown().values(), *mends])
+    return " ".join([repr(settings), *settings.shown().values(), *fixes])
 
 
 @given(password=passwords, port=st.sampled_from(["", ":5432", ":0x1", ":99999", ":Zq", ":"]))

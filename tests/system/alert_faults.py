@@ -1,4 +1,4 @@
-"""The faults that alerts are tried on: how each one begins, which alerts it raises, and how it is mended.
+"""The faults that alerts are tried on: how each one begins, which alerts it raises, and how it is fixed.
 
 Used by test_alert_faults.py. Old work is made old by dating its row back, for the thresholds of the rules are in force
 as they stand; everything else happens for real.
@@ -24,21 +24,21 @@ NO_JSON = b"\xff not JSON"
 
 @dataclass(frozen=True)
 class Fault:
-    """`shows`: the alerts that fire before the mend; `leaves`: those that only its consequences raise, after it."""
+    """`shows`: the alerts that fire before the fix; `leaves`: those that only its consequences raise, after it."""
 
     begin: Step
-    mend: Step
+    fix: Step
     shows: frozenset[str] = frozenset()
     leaves: frozenset[str] = frozenset()
 
 
 async def all_that_fire(fleet: Fleet, fault: Fault) -> set[str]:
-    """Let it happen, mend it, wait until nothing fires any more: the alerts that fired at any time from its begin."""
+    """Let it happen, fix it, wait until nothing fires any more: the alerts that fired at any time from its begin."""
     await fleet.until_silent()
     began = time.time()
     await fault.begin(fleet)
     await fleet.until_fired(fault.shows, began)
-    await fault.mend(fleet)
+    await fault.fix(fleet)
     await fleet.until_fired(fault.leaves, began)
     await fleet.until_silent()
     return await fleet.fired_since(began)

@@ -100,7 +100,7 @@ class Patient:
 
     def is_mended_by(self, finding: Finding, *options: str) -> None:
         """Carry out what the finding prints, and assert that nothing is wrong any more."""
-        self.carry_out(finding["mend"])
+        self.carry_out(finding["fix"])
         end = time.monotonic() + 5
         while self.findings(*options) and time.monotonic() < end:
             time.sleep(0.05)

@@ -97,8 +97,8 @@ def test_a_deadline_and_a_later_start_are_stored(environment: dict[str, str]) ->
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ("{}\nno json\n", "line 2 of standard input is no JSON"),
-        ("{}\n\n[1]\n", "line 3 of standard input is no JSON object"),
+        ("{}\nno json\n", "line 2 of standard input is not JSON"),
+        ("{}\n\n[1]\n", "line 3 of standard input is not a JSON object"),
     ],
 )
 def test_a_bad_line_is_named_and_nothing_is_kicked_off(environment: dict[str, str], given: str, reason: str) -> None:

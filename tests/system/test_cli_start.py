@@ -1,4 +1,4 @@
-"""Commands that start something: every refusal, and the command that mends it."""
+"""Commands that start something: every refusal, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_without_handlers_run_refuses_and_its_command_mends_it(provisioned: dict
     empty.mkdir()
     provisioned = {**provisioned, "PYTHONPATH": ""}
     sentence, command = refusal(provisioned, empty)
-    assert "There is no handlers package 'handlers'" in sentence
+    assert "There is no handler package 'handlers'" in sentence
     assert command == "headcount new example && cd example"
     becomes_ready_after(command, provisioned, empty, tmp_path / "log")
 
@@ -161,7 +161,7 @@ BROKEN = {
 def test_a_broken_handlers_module_is_named_with_file_and_line(
     environment: dict[str, str], tmp_path: Path, kind: str
 ) -> None:
-    text, line, mend = BROKEN[kind]
+    text, line, fix = BROKEN[kind]
     package = tmp_path / "handlers"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -169,4 +169,4 @@ def test_a_broken_handlers_module_is_named_with_file_and_line(
     environment = {**environment, "PYTHONPATH": ""}
     said = typed("handlers", environment=environment, folder=tmp_path, code=2).stderr.splitlines()
     assert f"{package / 'broken.py'}:{line}" in said[0]
-    assert [one.strip() for one in said[1:]] == ([mend] if mend else [])
+    assert [one.strip() for one in said[1:]] == ([fix] if fix else [])

@@ -1,4 +1,4 @@
-"""`headcount doctor` in environments broken for real: each is found, named, and mended by the command it prints."""
+"""`headcount doctor` in environments broken for real: each is found, named, and fixed by the command it prints."""
 
 import json
 import os
@@ -101,7 +101,7 @@ def test_a_healthy_environment_has_no_finding_at_all(patient: Patient) -> None:
 def test_1_a_database_without_its_tables(bare: Patient) -> None:
     bare.headcount("provision")
     found = bare.only_finding("fatal", "lacks the migrations")
-    assert found["mend"] == "headcount migrate"
+    assert found["fix"] == "headcount migrate"
     assert bare.exit_code == 1
     bare.is_mended_by(found)
 
@@ -148,7 +148,7 @@ def test_7_a_hot_table_that_is_never_vacuumed(patient: Patient, ward: Ward) -> N
 def test_8_topics_and_subscriptions_that_nobody_made(bare: Patient) -> None:
     bare.headcount("migrate")
     findings = bare.findings()
-    assert {finding["mend"] for finding in findings} == {"headcount provision"}
+    assert {finding["fix"] for finding in findings} == {"headcount provision"}
     whats = [finding["what"] for finding in findings if finding["severity"] == "fatal"]
     assert [what.rsplit("/", 1)[1] for what in whats] == [
         "jobs does not exist.",
@@ -163,7 +163,7 @@ def test_9_a_subscription_left_with_the_service_s_own_defaults(patient: Patient)
     whats = " ".join(finding["what"] for finding in patient.findings())
     for word in ("expires after 31 days", "ack deadline", "no retry policy", "go to nowhere"):
         assert word in whats
-    assert {finding["mend"] for finding in patient.findings()} == {"headcount provision --repair"}
+    assert {finding["fix"] for finding in patient.findings()} == {"headcount provision --repair"}
     assert patient.exit_code == 1
     patient.is_mended_by(patient.findings()[0])
 
@@ -172,7 +172,7 @@ def test_10_a_subscription_of_another_topic(patient: Patient) -> None:
     patient.replace_subscription(topic="job-events")
     found = patient.worst_finding("fatal", "is attached to")
     assert "would lose the messages it holds" in found["why"]
-    assert "delete" not in found["mend"]
+    assert "delete" not in found["fix"]
     patient.is_mended_by(found)
 
 
@@ -180,7 +180,7 @@ def test_11_an_account_that_may_not_pull(patient: Patient, control: Control) -> 
     subscription = f"projects/{patient.project}/subscriptions/jobs-worker"
     control.deny("pubsub.subscriptions.consume", resource=subscription)
     found = patient.only_finding("fatal", f"This account may not pull from the subscription {subscription}.")
-    assert "--role=roles/pubsub.subscriber" in found["mend"]
+    assert "--role=roles/pubsub.subscriber" in found["fix"]
     patient.is_mended_by(found)
 
 
@@ -193,7 +193,7 @@ def test_12_dead_letters_that_nobody_keeps(patient: Patient) -> None:
 def test_13_dead_letters_that_pubsub_may_not_forward(patient: Patient) -> None:
     patient.set_policy("topics/jobs-dead", "roles/pubsub.publisher", "serviceAccount:other@x.iam.gserviceaccount.com")
     found = patient.only_finding("loses_work", "Pub/Sub's own account has no roles/pubsub.publisher")
-    assert found["mend"].startswith("gcloud pubsub topics add-iam-policy-binding jobs-dead ")
+    assert found["fix"].startswith("gcloud pubsub topics add-iam-policy-binding jobs-dead ")
     patient.is_mended_by(found)
 
 
@@ -202,7 +202,7 @@ def test_14_a_handler_whose_jobs_no_filter_lets_through(patient: Patient, ward: 
     package = ward.folder / patient.environment["HEADCOUNT_HANDLERS"]
     (package / "crop.py").write_text(HANDLER.format(name="crop"))
     found = patient.worst_finding("loses_work", "No subscription of the topic lets these jobs through: crop.")
-    patient.carry_out(found["mend"])
+    patient.carry_out(found["fix"])
     left = patient.findings()
     assert [finding["severity"] for finding in left] == ["advice"], left  # another pool runs it now
     assert "keeps these handlers idle: crop" in left[0]["what"]
@@ -225,7 +225,7 @@ def test_16_a_handler_whose_library_is_not_installed(
     package = ward.folder / patient.environment["HEADCOUNT_HANDLERS"]
     (package / "blur.py").write_text(f"import {library}\n" + HANDLER.format(name="blur"))
     found = patient.only_finding("fatal", f"No module named '{library}'")
-    assert found["mend"] == f"pip install {library}"
+    assert found["fix"] == f"pip install {library}"
     built_package(library, ward.folder / "wheels")
     for name, value in (("NO_INDEX", "1"), ("FIND_LINKS", "wheels"), ("TARGET", str(ward.folder))):
         monkeypatch.setenv(f"PIP_{name}", value)
@@ -236,7 +236,7 @@ def test_17_a_health_port_that_another_program_has(patient: Patient) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", int(patient.environment["HEADCOUNT_HTTP_PORT"])))
         other.listen()
-        found = patient.only_finding("fatal", "can't be had: Address already in use.")
+        found = patient.only_finding("fatal", "cannot be bound: Address already in use.")
         patient.is_mended_by(found)
 
 
@@ -250,7 +250,7 @@ def test_19_a_dockerfile_that_puts_a_shell_in_between(patient: Patient, ward: Wa
     dockerfile = ward.folder / "Dockerfile"
     dockerfile.write_text("FROM headcount\nENTRYPOINT headcount run\n")
     found = patient.only_finding("loses_work", "through a shell", "--before-deploy", "--only", "worker")
-    dockerfile.write_text(f"FROM headcount\n{found['mend']}\n")
+    dockerfile.write_text(f"FROM headcount\n{found['fix']}\n")
     assert patient.findings("--before-deploy", "--only", "worker") == []
     assert 'ENTRYPOINT ["headcount", "run"]' in dockerfile.read_text()
 
@@ -259,7 +259,7 @@ def test_20_python_daemon_beside_headcount(patient: Patient, ward: Ward) -> None
     site = python_daemon_lookalike(ward.folder / "site")
     sys.path.append(str(site))
     found = patient.only_finding("fatal", "The distribution python-daemon 3.1.0 is installed")
-    assert found["mend"].startswith("pip uninstall --yes python-daemon && pip install")
+    assert found["fix"].startswith("pip uninstall --yes python-daemon && pip install")
     shutil.rmtree(site)  # what the first half of it does; the second restores files that were never overwritten here
     assert patient.findings() == []
 
@@ -271,9 +271,9 @@ def test_21_a_shell_as_process_1(patient: Patient) -> None:
     (finding,) = json.loads(wrapped.stdout)["findings"]
     assert finding["what"] == "Process 1 is the shell `sh`, and Headcount is its child."
     assert wrapped.returncode == 1
-    mended = patient.in_its_own_pid_namespace("exec headcount doctor --only worker --json")
-    assert json.loads(mended.stdout)["findings"] == []
-    assert mended.returncode == 0
+    fixed = patient.in_its_own_pid_namespace("exec headcount doctor --only worker --json")
+    assert json.loads(fixed.stdout)["findings"] == []
+    assert fixed.returncode == 0
 
 
 def test_what_can_not_be_asked_is_exit_code_2_and_hides_nothing_else(patient: Patient, ward: Ward) -> None:
@@ -282,7 +282,7 @@ def test_what_can_not_be_asked_is_exit_code_2_and_hides_nothing_else(patient: Pa
     findings = patient.findings()
     assert patient.exit_code == 2
     (unchecked,) = [finding for finding in findings if finding["severity"] == "unchecked"]
-    assert unchecked["what"].startswith("The database can't be asked: ")
+    assert unchecked["what"].startswith("The database cannot be queried: ")
     assert "secret" not in json.dumps(findings)
     assert any("no retry policy" in finding["what"] for finding in findings)
 

@@ -36,10 +36,10 @@ def run_refuses(patient: Patient) -> str:
 
 def test_no_grants_at_all_is_one_command_that_covers_later_tables_too(least: Patient, ward: Ward) -> None:
     found = least.only_finding("fatal", "lacks privileges on 10 tables")
-    assert "deploy/grants.sql" in found["mend"]
+    assert "deploy/grants.sql" in found["fix"]
     said = run_refuses(least)
     assert found["what"] in said
-    assert found["mend"] in said
+    assert found["fix"] in said
     assert "reached" not in said
     kickoff = least.process("kickoff", "resize", "--param", "n=1")
     assert (kickoff.returncode, "Traceback" in kickoff.stderr) == (2, False), kickoff.stderr
@@ -51,7 +51,7 @@ def test_no_grants_at_all_is_one_command_that_covers_later_tables_too(least: Pat
 
 
 def test_a_worker_that_may_not_update_jobs_refuses_to_start_and_says_why(least: Patient, ward: Ward) -> None:
-    least.carry_out(least.findings()[0]["mend"])
+    least.carry_out(least.findings()[0]["fix"])
     ward.run(f'REVOKE UPDATE ON job FROM "{least.name}_w"', least.name)
     said = run_refuses(least)
     assert f"{least.name}_w lacks UPDATE on the table job." in said
@@ -60,7 +60,7 @@ def test_a_worker_that_may_not_update_jobs_refuses_to_start_and_says_why(least: 
 
 
 def test_tables_that_a_later_migration_makes_are_not_forgotten(least: Patient, ward: Ward) -> None:
-    least.carry_out(least.findings()[0]["mend"])
+    least.carry_out(least.findings()[0]["fix"])
     ward.run(
         f'ALTER DEFAULT PRIVILEGES FOR ROLE "{least.name}" IN SCHEMA public REVOKE ALL ON TABLES FROM "{least.name}_w"',
         least.name,
@@ -80,8 +80,8 @@ def test_a_migration_is_asked_of_the_owner_when_the_worker_may_not_make_tables(b
     assert (refused.returncode, "permission denied" in refused.stderr) == (2, True)
     assert "the role that owns the tables" in refused.stderr
     found = bare.only_finding("fatal", "lacks the migrations")
-    assert f"{bare.name}@" in found["mend"]
-    bare.carry_out(found["mend"])
+    assert f"{bare.name}@" in found["fix"]
+    bare.carry_out(found["fix"])
     assert "lacks privileges" in bare.findings()[0]["what"]
 
 
@@ -120,14 +120,14 @@ def test_a_job_name_that_nobody_knows_is_named_with_the_known_ones(patient: Pati
         )
     found = patient.only_finding("loses_work", "1 orchestration waits for the job 'resise'")
     assert "did the producer mean resize?" in found["what"]
-    assert orchestration in patient.headcount(*found["mend"].split("  # ")[0].split()[1:])
+    assert orchestration in patient.headcount(*found["fix"].split("  # ")[0].split()[1:])
     explained = patient.headcount("explain", orchestration)
     assert "UNKNOWN_JOB: 1" in explained
     assert "no handler is named 'resise' here" in explained
     package = ward.folder / patient.environment["HEADCOUNT_HANDLERS"]
     (package / "resise.py").write_text(HANDLER.format(name="resise"))
     later = patient.only_finding("loses_work", "which is known here and not to the workers that run")
-    assert "as soon as a release with this handler is deployed" in later["mend"]
+    assert "as soon as a release with this handler is deployed" in later["fix"]
 
 
 def test_the_database_of_the_shipped_pool_is_right_before_a_deploy(patient: Patient, ward: Ward) -> None:
@@ -145,4 +145,4 @@ def test_the_database_of_the_shipped_pool_is_right_before_a_deploy(patient: Pati
 def test_a_local_pubsub_that_is_not_there_is_looked_for_by_http(patient: Patient) -> None:
     patient.environment["PUBSUB_EMULATOR_HOST"] = "127.0.0.1:1"
     (found,) = patient.findings("--only", "pubsub")
-    assert found["mend"] == "curl --verbose http://127.0.0.1:1"
+    assert found["fix"] == "curl --verbose http://127.0.0.1:1"

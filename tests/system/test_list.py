@@ -114,7 +114,7 @@ async def test_people_get_a_table_with_whole_ids_and_the_command_for_the_next_pa
     assert f"headcount list --job crop --limit 2 --after {ids['Partial']}" in shown.stderr
     assert "headcount list" not in typed("list", "--job", "resize", environment=provisioned).stderr
     nothing = typed("list", "--job", "none", environment=provisioned)
-    assert (nothing.stdout, nothing.stderr) == ("", "no orchestration is like that\n")
+    assert (nothing.stdout, nothing.stderr) == ("", "no orchestration matches\n")
 
 
 async def test_tags_with_markup_or_control_characters_do_not_reach_the_terminal(

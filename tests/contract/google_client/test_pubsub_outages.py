@@ -1,4 +1,4 @@
-"""Streams that end: dropped ones and outages are mended, permanent reasons are told in one sentence."""
+"""Streams that end: dropped ones and outages are fixed, permanent reasons are told in one sentence."""
 
 from google.pubsub_v1 import SubscriberAsyncClient
 
@@ -82,7 +82,7 @@ async def test_acks_given_during_an_outage_are_sent_when_it_is_over(bus: Bus) ->
         await until(lambda: bus.figures()["acked"] == 1)
 
 
-async def test_a_deleted_subscription_is_told_in_one_sentence_with_its_mend(bus: Bus) -> None:
+async def test_a_deleted_subscription_is_told_in_one_sentence_with_its_fix(bus: Bus) -> None:
     async with bus.pulling() as inbox:
         await until(lambda: bus.figures()["receivers"] == 1)
         await SubscriberAsyncClient().delete_subscription(subscription=bus.subscription)
@@ -91,7 +91,7 @@ async def test_a_deleted_subscription_is_told_in_one_sentence_with_its_mend(bus:
         (failure,) = inbox.failures
         assert isinstance(failure, SubscriptionNotReady)
         assert failure.problem == f"The subscription {bus.subscription} does not exist."
-        assert failure.mend == "headcount provision"
+        assert failure.fix == "headcount provision"
 
 
 async def test_a_missing_permission_is_told(bus: Bus) -> None:

@@ -1,4 +1,4 @@
-"""What has to exist is made, and everything that is not as wanted is named with the command that mends it."""
+"""What has to exist is made, and everything that is not as wanted is named with the command that fixes it."""
 
 import pytest
 from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
@@ -77,7 +77,7 @@ async def test_a_project_with_nothing_in_it_is_told_piece_by_piece(want: Wanted)
     assert fatal[0].endswith("/topics/jobs does not exist.")
     assert fatal[1].endswith("/topics/job-events does not exist.")
     assert fatal[2].endswith("/subscriptions/jobs-worker does not exist.")
-    assert {problem.mend for problem in problems} == {"headcount provision"}
+    assert {problem.fix for problem in problems} == {"headcount provision"}
     assert [problem.fatal for problem in problems] == sorted([problem.fatal for problem in problems], reverse=True)
 
 
@@ -87,7 +87,7 @@ async def test_a_subscription_of_another_topic_is_fatal(want: Wanted, service: S
     (problem,) = await check(want)
     assert problem.fatal
     assert f"attached to {other}, not to {want.topics[0].name}" in problem.what
-    assert problem.mend.startswith("HEADCOUNT_JOBS_SUBSCRIPTION=jobs-worker-2 headcount provision"), "none is deleted"
+    assert problem.fix.startswith("HEADCOUNT_JOBS_SUBSCRIPTION=jobs-worker-2 headcount provision"), "none is deleted"
 
 
 async def test_a_subscription_whose_topic_was_deleted_is_fatal(want: Wanted) -> None:
@@ -107,8 +107,8 @@ async def test_a_missing_permission_is_fatal_and_tells_the_role(want: Wanted, co
     control.allow("pubsub.subscriptions.consume", resource=subscription)
     control.allow("pubsub.topics.publish", resource=topic)
     assert [problem.fatal for problem in problems] == [True, True]
-    assert "--role=roles/pubsub.publisher" in problems[0].mend
-    assert "--role=roles/pubsub.subscriber" in problems[1].mend
+    assert "--role=roles/pubsub.publisher" in problems[0].fix
+    assert "--role=roles/pubsub.subscriber" in problems[1].fix
 
 
 async def test_dead_letters_without_a_subscription_are_told(want: Wanted) -> None:
@@ -140,7 +140,7 @@ async def test_a_pool_has_a_filter_and_only_its_jobs_arrive(project: str, pubsub
 
 
 @pytest.mark.parametrize(
-    ("terms", "what", "mend"),
+    ("terms", "what", "fix"),
     [
         (
             {"expiration_policy": {"ttl": {"seconds": 31 * 86_400}}},
@@ -161,11 +161,11 @@ async def test_a_pool_has_a_filter_and_only_its_jobs_arrive(project: str, pubsub
         ({"enable_message_ordering": True}, "orders messages", "JOBS_SUBSCRIPTION=jobs-worker-2 headcount provision"),
     ],
 )
-def test_terms_that_jobs_do_not_bear_are_told(want: Wanted, terms: dict[str, object], what: str, mend: str) -> None:
+def test_terms_that_jobs_do_not_bear_are_told(want: Wanted, terms: dict[str, object], what: str, fix: str) -> None:
     (problem,) = problems_of(jobs(want, **terms), want.subscriptions[1])
     assert not problem.fatal
     assert what in problem.what
-    assert mend in problem.mend
+    assert fix in problem.fix
 
 
 def test_too_few_delivery_attempts_are_told(want: Wanted) -> None:
@@ -176,7 +176,7 @@ def test_too_few_delivery_attempts_are_told(want: Wanted) -> None:
 
 def test_a_retention_below_the_longest_timeout_is_told(want: Wanted) -> None:
     (problem,) = problems_of(jobs(want), want.subscriptions[1], longest_timeout=10 * 86_400)
-    assert "--message-retention-duration=10d" in problem.mend
+    assert "--message-retention-duration=10d" in problem.fix
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_a_refusal_is_one_sentence_and_the_command_on_a_line_of_its_own(capsys: 
 
 def test_not_found_and_refused_have_codes_of_their_own() -> None:
     assert complain(OrchestrationNotFound("no such id")) == 3
-    assert complain(RequestRefused("params of instance 3 are no JSON object")) == 2
+    assert complain(RequestRefused("params of instance 3 are not a JSON object")) == 2
 
 
 def test_square_brackets_in_an_error_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,5 +62,5 @@ def test_problems_with_one_remedy_become_one_sentence_with_one_command() -> None
     with pytest.raises(SubscriptionNotReady) as caught:
         refuse(problems)
     assert caught.value.problem == "The topic a does not exist; the subscription b does not exist."
-    assert caught.value.mend == "headcount provision"
+    assert caught.value.fix == "headcount provision"
     refuse([])

@@ -7,9 +7,9 @@ import pytest
 
 from daemon.doctor import capacity, durability
 from daemon.doctor.capacity import Limit, too_small
+from daemon.doctor.commands import as_owner, as_superuser, database_in, url_with
 from daemon.doctor.database import Server, of_server
 from daemon.doctor.finding import Severity
-from daemon.doctor.mending import as_owner, as_superuser, database_in, url_with
 from daemon.service.workroom import CONNECTIONS
 
 URL = "postgresql://wor%40ker:secret@db.example:5433/jobs?sslmode=require&password=also"
@@ -90,5 +90,5 @@ def test_the_doctor_counts_the_connections_that_a_worker_opens() -> None:
 
 
 def test_room_for_the_pool_but_not_for_a_rollout_is_advice() -> None:
-    assert too_small(Limit(12, "max_connections 15", ""), 2, "mend").severity is Severity.ADVICE
-    assert too_small(Limit(7, "max_connections 10", ""), 2, "mend").severity is Severity.LOSES_WORK
+    assert too_small(Limit(12, "max_connections 15", ""), 2, "fix").severity is Severity.ADVICE
+    assert too_small(Limit(7, "max_connections 10", ""), 2, "fix").severity is Severity.LOSES_WORK

@@ -3,7 +3,7 @@
 import pytest
 from google.pubsub_v1.types import Subscription
 
-from daemon.doctor.agent import is_agent, mend_for
+from daemon.doctor.agent import grant_command, is_agent
 from daemon.doctor.finding import Severity
 from daemon.doctor.pubsub import unmatched
 from daemon.pubsub.repair import changes
@@ -43,7 +43,7 @@ def test_only_pubsubs_own_account_with_a_fitting_role_may_forward() -> None:
 
 
 def test_the_grant_finds_the_project_s_number_by_itself() -> None:
-    command = mend_for("topics", "projects/p/topics/dead", "publisher")
+    command = grant_command("topics", "projects/p/topics/dead", "publisher")
     assert "$(gcloud projects describe p --format='value(projectNumber)')" in command
     assert command.endswith("--role=roles/pubsub.publisher")
 
@@ -52,10 +52,10 @@ def test_a_repair_mends_everything_that_is_called_repairable() -> None:
     terms: dict[str, object] = {"name": WANT.name, "topic": WANT.topic, "enable_exactly_once_delivery": True}
     bad = Subscription(terms)
     fields = changes(bad, WANT)
-    mended = Subscription({**terms, **fields})
+    fixed = Subscription({**terms, **fields})
     assert all(problem.repairable for problem in problems_of(bad, WANT))
-    assert list(problems_of(mended, WANT)) == []
-    assert changes(mended, WANT) == {}
+    assert list(problems_of(fixed, WANT)) == []
+    assert changes(fixed, WANT) == {}
 
 
 def test_the_dead_letters_own_subscription_gets_no_policy_of_its_own() -> None:

@@ -7,10 +7,10 @@ from daemon.doctor.deployment import check_dockerfile, check_environment
 from daemon.doctor.finding import Finding, advice, fatal, loses_work, unchecked
 from daemon.settings import load
 
-MILD = advice("worker", "m", "why", "mend m")
-BAD = loses_work("pubsub", "b", "why", "mend b")
-WORST = fatal("database", "w", "why", "mend w")
-UNKNOWN = unchecked("database", "u", "why", "mend u")
+MILD = advice("worker", "m", "why", "fix m")
+BAD = loses_work("pubsub", "b", "why", "fix b")
+WORST = fatal("database", "w", "why", "fix w")
+UNKNOWN = unchecked("database", "u", "why", "fix u")
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_the_worst_comes_first() -> None:
 
 def test_each_finding_is_a_sentence_a_reason_and_a_command() -> None:
     lines = [text for text, _ in report.lines([BAD])]
-    assert lines == ["loses work (pubsub): b", "  why", "  mend b"]
+    assert lines == ["loses work (pubsub): b", "  why", "  fix b"]
 
 
 def test_nothing_found_is_said_too() -> None:
@@ -42,7 +42,7 @@ def test_production_settings_have_no_finding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "environment", "mend"),
+    ("values", "environment", "fix"),
     [
         ({}, {"PUBSUB_EMULATOR_HOST": "x:1"}, "unset PUBSUB_EMULATOR_HOST"),
         ({"project": "local"}, {}, "export HEADCOUNT_PROJECT=$GOOGLE_CLOUD_PROJECT"),
@@ -51,14 +51,14 @@ def test_production_settings_have_no_finding() -> None:
     ],
 )
 def test_a_developer_s_setting_is_found_before_a_deploy(
-    values: dict[str, object], environment: dict[str, str], mend: str
+    values: dict[str, object], environment: dict[str, str], fix: str
 ) -> None:
     settings = load({}, **{"database_url": "postgresql://w@db.example/jobs", "project": "shop", **values})  # type: ignore[arg-type]
-    assert [finding.mend for finding in check_environment(settings, environment)] == [mend]
+    assert [finding.fix for finding in check_environment(settings, environment)] == [fix]
 
 
 @pytest.mark.parametrize(
-    ("text", "mends"),
+    ("text", "fixes"),
     [
         ('ENTRYPOINT ["headcount"]\nCMD ["run"]\n', []),
         ("FROM x\n", []),
@@ -67,7 +67,7 @@ def test_a_developer_s_setting_is_found_before_a_deploy(
         ("entrypoint exec headcount run\n", ['ENTRYPOINT ["headcount", "run"]']),
     ],
 )
-def test_a_shell_in_the_dockerfile_is_found(tmp_path, text: str, mends: list[str]) -> None:  # type: ignore[no-untyped-def]
+def test_a_shell_in_the_dockerfile_is_found(tmp_path, text: str, fixes: list[str]) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "Dockerfile"
     path.write_text(text)
-    assert [finding.mend for finding in check_dockerfile(path)] == mends
+    assert [finding.fix for finding in check_dockerfile(path)] == fixes

@@ -66,7 +66,7 @@ def test_a_handler_whose_time_fits_badly_is_named(timeout: timedelta, severity: 
 def test_a_lease_shorter_than_the_life_of_a_worker_is_advised_against() -> None:
     assert severities(worker.check_times(settings())) == []
     (finding,) = worker.check_times(settings(lease_seconds=20))
-    assert finding.mend == "export HEADCOUNT_LEASE_SECONDS=60"
+    assert finding.fix == "export HEADCOUNT_LEASE_SECONDS=60"
 
 
 def test_the_port_of_a_worker_that_runs_here_is_not_held_against_it() -> None:
@@ -114,7 +114,7 @@ def test_traces_that_nobody_can_send_are_fatal(monkeypatch: pytest.MonkeyPatch) 
     assert list(worker.check_tracing(asked)) == []
     monkeypatch.setattr(worker, "find_spec", lambda name: None)
     (finding,) = worker.check_tracing(asked)
-    assert finding.mend == "pip install 'headcount[otel]'"
+    assert finding.fix == "pip install 'headcount[otel]'"
 
 
 @pytest.mark.parametrize(

@@ -121,20 +121,20 @@ def test_a_module_that_raises_is_refused_with_file_and_line(error: str, tmp_path
 def test_a_missing_requirement_names_the_command_that_installs_it(tmp_path: Path) -> None:
     refusal = _refusal(tmp_path, a_package(tmp_path, odd="import not_installed_anywhere\n"))
     assert "odd.py:1" in refusal.problem
-    assert refusal.mend == "pip install not_installed_anywhere"
+    assert refusal.fix == "pip install not_installed_anywhere"
 
 
 def test_a_missing_module_of_the_own_package_is_not_looked_for_on_an_index(tmp_path: Path) -> None:
     package = a_package(tmp_path, odd="from . import there\nfrom .nowhere import x\n", there="")
     refusal = _refusal(tmp_path, package)
     assert "odd.py:2" in refusal.problem
-    assert refusal.mend is None
+    assert refusal.fix is None
 
 
 def test_a_missing_package_names_the_folder_that_was_searched(tmp_path: Path) -> None:
     refusal = _refusal(tmp_path, "no_such_package_of_handlers")
     assert str(tmp_path.resolve()) in refusal.problem
-    assert refusal.mend == NEW_REPOSITORY
+    assert refusal.fix == NEW_REPOSITORY
 
 
 def test_a_package_without_handlers_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Settings: every problem at once, each with what mends it, and no secret in any of it."""
+"""Settings: every problem at once, each with what fixes it, and no secret in any of it."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def test_every_problem_is_told_at_once_with_what_mends_it() -> None:
         assert re.search(rf"HEADCOUNT_{name}\b", refusal.problem), name
     assert "did you mean HEADCOUNT_SLOTS?" in text
     assert "over 8" in text
-    assert refusal.mend is not None
-    assert "export HEADCOUNT_DATABASE_URL=" in refusal.mend
-    assert "unset HEADCOUNT_SLOT " in refusal.mend
+    assert refusal.fix is not None
+    assert "export HEADCOUNT_DATABASE_URL=" in refusal.fix
+    assert "unset HEADCOUNT_SLOT " in refusal.fix
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Commands that mend a database, ready to be copied into a shell, without any password.
+"""Commands that fix a database, ready to be copied into a shell, without any password.
 
 Called by the doctor's database checks. Pure: it runs nothing.
 """
