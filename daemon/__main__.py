@@ -20,9 +20,9 @@ def main() -> None:
     try:
         app(prog_name="headcount")
     except HeadcountError as error:
-        from daemon.cli.exits import complain
+        from daemon.cli.output import echo_error
 
-        sys.exit(complain(error))
+        sys.exit(echo_error(error))
 
 
 if __name__ == "__main__":

@@ -11,16 +11,16 @@ from typing import Annotated
 import typer
 
 from daemon.cli.bench import bench
-from daemon.cli.care import cancel, republish, retry, verify, workers
 from daemon.cli.demo import demo
 from daemon.cli.dev import dev
 from daemon.cli.doctor import doctor
-from daemon.cli.exits import HELP
 from daemon.cli.explain import explain
 from daemon.cli.handlers import handlers
 from daemon.cli.kickoff import kickoff
 from daemon.cli.listing import list_orchestrations
 from daemon.cli.migrate import migrate
+from daemon.cli.operations import cancel, republish, retry, verify, workers
+from daemon.cli.output import HELP
 from daemon.cli.provision import provision
 from daemon.cli.prune import prune
 from daemon.cli.rejected import rejected
@@ -42,9 +42,9 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        from daemon.cli.screen import show
+        from daemon.cli.output import echo
 
-        show(f"headcount {version('headcount')}")
+        echo(f"headcount {version('headcount')}")
         raise typer.Exit
 
 
@@ -62,11 +62,11 @@ def new(
 ) -> None:
     """Make a repository for your own handlers, which runs and is tested as it is."""
     from daemon.cli.new import create
-    from daemon.cli.screen import say, show
+    from daemon.cli.output import echo, echo_err
 
     for path in create(folder):
-        show(str(path))
-    say(f"next: cd {folder} && headcount handlers")
+        echo(str(path))
+    echo_err(f"next: cd {folder} && headcount handlers")
 
 
 HERE = "On this machine"

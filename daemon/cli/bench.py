@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.exits import Exit
 from daemon.cli.options import AsJson
-from daemon.cli.screen import Cell, put, say, show_table
+from daemon.cli.output import Cell, Exit, echo_err, echo_json, show_table
 
 if TYPE_CHECKING:
     from daemon.bench.figures import Figure
@@ -41,13 +40,13 @@ def bench(
     except KeyError as unknown:
         raise typer.BadParameter(f"{unknown} is not a scenario; there are {', '.join(SCENARIOS)}") from None
     end_like_ctrl_c()
-    figures = measured(names, quick=quick, runs=runs, say=say)
+    figures = measured(names, quick=quick, runs=runs, say=echo_err)
     if as_json:
-        put([figure.as_json() for figure in figures])
+        echo_json([figure.as_json() for figure in figures])
     else:
         _show(figures)
     broken = [figure for figure in figures if figure.passed is False]
-    raise typer.Exit(Exit.FAILED if broken else Exit.FINE)
+    raise typer.Exit(Exit.FAILED if broken else Exit.OK)
 
 
 def _show(figures: list[Figure]) -> None:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.exits import Exit
 from daemon.cli.options import AsJson
-from daemon.cli.screen import put, say, waiting
+from daemon.cli.output import Exit, echo_err, echo_json, spinner
 from daemon.errors import StartupError
 
 if TYPE_CHECKING:
@@ -54,13 +53,13 @@ def demo(
             plan, played = _perform(running, folder.resolve(), kept, with_failure, workers)
             _tell(plan, played, as_json)
     except KeyboardInterrupt:
-        say("interrupted; everything is stopped")
+        echo_err("interrupted; everything is stopped")
         raise
     seconds = time.monotonic() - began
     if as_json:
-        put({**played.as_json(), "seconds": round(seconds, 2)})
-    say(f"all servers and workers are stopped; the whole demo took {seconds:.1f} s")
-    raise typer.Exit(Exit.FINE if played.went_well else Exit.FAILED)
+        echo_json({**played.as_json(), "seconds": round(seconds, 2)})
+    echo_err(f"all servers and workers are stopped; the whole demo took {seconds:.1f} s")
+    raise typer.Exit(Exit.OK if played.went_well else Exit.FAILED)
 
 
 def _perform(running: ExitStack, folder: Path, kept: Path, with_failure: bool, workers: int) -> tuple[Plan, Played]:
@@ -68,11 +67,11 @@ def _perform(running: ExitStack, folder: Path, kept: Path, with_failure: bool, w
     import asyncio
 
     handlers = _handlers_folder()
-    with waiting("Postgres and Pub/Sub are starting"):
+    with spinner("Postgres and Pub/Sub are starting"):
         stack = _started_stack(running, kept)
     _step("Postgres", stack.postgres_origin)
     _step("Pub/Sub", f"{stack.pubsub_address}, Headcount's own server for tests and demos; Google's client talks to it")
-    with waiting("the workers are starting"):
+    with spinner("the workers are starting"):
         hired, seconds = _ready_workers(running, stack, handlers, folder, kept, workers)
     logs = ", ".join(str(worker.log) for worker in hired)
     _step("Worker", f"{workers} x `headcount run`, ready after {seconds:.1f} s; log: {logs}")
@@ -133,4 +132,4 @@ def _tell(plan: Plan, played: Played, as_json: bool) -> None:
 
 
 def _step(name: str, text: str) -> None:
-    say(f"{name:9} {text}")
+    echo_err(f"{name:9} {text}")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from daemon.cli.demo_files import Chosen, choose, manifest_place
 from daemon.cli.follow import follow
+from daemon.cli.formatting import instance_as_json, rate, split, state_as_json
 from daemon.cli.local_worker import LocalWorker
-from daemon.cli.outcomes import instance_as_json, rate, split, state_as_json
 from daemon.client import Client, InstanceResult
 from daemon.local import LocalServerError
 from daemon.local.listener import Event, Listener
@@ -109,7 +109,7 @@ class _Stage:
     ) -> tuple[OrchestrationState, list[InstanceResult], Event]:
         """Kick off, follow, hear the event, read the results."""
         begun = await self._client.kick_off(job, params, tags=TAGS)
-        state = await follow(self._client, begun.id, naming=lambda index: names[index], concern=self._check)
+        state = await follow(self._client, begun.id, label=lambda index: names[index], check=self._check)
         event = await self._event(str(begun.id))
         return state, [one async for one in begun.stream_results()], event
 

@@ -6,8 +6,8 @@ Called by `headcount demo`. It only formats.
 from __future__ import annotations
 
 from daemon.cli.demo_play import Plan, Played
-from daemon.cli.outcomes import COLOURS, rate, show_failures, show_successes
-from daemon.cli.screen import show, show_panel
+from daemon.cli.formatting import COLOURS, rate, show_failures, show_successes
+from daemon.cli.output import echo, show_panel
 
 
 def show_played(plan: Plan, played: Played) -> None:
@@ -26,13 +26,13 @@ def _show_verdict(plan: Plan, played: Played) -> None:
     state = played.checksums
     outcome = state.outcome.value if state.outcome else "InProgress"
     counts = f"{state.completed} Completed, {state.errored} Errored"
-    show(f"{outcome}: {state.total} instances of {state.job_name}, {counts}", style=COLOURS.get(outcome))
+    echo(f"{outcome}: {state.total} instances of {state.job_name}, {counts}", style=COLOURS.get(outcome))
     speed = rate(state)
     if speed is not None and state.completed_at is not None:
         seconds = (state.completed_at - state.created_at).total_seconds()
-        show(f"{state.total} jobs in {seconds:.2f} s: {speed:.0f} jobs/s, from the kick-off to the last one in")
+        echo(f"{state.total} jobs in {seconds:.2f} s: {speed:.0f} jobs/s, from the kick-off to the last one in")
     error = played.manifest_result.error
     if error is None:
-        show(f"{len(played.successes)} checksums are in {plan.manifest}")
+        echo(f"{len(played.successes)} checksums are in {plan.manifest}")
     else:
-        show(f"the manifest was not written: {error.message}", style="red")
+        echo(f"the manifest was not written: {error.message}", style="red")

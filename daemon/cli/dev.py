@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.cli.screen import say
+from daemon.cli.output import echo_err
 from daemon.errors import HandlersInvalid, StartupError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def dev() -> None:
             own = {"HEADCOUNT_HTTP_HOST": "127.0.0.1", "HEADCOUNT_HTTP_PORT": str(port)}
             _work({**environment, **own, "HEADCOUNT_LOG_FORMAT": "console"}, watched)
     except KeyboardInterrupt:
-        say("stopped; the data is kept in .headcount/")
+        echo_err("stopped; the data is kept in .headcount/")
 
 
 def _work(environment: Mapping[str, str], watched: list[Path]) -> None:
@@ -70,7 +70,7 @@ def _work(environment: Mapping[str, str], watched: list[Path]) -> None:
                 _restart(worker, sorted({Path(path).name for _, path in changes}))
                 told = False
             elif worker.exit_code is not None and not told:
-                say(
+                echo_err(
                     f"the worker has ended with exit code {worker.exit_code}; it starts again when you save", "bold red"
                 )
                 told = True
@@ -82,11 +82,11 @@ def _publish_again() -> None:
 
     waiting = with_maintenance(lambda maintenance: maintenance.republish(None))
     if waiting:
-        say(f"{waiting} of the last run's jobs still wait; they are published again")
+        echo_err(f"{waiting} of the last run's jobs still wait; they are published again")
 
 
 def _restart(worker: LocalWorker, names: list[str]) -> None:
-    say(f"{', '.join(names[:3])} changed; the worker starts again", style="bold cyan")
+    echo_err(f"{', '.join(names[:3])} changed; the worker starts again", style="bold cyan")
     worker.stop()
     worker.start()
 
@@ -127,15 +127,15 @@ def _password() -> str:
 
 
 def _announce(environment: Mapping[str, str], origin: str, applied: list[str], port: int) -> None:
-    say(f"Postgres  {environment['HEADCOUNT_DATABASE_URL']}")
-    say(f"          {origin}")
-    say(f"Pub/Sub   {environment['PUBSUB_EMULATOR_HOST']}, project {environment['HEADCOUNT_PROJECT']}")
-    say(f"Schema    {'applied ' + ', '.join(applied) if applied else 'up to date'}")
-    say(f"Worker    http://127.0.0.1:{port}/metrics, /readyz")
-    say("")
-    say("In another terminal:")
-    say(f"  source {FOLDER}/env", style="bold green")
-    say("  headcount handlers", style="bold green")
-    say("  headcount kickoff NAME --param key=value --wait", style="bold green")
-    say("Ctrl-C stops everything; the data stays.")
-    say("")
+    echo_err(f"Postgres  {environment['HEADCOUNT_DATABASE_URL']}")
+    echo_err(f"          {origin}")
+    echo_err(f"Pub/Sub   {environment['PUBSUB_EMULATOR_HOST']}, project {environment['HEADCOUNT_PROJECT']}")
+    echo_err(f"Schema    {'applied ' + ', '.join(applied) if applied else 'up to date'}")
+    echo_err(f"Worker    http://127.0.0.1:{port}/metrics, /readyz")
+    echo_err("")
+    echo_err("In another terminal:")
+    echo_err(f"  source {FOLDER}/env", style="bold green")
+    echo_err("  headcount handlers", style="bold green")
+    echo_err("  headcount kickoff NAME --param key=value --wait", style="bold green")
+    echo_err("Ctrl-C stops everything; the data stays.")
+    echo_err("")

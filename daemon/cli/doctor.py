@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.options import AsJson
-from daemon.cli.screen import put, show
+from daemon.cli.output import echo, echo_json
 
 
 class Area(StrEnum):
@@ -44,8 +44,8 @@ def doctor(
     areas = [area.value for area in only] if only else AREAS
     findings = examine(load(), Scope(instances, before_deploy, areas))
     if as_json:
-        put(report.as_json(findings))
+        echo_json(report.as_json(findings))
     else:
         for text, style in report.lines(findings):
-            show(text, style=style)
+            echo(text, style=style)
     raise typer.Exit(report.exit_code(findings))

@@ -11,9 +11,9 @@ from uuid import UUID
 import typer
 
 from daemon.cli.connection import with_reads
+from daemon.cli.formatting import show_state, state_as_json
 from daemon.cli.options import AsJson
-from daemon.cli.outcomes import show_state, state_as_json
-from daemon.cli.screen import put, shortened, show
+from daemon.cli.output import echo, echo_json, shorten
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -64,45 +64,45 @@ def explain(
 def _orchestration(found: Explanation, as_json: bool) -> None:
     if as_json:
         verdicts = [_verdict_as_json(one) for one in found.verdicts]
-        put({"orchestration": state_as_json(found.state), "verdicts": verdicts})
+        echo_json({"orchestration": state_as_json(found.state), "verdicts": verdicts})
         return
     show_state(found.state)
     for verdict in found.verdicts:
         _show_verdict(verdict)
     if found.state.event_refused is not None:
-        show(f"    {shortened(found.state.event_refused, 300)}", style="red")
-        show(f"    headcount republish {found.state.id}")
+        echo(f"    {shorten(found.state.event_refused, 300)}", style="red")
+        echo(f"    headcount republish {found.state.id}")
 
 
 def _job(found: JobExplanation, as_json: bool) -> None:
     if as_json:
         verdict = found.verdict and _verdict_as_json(found.verdict)
         history, again = [dict(row) for row in found.history], [dict(row) for row in found.redeliveries]
-        put({"job": dict(found.job), "verdict": verdict, "history": history, "redeliveries": again})
+        echo_json({"job": dict(found.job), "verdict": verdict, "history": history, "redeliveries": again})
         return
     job = found.job
-    show(f"{job['job_name']}  job {job['id']}  #{job['index']} of {job['orchestration_id']}  {job['status']}")
-    show(f"  attempt {job['attempt']}, {job['failures']} failures, {job['losses']} lost workers")
-    show(f"  params: {shortened(job['params'], 160)}")
+    echo(f"{job['job_name']}  job {job['id']}  #{job['index']} of {job['orchestration_id']}  {job['status']}")
+    echo(f"  attempt {job['attempt']}, {job['failures']} failures, {job['losses']} lost workers")
+    echo(f"  params: {shorten(job['params'], 160)}")
     if found.verdict is not None:
         _show_verdict(found.verdict)
     if job["error"] is not None:
-        show(f"  {job['error']['kind']}: {shortened(job['error']['message'], 300)}", style="red")
+        echo(f"  {job['error']['kind']}: {shorten(job['error']['message'], 300)}", style="red")
     for row in found.history:
         when = row["ended_at"].astimezone()
-        show(f"  attempt {row['attempt']} ended {when:%Y-%m-%d %H:%M:%S}: {row['kind']}: {_first(row['message'])}")
+        echo(f"  attempt {row['attempt']} ended {when:%Y-%m-%d %H:%M:%S}: {row['kind']}: {_first(row['message'])}")
     for row in found.redeliveries:
-        show(f"  delivered again {row['received_at'].astimezone():%Y-%m-%d %H:%M:%S}: {row['cause']}")
+        echo(f"  delivered again {row['received_at'].astimezone():%Y-%m-%d %H:%M:%S}: {row['cause']}")
 
 
 def _show_verdict(verdict: Verdict) -> None:
-    show(f"  {verdict.word}: {verdict.count} - {MEANING[verdict.word]}", style="bold")
+    echo(f"  {verdict.word}: {verdict.count} - {MEANING[verdict.word]}", style="bold")
     if verdict.word == "MESSAGES_REJECTED":
         for row in verdict.examples:
-            show(f"    headcount rejected show {row['id']}: {row['reason']}: {shortened(row['text'], 200)}")
+            echo(f"    headcount rejected show {row['id']}: {row['reason']}: {shorten(row['text'], 200)}")
         return
     for row in verdict.examples:
-        show(f"    #{row['index']} {row['id']}: " + ", ".join(_facts(row)))
+        echo(f"    #{row['index']} {row['id']}: " + ", ".join(_facts(row)))
 
 
 def _facts(row: RowMapping) -> list[str]:
@@ -112,7 +112,7 @@ def _facts(row: RowMapping) -> list[str]:
         facts.append(f"held by {row['worker_id']} on {row['host']} ({age}), started {_seconds(row['started_ago'])} ago")
     if row["progress_ago"] is not None:
         done = f"{row['progress_current']:g}/{row['progress_total'] or 0:g}" if row["progress_current"] else ""
-        said = shortened(row["progress_message"] or "", 80)
+        said = shorten(row["progress_message"] or "", 80)
         facts.append(f"progress {done} {said} {_seconds(row['progress_ago'])} ago".replace("  ", " "))
     if row["worker_id"] is None:
         facts.append(_publication(row))
@@ -145,4 +145,4 @@ def _seconds(value: object) -> str:
 
 
 def _first(text: str) -> str:
-    return shortened(text.splitlines()[0] if text else "", 120)
+    return shorten(text.splitlines()[0] if text else "", 120)

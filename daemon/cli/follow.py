@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from daemon.cli.screen import lettered, margin, say, shortened
+from daemon.cli.output import echo_err, err_console, escaped_text, shorten
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -22,79 +22,76 @@ if TYPE_CHECKING:
     from daemon.client import Client
     from daemon.orchestration import OrchestrationState, RunningInstance
 
-FIRST_LOOK = 0.05
-LONGEST_LOOK = 0.5
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 0.5
 LINES = 6
-PATIENCE = 5.0
+HINT_SECONDS = 5.0
 
-Naming = Callable[[int], str]
-Concern = Callable[[], None]
+Label = Callable[[int], str]
+Check = Callable[[], None]
 
 
 async def follow(
-    client: Client, orchestration_id: UUID, naming: Naming | None = None, concern: Concern | None = None
+    client: Client, orchestration_id: UUID, label: Label | None = None, check: Check | None = None
 ) -> OrchestrationState:
     """Wait until the last one is in; the final state.
 
-    `naming` says what to call an instance, by its index; `concern` is asked at every look and raises when waiting has
-    become pointless.
+    `label` names an instance, by its index; `check` is called at every poll and raises when waiting is pointless.
     """
-    picture = Picture(naming or (lambda index: f"#{index}"))
-    pause, hint_at = FIRST_LOOK, time.monotonic() + PATIENCE
-    with picture.progress:
+    view = ProgressView(label or (lambda index: f"#{index}"))
+    pause, hint_at = FIRST_PAUSE, time.monotonic() + HINT_SECONDS
+    with view.progress:
         while True:
             state = await client.state(orchestration_id)
             finished = state.completed_at is not None
-            picture.draw(state, [] if finished else await client.running(orchestration_id, LINES))
+            view.draw(state, [] if finished else await client.running(orchestration_id, LINES))
             if finished:
                 return state
             if state.running or state.finished:
                 hint_at = math.inf
             elif time.monotonic() > hint_at:
                 hint_at = math.inf
-                say(f"nothing has started yet; to see why: headcount explain {orchestration_id}", style="yellow")
-            if concern is not None:
-                concern()
+                echo_err(f"nothing has started yet; to see why: headcount explain {orchestration_id}", style="yellow")
+            if check is not None:
+                check()
             await asyncio.sleep(pause)
-            pause = min(pause * 1.2, LONGEST_LOOK)
+            pause = min(pause * 1.2, LONGEST_PAUSE)
 
 
-class Picture:
+class ProgressView:
     """The bars of one orchestration."""
 
-    def __init__(self, naming: Naming) -> None:
+    def __init__(self, label: Label) -> None:
         self.progress = _bars()
-        self._naming = naming
+        self._label = label
         self._whole: TaskID | None = None
         self._lines: dict[UUID, TaskID] = {}
 
     def draw(self, state: OrchestrationState, running: list[RunningInstance]) -> None:
-        """Show this state."""
         if self._whole is None:
-            self._whole = self.progress.add_task("", total=state.total, words=_words(shortened(state.job_name, 60)))
+            self._whole = self.progress.add_task("", total=state.total, words=_words(shorten(state.job_name, 60)))
         note = (f"{state.errored} Errored", "red") if state.errored else ("", "")
-        words = _words(shortened(state.job_name, 60), f"{state.finished}/{state.total}", *note)
+        words = _words(shorten(state.job_name, 60), f"{state.finished}/{state.total}", *note)
         self.progress.update(self._whole, completed=state.finished, words=words)
-        gone = self._lines.keys() - {one.job_id for one in running}
-        for job_id in gone:
+        for job_id in self._lines.keys() - {instance.job_id for instance in running}:
             self.progress.remove_task(self._lines.pop(job_id))
-        for one in running:
-            self._draw_line(one)
+        for instance in running:
+            self._draw_line(instance)
 
-    def _draw_line(self, one: RunningInstance) -> None:
-        if one.job_id not in self._lines:
-            self._lines[one.job_id] = self.progress.add_task("", total=None, words=_words(""))
-        done, total = one.progress.current or 0.0, one.progress.total
+    def _draw_line(self, instance: RunningInstance) -> None:
+        if instance.job_id not in self._lines:
+            self._lines[instance.job_id] = self.progress.add_task("", total=None, words=_words(""))
+        done, total = instance.progress.current or 0.0, instance.progress.total
         count = f"{done / total:.0%}" if total else ""
-        name, note = shortened(self._naming(one.index), 36), shortened(one.progress.message or "", 60)
+        name, note = shorten(self._label(instance.index), 36), shorten(instance.progress.message or "", 60)
         words = _words(f"  {name}", count, note, "dim")
-        self.progress.update(self._lines[one.job_id], completed=done, total=total, words=words)
+        self.progress.update(self._lines[instance.job_id], completed=done, total=total, words=words)
 
 
 def _words(name: str, count: str = "", note: str = "", style: str = "") -> list[Text]:
     """What stands beside a bar: texts that are already letters, for nothing of them may be read as markup."""
     whole = style if style == "dim" else ""
-    return [lettered(name, whole), lettered(count, whole), lettered(note, style)]
+    return [escaped_text(name, whole), escaped_text(count, whole), escaped_text(note, style)]
 
 
 def _bars() -> Progress:
@@ -117,6 +114,6 @@ def _bars() -> Progress:
         Words(1),
         TimeElapsedColumn(),
         Words(2),
-        console=margin(),
-        disable=not margin().is_terminal,
+        console=err_console(),
+        disable=not err_console().is_terminal,
     )

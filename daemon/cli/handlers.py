@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.cli.options import AsJson
-from daemon.cli.screen import Cell, put, show_table
+from daemon.cli.output import Cell, echo_json, show_table
 
 if TYPE_CHECKING:
     from daemon.registry import Handler
@@ -24,7 +24,7 @@ def handlers(as_json: AsJson = False) -> None:
     settings = load(without=("database_url", "project"))
     registry = discover(settings.packages, settings.handlers_path)
     if as_json:
-        put([_as_json(handler) for handler in registry])
+        echo_json([_as_json(handler) for handler in registry])
         return
     columns = ("name", "executor", "params", "timeout", "attempts", "at a time", "where")
     show_table(columns, [_row(handler) for handler in registry])

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from daemon.cli.connection import with_client
-from daemon.cli.exits import Exit
+from daemon.cli.formatting import instance_as_json, show_failures, show_state, state_as_json
 from daemon.cli.options import AsJson, duration, moment, pairs, values
-from daemon.cli.outcomes import instance_as_json, show_failures, show_state, state_as_json
-from daemon.cli.screen import put, say, show
+from daemon.cli.output import Exit, echo, echo_err, echo_json
 from daemon.errors import RequestRefused
 
 if TYPE_CHECKING:
@@ -93,16 +92,16 @@ async def _report(client: Client, begun: Orchestration, wait: bool, as_json: boo
     if not wait:
         state = await begun.progress()
         if as_json:
-            put(state_as_json(state))
+            echo_json(state_as_json(state))
         else:
-            show(str(begun.id))
-            say(f"{state.total} x {state.job_name} kicked off; follow with: headcount status {begun.id} --watch")
-        return Exit.FINE
+            echo(str(begun.id))
+            echo_err(f"{state.total} x {state.job_name} kicked off; follow with: headcount status {begun.id} --watch")
+        return Exit.OK
     if not as_json:
-        say(f"orchestration {begun.id}")
+        echo_err(f"orchestration {begun.id}")
     state = await follow(client, begun.id)
     await _summary(begun, state, as_json)
-    return Exit.FAILED if state.errored else Exit.FINE
+    return Exit.FAILED if state.errored else Exit.OK
 
 
 async def _summary(begun: Orchestration, state: OrchestrationState, as_json: bool) -> None:
@@ -115,10 +114,10 @@ async def _summary(begun: Orchestration, state: OrchestrationState, as_json: boo
             if len(failures) == FAILURES_SHOWN:
                 break
     if as_json:
-        put({**state_as_json(state), "failures": [instance_as_json(one) for one in failures]})
+        echo_json({**state_as_json(state), "failures": [instance_as_json(one) for one in failures]})
         return
     show_state(state)
     if failures:
         show_failures(failures, FAILURES_SHOWN)
         if state.errored > len(failures):
-            say(f"{state.errored} are Errored; all of them: headcount results {state.id} --failed")
+            echo_err(f"{state.errored} are Errored; all of them: headcount results {state.id} --failed")

@@ -14,9 +14,9 @@ from uuid import UUID
 import typer
 
 from daemon.cli.connection import with_reads
+from daemon.cli.formatting import COLOURS
 from daemon.cli.options import AsJson, duration, pairs
-from daemon.cli.outcomes import COLOURS
-from daemon.cli.screen import put, say, shortened, show_table
+from daemon.cli.output import echo_err, echo_json, shorten, show_table
 from daemon.job import Kind
 from daemon.orchestration import ListState, OrchestrationFilter, OrchestrationSummary
 
@@ -58,13 +58,13 @@ def list_orchestrations(
     found = with_reads(ask)
     if as_json:
         for one in found:
-            put({**asdict(one), "tags": dict(one.tags), "outcome": one.outcome and one.outcome.value})
+            echo_json({**asdict(one), "tags": dict(one.tags), "outcome": one.outcome and one.outcome.value})
     elif found:
         _show(found)
         if len(found) == limit:
-            say(f"more: {_next_page(context, found[-1].id)}")
+            echo_err(f"more: {_next_page(context, found[-1].id)}")
     else:
-        say("no orchestration matches")
+        echo_err("no orchestration matches")
 
 
 def _show(found: Sequence[OrchestrationSummary]) -> None:
@@ -78,11 +78,11 @@ def _line(one: OrchestrationSummary) -> tuple[str | tuple[str, str], ...]:
     return (
         str(one.id),
         f"{one.created_at.astimezone():%Y-%m-%d %H:%M:%S}",
-        shortened(one.job_name),
+        shorten(one.job_name),
         (f"{one.state}{closing}", COLOURS.get(one.state, "cyan")),
         f"{one.completed + one.errored}/{one.total}",
         str(one.errored or ""),
-        shortened(tags, TAGS_WIDTH),
+        shorten(tags, TAGS_WIDTH),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.options import AsJson
-from daemon.cli.screen import put, show
+from daemon.cli.output import echo, echo_json
 
 
 def migrate(
@@ -29,11 +29,11 @@ def migrate(
     if worker_role:
         grant(url, worker_role)
     if as_json:
-        put({"applied": applied})
+        echo_json({"applied": applied})
         return
     for revision in applied:
-        show(f"applied {revision}")
+        echo(f"applied {revision}")
     if not applied:
-        show("the database is up to date")
+        echo("the database is up to date")
     if worker_role:
-        show(f"granted {worker_role} what a worker needs")
+        echo(f"granted {worker_role} what a worker needs")

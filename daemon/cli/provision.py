@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.options import AsJson
-from daemon.cli.screen import put, show
+from daemon.cli.output import echo, echo_json
 
 STYLES = {"created": "green", "differs": "yellow", "repaired": "green"}
 
@@ -44,7 +44,7 @@ def provision(
         lines = made + asyncio.run(repaired(wanted)) + asyncio.run(resources.provision(wanted))
     found = [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines]
     if as_json:
-        put([{"state": state, "what": what} for state, what in found])
+        echo_json([{"state": state, "what": what} for state, what in found])
         return
     for state, what in found:
-        show(f"{state:7} {what}", style=STYLES.get(state))
+        echo(f"{state:7} {what}", style=STYLES.get(state))

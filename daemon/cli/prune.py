@@ -14,7 +14,7 @@ import typer
 from daemon.cli.age_limit import DAY, AgeLimit, age_limit, days
 from daemon.cli.connection import with_maintenance
 from daemon.cli.options import AsJson, duration
-from daemon.cli.screen import put, show
+from daemon.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
     from daemon.postgres.maintenance import Ages, Maintenance, Pruned
@@ -54,11 +54,11 @@ def prune(
     pruned = with_maintenance(work)
     if as_json:
         counts = asdict(pruned)
-        put({"pruned": counts.pop("orchestrations"), **counts})
+        echo_json({"pruned": counts.pop("orchestrations"), **counts})
         return
     told = [f"{count} {name}" for name, count in _named(pruned).items() if count]
     end = "would be deleted" if dry_run else "deleted"
-    show(f"{', '.join(told)} {end}" if told else "nothing is that old")
+    echo(f"{', '.join(told)} {end}" if told else "nothing is that old")
 
 
 def _ages(given: float | None, limit: AgeLimit) -> Ages:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.connection import with_maintenance, with_reads
-from daemon.cli.exits import Exit
 from daemon.cli.options import AsJson, duration
+from daemon.cli.output import Exit, echo, echo_err, echo_json, shorten, show_table
 from daemon.cli.replay import replay
-from daemon.cli.screen import put, say, shortened, show, show_table
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -45,7 +44,7 @@ def list_messages(
     rows = with_reads(ask)
     if as_json:
         for row in rows:
-            put(dict(row))
+            echo_json(dict(row))
         return
     show_table(("#", "received", "reason", "bytes", "replayed", "why"), [_line(row) for row in rows])
 
@@ -53,7 +52,7 @@ def list_messages(
 def _line(row: RowMapping) -> tuple[str, ...]:
     when = f"{row['received_at'].astimezone():%Y-%m-%d %H:%M:%S}"
     replayed = "yes" if row["replayed_at"] else ""
-    return (str(row["id"]), when, row["reason"], str(row["bytes"]), replayed, shortened(row["text"], 100))
+    return (str(row["id"]), when, row["reason"], str(row["bytes"]), replayed, shorten(row["text"], 100))
 
 
 @rejected.command("show")
@@ -63,13 +62,13 @@ def show_message(number: Number, as_json: AsJson = False) -> None:
     attributes = json.loads(row["attributes"])
     body = bytes(row["data"])
     if as_json:
-        put({**row, "attributes": attributes, "data": body.decode("utf-8", "backslashreplace")})
+        echo_json({**row, "attributes": attributes, "data": body.decode("utf-8", "backslashreplace")})
         return
-    show(f"{row['reason']}: {row['text']}", style="red")
-    show(f"  message {row['message_id']}, received {row['received_at'].astimezone():%Y-%m-%d %H:%M:%S}")
+    echo(f"{row['reason']}: {row['text']}", style="red")
+    echo(f"  message {row['message_id']}, received {row['received_at'].astimezone():%Y-%m-%d %H:%M:%S}")
     for key, value in sorted(attributes.items()):
-        show(f"  {shortened(key)} = {shortened(value, 200)}")
-    show(f"  data ({len(body)} bytes): {shortened(body.decode('utf-8', 'backslashreplace'), 2000)}")
+        echo(f"  {shorten(key)} = {shorten(value, 200)}")
+    echo(f"  data ({len(body)} bytes): {shorten(body.decode('utf-8', 'backslashreplace'), 2000)}")
 
 
 rejected.command("replay")(replay)
@@ -83,7 +82,7 @@ def purge(older_than: Annotated[str, typer.Option(help="Age of what is deleted: 
     async def work(maintenance: Maintenance) -> int:
         return await maintenance.purge_rejected(seconds)
 
-    show(f"{with_maintenance(work)} messages deleted")
+    echo(f"{with_maintenance(work)} messages deleted")
 
 
 def _message(number: int) -> RowMapping:
@@ -92,6 +91,6 @@ def _message(number: int) -> RowMapping:
 
     row = with_reads(ask)
     if row is None:
-        say(f"no rejected message has the number {number}", style="bold red")
+        echo_err(f"no rejected message has the number {number}", style="bold red")
         raise typer.Exit(Exit.NOT_FOUND)
     return row

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.connection import with_engine, with_reads
-from daemon.cli.exits import Exit
 from daemon.cli.options import AsJson
-from daemon.cli.screen import put, say, shortened, show
+from daemon.cli.output import Exit, echo, echo_err, echo_json, shorten
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -51,11 +50,11 @@ def replay(
 
     chosen = with_reads(preview)
     if number is not None and not chosen:
-        say(f"no rejected message has the number {number}", style="bold red")
+        echo_err(f"no rejected message has the number {number}", style="bold red")
         raise typer.Exit(Exit.NOT_FOUND)
     reasons = dict(sorted(Counter(one.reason for one in chosen).items()))
     if dry_run and as_json:
-        put({"messages": len(chosen), "reasons": reasons})
+        echo_json({"messages": len(chosen), "reasons": reasons})
         return
     if as_json and not yes and number is None:
         raise typer.BadParameter("a program has to say --yes, or --dry-run to see what would be published")
@@ -68,11 +67,11 @@ def replay(
 
 def _ask(chosen: Sequence[ReplayCandidate], reasons: dict[str, int], *, ask: bool) -> None:
     if not chosen:
-        say("nothing to replay: every such message was replayed already, or there is none")
+        echo_err("nothing to replay: every such message was replayed already, or there is none")
     for reason, count in reasons.items():
-        say(f"  {count} x {shortened(reason)}")
+        echo_err(f"  {count} x {shorten(reason)}")
     if chosen:
-        say(f"{len(chosen)} messages, {sum(one.bytes for one in chosen)} bytes, would be published again")
+        echo_err(f"{len(chosen)} messages, {sum(one.bytes for one in chosen)} bytes, would be published again")
     if chosen and ask:
         typer.confirm("Publish them now?", abort=True, err=True)
 
@@ -115,8 +114,8 @@ def _published(chosen: Sequence[ReplayCandidate], again: str, as_new: bool) -> t
     try:
         with_engine(publish)
     except PublishFailed as error:
-        say(shortened(str(error), 500), style="bold red")
-        say(f"{len(done)} of {len(chosen)} are published and marked; to go on: {again}")
+        echo_err(shorten(str(error), 500), style="bold red")
+        echo_err(f"{len(done)} of {len(chosen)} are published and marked; to go on: {again}")
         raise typer.Exit(Exit.FAILED) from None
     return len(done), failed
 
@@ -156,10 +155,10 @@ def _again(reason: str | None) -> str:
 
 def _told(count: int, failed: dict[int, str], as_json: bool) -> None:
     if as_json:
-        put({"replayed": count, "failed": [{"id": number, "error": text} for number, text in failed.items()]})
+        echo_json({"replayed": count, "failed": [{"id": number, "error": text} for number, text in failed.items()]})
     else:
-        show(f"{count} {'message is' if count == 1 else 'messages are'} published again")
+        echo(f"{count} {'message is' if count == 1 else 'messages are'} published again")
         for number, text in failed.items():
-            say(f"message {number} was not: {shortened(text, 300)}", style="red")
+            echo_err(f"message {number} was not: {shorten(text, 300)}", style="red")
     if failed:
         raise typer.Exit(Exit.FAILED)

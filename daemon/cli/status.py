@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.connection import with_client
-from daemon.cli.exits import Exit
+from daemon.cli.formatting import instance_as_json, show_instance, show_state, state_as_json
 from daemon.cli.options import AsJson, OrchestrationId
-from daemon.cli.outcomes import instance_as_json, show_instance, show_state, state_as_json
-from daemon.cli.screen import put
+from daemon.cli.output import Exit, echo_json
 
 if TYPE_CHECKING:
     from daemon.client import Client
@@ -35,10 +34,10 @@ def status(
 
     state = with_client(look)
     if as_json:
-        put(state_as_json(state))
+        echo_json(state_as_json(state))
     else:
         show_state(state)
-    raise typer.Exit(Exit.FAILED if state.errored else Exit.FINE)
+    raise typer.Exit(Exit.FAILED if state.errored else Exit.OK)
 
 
 def results(
@@ -54,9 +53,9 @@ def results(
         async for one in client.orchestration(orchestration_id).stream_results(Status.ERRORED if failed else None):
             fine = fine and one.error is None
             if as_json:
-                put(instance_as_json(one))
+                echo_json(instance_as_json(one))
             else:
                 show_instance(one)
         return fine
 
-    raise typer.Exit(Exit.FINE if with_client(stream) else Exit.FAILED)
+    raise typer.Exit(Exit.OK if with_client(stream) else Exit.FAILED)

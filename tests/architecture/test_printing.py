@@ -1,4 +1,4 @@
-"""Every command prints through `daemon/cli/screen.py`, where text from outside is turned into letters."""
+"""Every command prints through `daemon/cli/output.py`, where text from outside is escaped."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from tests.architecture.sources import Source, sources
 
-SCREEN = "daemon/cli/screen.py"
-DRAWS_BARS = "daemon/cli/follow.py"  # a bar moves: it is drawn by Rich, beside texts that `lettered` made
-PRINTS = {"print", "echo", "secho", "from_markup", "render", "render_str"}
+OUTPUT = "daemon/cli/output.py"
+DRAWS_BARS = "daemon/cli/follow.py"  # a bar moves: it is drawn by Rich, beside texts that `escaped_text` made
+PRINTS = {"print", "secho", "from_markup", "render", "render_str"}
 
 
 def _prints(source: Source) -> Iterator[str]:
@@ -19,20 +19,21 @@ def _prints(source: Source) -> Iterator[str]:
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
-            if name.rpartition(".")[2] in PRINTS or name.endswith(("stdout.write", "stderr.write")):
+            if name.rpartition(".")[2] in PRINTS or name.endswith((".echo", "stdout.write", "stderr.write")):
                 yield f"{node.lineno} {name}"
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             modules = [node.module or ""]
+            yield from (f"{node.lineno} {alias.name}" for alias in node.names if node.module == "typer")
         yield from (f"{node.lineno} {module}" for module in modules if module.partition(".")[0] == "rich")
 
 
 def _others() -> list[Source]:
-    return [source for source in sources("daemon/cli") if source.name != SCREEN]
+    return [source for source in sources("daemon/cli") if source.name != OUTPUT]
 
 
 @pytest.mark.parametrize("source", _others(), ids=lambda source: source.name)
-def test_no_command_prints_past_the_screen(source: Source) -> None:
+def test_no_command_prints_past_the_output_module(source: Source) -> None:
     bars = [use for use in _prints(source) if use.endswith((" rich.progress", " rich.text"))]
     others = [use for use in _prints(source) if use not in bars]
     assert others == []
@@ -46,5 +47,5 @@ def test_the_bars_read_no_markup() -> None:
         for node in ast.walk(source.tree)
         if isinstance(node, ast.Attribute | ast.Name)
     }
-    assert "lettered" in names
+    assert "escaped_text" in names
     assert "TextColumn" not in names

@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from daemon.cli.app import app
-from daemon.cli.exits import Exit, complain
+from daemon.cli.output import Exit, echo_error
 from daemon.cli.run import refuse
 from daemon.errors import DatabaseNotReady, OrchestrationNotFound, RequestRefused, SubscriptionNotReady
 from daemon.pubsub.terms import Problem
@@ -39,17 +39,17 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_a_refusal_is_one_sentence_and_the_command_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    assert complain(DatabaseNotReady("The database lacks 0001.", "headcount migrate")) is Exit.REFUSED
+    assert echo_error(DatabaseNotReady("The database lacks 0001.", "headcount migrate")) is Exit.REFUSED
     assert capsys.readouterr().err.splitlines() == ["The database lacks 0001.", "  headcount migrate"]
 
 
 def test_not_found_and_refused_have_codes_of_their_own() -> None:
-    assert complain(OrchestrationNotFound("no such id")) == 3
-    assert complain(RequestRefused("params of instance 3 are not a JSON object")) == 2
+    assert echo_error(OrchestrationNotFound("no such id")) == 3
+    assert echo_error(RequestRefused("params of instance 3 are not a JSON object")) == 2
 
 
 def test_square_brackets_in_an_error_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    complain(RequestRefused("pip install 'headcount[local]' [red]"))
+    echo_error(RequestRefused("pip install 'headcount[local]' [red]"))
     assert capsys.readouterr().err == "pip install 'headcount[local]' [red]\n"
 
 

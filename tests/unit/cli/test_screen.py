@@ -12,17 +12,16 @@ from hypothesis import given
 from hypothesis.strategies import text
 
 from daemon.cli.handlers import summary
-from daemon.cli.letters import as_json_letters, as_letters
-from daemon.cli.screen import put, shortened
+from daemon.cli.output import echo_json, escape, escape_json, shorten
 
 
 def test_a_long_value_is_cut_with_a_mark() -> None:
-    assert shortened({"a": "x" * 100}, 20) == '{"a": "xxxxxxxxxxxx…'
-    assert shortened("short", 20) == "short"
+    assert shorten({"a": "x" * 100}, 20) == '{"a": "xxxxxxxxxxxx…'
+    assert shorten("short", 20) == "short"
 
 
 def test_control_characters_and_line_ends_never_reach_the_terminal() -> None:
-    assert shortened("one\n two\t\x1b[31mred") == "one two \\x1b[31mred"
+    assert shorten("one\n two\t\x1b[31mred") == "one two \\x1b[31mred"
 
 
 @pytest.mark.parametrize(
@@ -35,18 +34,18 @@ def test_control_characters_and_line_ends_never_reach_the_terminal() -> None:
     ],
 )
 def test_what_acts_on_a_terminal_is_escaped_and_every_letter_stays(text: str, letters: str) -> None:
-    assert as_letters(text) == letters
+    assert escape(text) == letters
 
 
 @given(text())
 def test_json_means_the_same_after_its_characters_are_escaped(value: str) -> None:
-    written = as_json_letters(json.dumps({value: value}, ensure_ascii=False))
+    written = escape_json(json.dumps({value: value}, ensure_ascii=False))
     assert json.loads(written) == {value: value}
-    assert as_letters(written) == written
+    assert escape(written) == written
 
 
 def test_json_output_is_one_line_with_times_and_ids_as_text(capsys: pytest.CaptureFixture[str]) -> None:
-    put({"at": datetime(2026, 1, 2, tzinfo=UTC), "id": UUID(int=1), "path": Path("a"), "text": "ü\n"})
+    echo_json({"at": datetime(2026, 1, 2, tzinfo=UTC), "id": UUID(int=1), "path": Path("a"), "text": "ü\n"})
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
     assert json.loads(printed) == {

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon.cli.screen import Cell, shortened, show, show_table
+from daemon.cli.output import Cell, echo, shorten, show_table
 
 if TYPE_CHECKING:
     from daemon.client import InstanceResult
@@ -48,16 +48,16 @@ def instance_as_json(one: InstanceResult) -> dict[str, object]:
 def show_state(state: OrchestrationState) -> None:
     """A few lines about one orchestration."""
     outcome = state.outcome.value if state.outcome else "InProgress"
-    show(f"{state.job_name}  {state.id}  {outcome}", style=COLOURS.get(outcome, "cyan"))
+    echo(f"{state.job_name}  {state.id}  {outcome}", style=COLOURS.get(outcome, "cyan"))
     waiting = state.total - state.finished - state.running
     counts = {"Completed": state.completed, "Errored": state.errored, "running": state.running, "waiting": waiting}
-    show(
+    echo(
         f"  {state.total} {'instance' if state.total == 1 else 'instances'}: "
         + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     )
     if state.tags:
-        show("  tags: " + " ".join(f"{key}={value}" for key, value in sorted(state.tags.items())))
-    show(f"  created {state.created_at.astimezone():%Y-%m-%d %H:%M:%S}" + _ending(state))
+        echo("  tags: " + " ".join(f"{key}={value}" for key, value in sorted(state.tags.items())))
+    echo(f"  created {state.created_at.astimezone():%Y-%m-%d %H:%M:%S}" + _ending(state))
 
 
 def _ending(state: OrchestrationState) -> str:
@@ -72,17 +72,17 @@ def _ending(state: OrchestrationState) -> str:
 
 def show_instance(one: InstanceResult) -> None:
     """One finished instance on one line."""
-    params = shortened(one.params, 60)
+    params = shorten(one.params, 60)
     if one.error is None:
-        show(f"#{one.index} Completed {params} -> {shortened(one.result, 100)}")
+        echo(f"#{one.index} Completed {params} -> {shorten(one.result, 100)}")
     else:
-        show(f"#{one.index} Errored {params} -> {one.error.kind}: {shortened(one.error.message, 160)}", style="red")
+        echo(f"#{one.index} Errored {params} -> {one.error.kind}: {shorten(one.error.message, 160)}", style="red")
 
 
 def show_failures(failures: Sequence[InstanceResult], most: int = 10) -> None:
     """Failures with their params in a table, at most so many."""
     rows: list[tuple[Cell, ...]] = [
-        (str(one.index), shortened(one.params), (str(one.error.kind), "red"), shortened(one.error.message, 200))
+        (str(one.index), shorten(one.params), (str(one.error.kind), "red"), shorten(one.error.message, 200))
         for one in failures[:most]
         if one.error is not None
     ]
@@ -91,7 +91,7 @@ def show_failures(failures: Sequence[InstanceResult], most: int = 10) -> None:
 
 def show_successes(successes: Sequence[InstanceResult], most: int = 5) -> None:
     """Successes with their params in a table, at most so many."""
-    rows = [(str(one.index), shortened(one.params), shortened(one.result, 120)) for one in successes[:most]]
+    rows = [(str(one.index), shorten(one.params), shorten(one.result, 120)) for one in successes[:most]]
     show_table(("#", "params", "result"), rows, title=_title("successes", len(successes), most))
 
 

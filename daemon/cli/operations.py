@@ -11,9 +11,8 @@ from uuid import UUID
 import typer
 
 from daemon.cli.connection import with_client, with_maintenance, with_reads
-from daemon.cli.exits import Exit
 from daemon.cli.options import AsJson, OrchestrationId
-from daemon.cli.screen import put, say, show, show_table
+from daemon.cli.output import Exit, echo, echo_err, echo_json, show_table
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -76,13 +75,13 @@ def verify(
     if deletes_orphans:
         found = _without_orphans(found, yes)
     if as_json:
-        put([{"check": one.check, "id": one.id, "text": one.text} for one in found])
+        echo_json([{"check": one.check, "id": one.id, "text": one.text} for one in found])
     else:
         for one in found:
-            show(f"{one.check}: {one.id} {one.text}", style="red")
+            echo(f"{one.check}: {one.id} {one.text}", style="red")
         if not found:
-            show("every invariant holds", style="green")
-    raise typer.Exit(Exit.FAILED if found else Exit.FINE)
+            echo("every invariant holds", style="green")
+    raise typer.Exit(Exit.FAILED if found else Exit.OK)
 
 
 async def _verify(reads: Reads) -> list[Violation]:
@@ -93,14 +92,14 @@ def _without_orphans(found: list[Violation], yes: bool) -> list[Violation]:
     """Delete what the violations name as orphans; what is broken afterwards."""
     orphans = [one for one in found if one.check == "orphans"]
     for one in orphans:
-        say(f"{one.id} {one.text}")
+        echo_err(f"{one.id} {one.text}")
     if not orphans or not (yes or typer.confirm("Delete these jobs, with their results?", err=True)):
         return found
 
     async def work(maintenance: Maintenance) -> int:
         return sum([await maintenance.delete_orphans(UUID(one.id)) for one in orphans])
 
-    say(f"{with_maintenance(work)} jobs deleted")
+    echo_err(f"{with_maintenance(work)} jobs deleted")
     return with_reads(_verify)
 
 
@@ -112,7 +111,7 @@ def workers(as_json: AsJson = False) -> None:
 
     rows = with_reads(ask)
     if as_json:
-        put([dict(row) for row in rows])
+        echo_json([dict(row) for row in rows])
         return
     columns = ("worker", "pool", "host", "revision", "running", "slots", "holds", "heartbeat", "state")
     show_table(columns, [_worker(row) for row in rows])
@@ -134,6 +133,6 @@ def _worker(row: RowMapping) -> tuple[str, ...]:
 
 def _told(word: str, count: int, as_json: bool, some: str, none: str) -> None:
     if as_json:
-        put({word: count})
+        echo_json({word: count})
     else:
-        show(f"{count} {some}" if count else none)
+        echo(f"{count} {some}" if count else none)
