@@ -78,9 +78,9 @@ def _work(environment: Mapping[str, str], watched: list[Path]) -> None:
 
 def _publish_again() -> None:
     """Pub/Sub is in memory: it has lost the messages of jobs that waited when it ended."""
-    from daemon.cli.connection import with_maintenance
+    from daemon.cli.connection import with_database
 
-    waiting = with_maintenance(lambda maintenance: maintenance.republish(None))
+    waiting = with_database(lambda database: database.maintenance.republish(None))
     if waiting:
         echo_err(f"{waiting} of the last run's jobs still wait; they are published again")
 

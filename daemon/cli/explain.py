@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from daemon.cli.connection import with_reads
+from daemon.cli.connection import Database, with_database
 from daemon.cli.formatting import show_state, state_as_json
 from daemon.cli.options import AsJson
 from daemon.cli.output import echo, echo_json, shorten
@@ -18,7 +18,7 @@ from daemon.cli.output import echo, echo_json, shorten
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
-    from daemon.postgres.reads import Explanation, JobExplanation, Reads, Verdict
+    from daemon.postgres.reads import Explanation, JobExplanation, Verdict
 
 MEANING = {
     "RUNNING": "a living worker runs them",
@@ -46,15 +46,15 @@ def explain(
     """Say why an orchestration, or one job, is not finished."""
     from daemon.errors import OrchestrationNotFound
 
-    async def ask(reads: Reads) -> Explanation | JobExplanation:
+    async def ask(database: Database) -> Explanation | JobExplanation:
         try:
-            return await reads.explain(identifier)
+            return await database.reads.explain(identifier)
         except OrchestrationNotFound:
-            return await reads.explain_job(identifier)
+            return await database.reads.explain_job(identifier)
 
     from daemon.postgres.reads import Explanation
 
-    found = with_reads(ask)
+    found = with_database(ask)
     if isinstance(found, Explanation):
         _orchestration(found, as_json)
     else:

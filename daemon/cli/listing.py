@@ -8,20 +8,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
-from daemon.cli.connection import with_reads
+from daemon.cli.connection import with_database
 from daemon.cli.formatting import COLOURS
 from daemon.cli.options import AsJson, duration, pairs
 from daemon.cli.output import echo_err, echo_json, shorten, show_table
 from daemon.job import Kind
 from daemon.orchestration import ListState, OrchestrationFilter, OrchestrationSummary
-
-if TYPE_CHECKING:
-    from daemon.postgres.reads import Reads
 
 TAGS_WIDTH = 60
 
@@ -51,11 +48,7 @@ def list_orchestrations(
         older_than=None if older_than is None else duration(older_than).total_seconds(),
         newer_than=None if newer_than is None else duration(newer_than).total_seconds(),
     )
-
-    async def ask(reads: Reads) -> list[OrchestrationSummary]:
-        return await reads.orchestrations(wanted, after, limit)
-
-    found = with_reads(ask)
+    found = with_database(lambda database: database.reads.orchestrations(wanted, after, limit))
     if as_json:
         for one in found:
             echo_json({**asdict(one), "tags": dict(one.tags), "outcome": one.outcome and one.outcome.value})

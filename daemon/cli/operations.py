@@ -10,35 +10,26 @@ from uuid import UUID
 
 import typer
 
-from daemon.cli.connection import with_client, with_maintenance, with_reads
+from daemon.cli.connection import Database, with_client, with_database
 from daemon.cli.options import AsJson, OrchestrationId
 from daemon.cli.output import Exit, echo, echo_err, echo_json, show_table
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
-    from daemon.client import Client
-    from daemon.postgres.maintenance import Maintenance
-    from daemon.postgres.reads import Reads
     from daemon.postgres.sweep import Violation
 
 
 def retry(orchestration_id: OrchestrationId, as_json: AsJson = False) -> None:
     """Run the Errored instances of a finished orchestration again; it completes once more, with a new event id."""
-
-    async def work(client: Client) -> int:
-        return await client.retry_failed(orchestration_id)
-
-    _told("retried", with_client(work), as_json, "instances run again", "no Errored instance has anything to run")
+    count = with_client(lambda client: client.retry_failed(orchestration_id))
+    _echo_count("retried", count, as_json, "instances run again", "no Errored instance has anything to run")
 
 
 def cancel(orchestration_id: OrchestrationId, as_json: AsJson = False) -> None:
     """End every unfinished instance as Errored (kind Cancelled); running handlers are stopped within two seconds."""
-
-    async def work(client: Client) -> int:
-        return await client.cancel(orchestration_id)
-
-    _told("cancelled", with_client(work), as_json, "instances cancelled", "every instance had finished")
+    count = with_client(lambda client: client.cancel(orchestration_id))
+    _echo_count("cancelled", count, as_json, "instances cancelled", "every instance had finished")
 
 
 def republish(
@@ -49,17 +40,8 @@ def republish(
 ) -> None:
     """Publish the messages of waiting jobs again, now: for when a topic or subscription lost them. Each is published
     again by itself after HEADCOUNT_REPUBLISH_AFTER_SECONDS; a refused event is sent again by this only."""
-
-    async def work(maintenance: Maintenance) -> int:
-        return await maintenance.republish(orchestration_id)
-
-    _told(
-        "republished",
-        with_maintenance(work),
-        as_json,
-        "messages are published again by the next relay",
-        "no message waits",
-    )
+    count = with_database(lambda database: database.maintenance.republish(orchestration_id))
+    _echo_count("republished", count, as_json, "messages are published again by the next relay", "no message waits")
 
 
 def verify(
@@ -71,9 +53,9 @@ def verify(
 ) -> None:
     """Check every invariant against the rows. Exit code 1 when one is broken. Changes nothing but what
     --delete-orphans says."""
-    found = with_reads(_verify)
+    found = _verify()
     if deletes_orphans:
-        found = _without_orphans(found, yes)
+        found = _delete_orphans(found, yes)
     if as_json:
         echo_json([{"check": one.check, "id": one.id, "text": one.text} for one in found])
     else:
@@ -84,11 +66,11 @@ def verify(
     raise typer.Exit(Exit.FAILED if found else Exit.OK)
 
 
-async def _verify(reads: Reads) -> list[Violation]:
-    return await reads.verify()
+def _verify() -> list[Violation]:
+    return with_database(lambda database: database.reads.verify())
 
 
-def _without_orphans(found: list[Violation], yes: bool) -> list[Violation]:
+def _delete_orphans(found: list[Violation], yes: bool) -> list[Violation]:
     """Delete what the violations name as orphans; what is broken afterwards."""
     orphans = [one for one in found if one.check == "orphans"]
     for one in orphans:
@@ -96,20 +78,16 @@ def _without_orphans(found: list[Violation], yes: bool) -> list[Violation]:
     if not orphans or not (yes or typer.confirm("Delete these jobs, with their results?", err=True)):
         return found
 
-    async def work(maintenance: Maintenance) -> int:
-        return sum([await maintenance.delete_orphans(UUID(one.id)) for one in orphans])
+    async def delete(database: Database) -> int:
+        return sum([await database.maintenance.delete_orphans(UUID(orphan.id)) for orphan in orphans])
 
-    echo_err(f"{with_maintenance(work)} jobs deleted")
-    return with_reads(_verify)
+    echo_err(f"{with_database(delete)} jobs deleted")
+    return _verify()
 
 
 def workers(as_json: AsJson = False) -> None:
     """List the workers: where they are, what they run, and how old their heartbeat is."""
-
-    async def ask(reads: Reads) -> list[RowMapping]:
-        return await reads.workers()
-
-    rows = with_reads(ask)
+    rows = with_database(lambda database: database.reads.workers())
     if as_json:
         echo_json([dict(row) for row in rows])
         return
@@ -131,7 +109,7 @@ def _worker(row: RowMapping) -> tuple[str, ...]:
     )
 
 
-def _told(word: str, count: int, as_json: bool, some: str, none: str) -> None:
+def _echo_count(word: str, count: int, as_json: bool, some: str, none: str) -> None:
     if as_json:
         echo_json({word: count})
     else:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.age_limit import DAY, AgeLimit, age_limit, days
-from daemon.cli.connection import with_maintenance
+from daemon.cli.connection import with_database
 from daemon.cli.options import AsJson, duration
 from daemon.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
-    from daemon.postgres.maintenance import Ages, Maintenance, Pruned
+    from daemon.postgres.maintenance import Ages, Pruned
 
 COMPLETED_AGE = 30 * DAY
 FAILED_AGE = 90 * DAY
@@ -47,11 +47,7 @@ def prune(
     given = None if older_than is None else duration(older_than).total_seconds()
     limit = AgeLimit(0.0, "") if ignores_retention else asyncio.run(age_limit(load(without=("database_url",))))
     ages = _ages(given, limit)
-
-    async def work(maintenance: Maintenance) -> Pruned:
-        return await maintenance.prune(ages, dry_run=dry_run)
-
-    pruned = with_maintenance(work)
+    pruned = with_database(lambda database: database.maintenance.prune(ages, dry_run=dry_run))
     if as_json:
         counts = asdict(pruned)
         echo_json({"pruned": counts.pop("orchestrations"), **counts})

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.connection import with_maintenance, with_reads
+from daemon.cli.connection import with_database
 from daemon.cli.options import AsJson, duration
 from daemon.cli.output import Exit, echo, echo_err, echo_json, shorten, show_table
 from daemon.cli.replay import replay
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
-
-    from daemon.postgres.maintenance import Maintenance
-    from daemon.postgres.reads import Reads
 
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="As `headcount rejected list` shows it.")]
 
@@ -37,11 +34,7 @@ def list_messages(
     as_json: AsJson = False,
 ) -> None:
     """List rejected messages without their bodies, the oldest first or the newest."""
-
-    async def ask(reads: Reads) -> list[RowMapping]:
-        return await reads.rejected(after, reason, limit, newest=newest)
-
-    rows = with_reads(ask)
+    rows = with_database(lambda database: database.reads.rejected(after, reason, limit, newest=newest))
     if as_json:
         for row in rows:
             echo_json(dict(row))
@@ -78,18 +71,12 @@ rejected.command("replay")(replay)
 def purge(older_than: Annotated[str, typer.Option(help="Age of what is deleted: 30d, 12h.")] = "30d") -> None:
     """Delete rejected messages that are older."""
     seconds = duration(older_than).total_seconds()
-
-    async def work(maintenance: Maintenance) -> int:
-        return await maintenance.purge_rejected(seconds)
-
-    echo(f"{with_maintenance(work)} messages deleted")
+    count = with_database(lambda database: database.maintenance.purge_rejected(seconds))
+    echo(f"{count} messages deleted")
 
 
 def _message(number: int) -> RowMapping:
-    async def ask(reads: Reads) -> RowMapping | None:
-        return await reads.rejected_message(number)
-
-    row = with_reads(ask)
+    row = with_database(lambda database: database.reads.rejected_message(number))
     if row is None:
         echo_err(f"no rejected message has the number {number}", style="bold red")
         raise typer.Exit(Exit.NOT_FOUND)

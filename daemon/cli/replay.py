@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.connection import with_engine, with_reads
+from daemon.cli.connection import Database, with_database
 from daemon.cli.options import AsJson
 from daemon.cli.output import Exit, echo, echo_err, echo_json, shorten
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from daemon.cli.age_limit import AgeLimit
-    from daemon.postgres.reads import Reads, ReplayCandidate
+    from daemon.postgres.reads import ReplayCandidate
 
 BATCH_MESSAGES = 100  # as many may be published twice when the command is killed between publishing and marking
 BATCH_BYTES = 8_000_000
@@ -44,11 +43,7 @@ def replay(
     """Publish rejected messages again, as they came: after the producer's or the worker's mistake is corrected."""
     if [number is not None, reason is not None, everything].count(True) != 1:
         raise typer.BadParameter("give one of NUMBER, --reason REASON and --all")
-
-    async def preview(reads: Reads) -> list[ReplayCandidate]:
-        return await reads.replay_candidates(number, reason)
-
-    chosen = with_reads(preview)
+    chosen = with_database(lambda database: database.reads.replay_candidates(number, reason))
     if number is not None and not chosen:
         echo_err(f"no rejected message has the number {number}", style="bold red")
         raise typer.Exit(Exit.NOT_FOUND)
@@ -80,8 +75,6 @@ def _published(chosen: Sequence[ReplayCandidate], again: str, as_new: bool) -> t
     """How many were published and marked, and why the others were not. Exits when Pub/Sub takes nothing."""
     from daemon.cli.age_limit import age_limit
     from daemon.errors import PublishFailed, RequestRefused
-    from daemon.postgres.maintenance import Maintenance
-    from daemon.postgres.reads import Reads
     from daemon.pubsub.isolation import publish_isolated
     from daemon.pubsub.publisher import Publisher
     from daemon.settings import load
@@ -91,12 +84,12 @@ def _published(chosen: Sequence[ReplayCandidate], again: str, as_new: bool) -> t
     done: list[int] = []
     failed: dict[int, str] = {}
 
-    async def publish(engine: AsyncEngine, worker_ttl: float) -> None:
-        reads, maintenance, publisher = Reads(engine, worker_ttl), Maintenance(engine), Publisher()
+    async def publish(database: Database) -> None:
+        publisher = Publisher()
         limit = None if as_new else await age_limit(settings)
         try:
             for batch in _batches(chosen):
-                rows = await reads.rejected_bodies([one.id for one in batch])
+                rows = await database.reads.rejected_bodies([one.id for one in batch])
                 if limit is not None:
                     failed.update((row["id"], _too_old(row, limit)) for row in rows if row["age"] >= limit.seconds)
                     rows = [row for row in rows if row["id"] not in failed]
@@ -106,13 +99,13 @@ def _published(chosen: Sequence[ReplayCandidate], again: str, as_new: bool) -> t
                 refusals = await publish_isolated(publisher, topic, messages)
                 failed.update((rows[index]["id"], str(error)) for index, error in refusals.items())
                 taken = [row["id"] for index, row in enumerate(rows) if index not in refusals]
-                await maintenance.mark_replayed(taken)
+                await database.maintenance.mark_replayed(taken)
                 done.extend(taken)
         finally:
             await publisher.close()
 
     try:
-        with_engine(publish)
+        with_database(publish)
     except PublishFailed as error:
         echo_err(shorten(str(error), 500), style="bold red")
         echo_err(f"{len(done)} of {len(chosen)} are published and marked; to go on: {again}")
