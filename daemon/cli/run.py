@@ -71,8 +71,8 @@ def _check_database(settings: Settings) -> None:
     """Raises DatabaseNotReady for what a worker can't run with; warns of a memory limit that is too small."""
     import structlog
 
+    from daemon.doctor.database import refuse_database
     from daemon.doctor.platform import check_memory
-    from daemon.doctor.start import refuse_database
 
     refuse_database(settings)
     for finding in check_memory(settings):  # Cloud Run has no shell for the doctor: only a worker sees its own limit

@@ -72,7 +72,7 @@ def test_the_way_back_leaves_nothing_and_the_way_forward_works_again(empty: Engi
     assert upgrade(_url(empty)) == migrations._revisions()
 
 
-def test_a_database_without_tables_is_not_ready_and_the_command_that_mends_it_is_named(empty: Engine) -> None:
+def test_a_database_without_tables_is_not_ready_and_the_command_that_fixes_it_is_named(empty: Engine) -> None:
     with pytest.raises(DatabaseNotReady, match=f"lacks the migrations .*{NEWEST}") as refused:
         check_database(empty)
     assert refused.value.fix == "headcount migrate"
