@@ -16,7 +16,7 @@ from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
 from daemon.bench.stack import Site
 from daemon.job import JobMessage
-from daemon.rules.envelope import encode, instance_id
+from daemon.rules.messages import encode, instance_id
 
 PER_REQUEST = 1_000
 BYTES_PER_REQUEST = 5_000_000

@@ -26,8 +26,8 @@ from daemon.job import Claim, Failed, Interrupted, JobError, Kind, Result, Retur
 from daemon.observe import Observer
 from daemon.recorder import Recorder
 from daemon.registry import Handler
-from daemon.rules.canonical import brief, encode_json, storable_text
 from daemon.rules.refused_params import names_in, why_refused
+from daemon.rules.storable import encode_json, safe_str, storable_text
 
 THREAD_GRACE = 5.0
 
@@ -64,7 +64,7 @@ class HandlerRunner:
         except ValidationError as error:
             return Failed(JobError(Kind.INVALID_PARAMS, self._why(error, handler)), final=True)
         except BaseException as error:  # a validator is the author's code: SystemExit must not end the worker
-            words = f"{type(error).__name__}: {brief(error)}" if self._show_values else type(error).__name__
+            words = f"{type(error).__name__}: {safe_str(error)}" if self._show_values else type(error).__name__
             return Failed(JobError(Kind.INVALID_PARAMS, f"validating the params raised {words}"), final=True)
         arguments: tuple[object, ...] = (params,)
         if handler.wants_context:
@@ -157,7 +157,7 @@ class HandlerRunner:
         except ResultNotStorable as error:
             return Failed(JobError(Kind.RESULT_NOT_STORABLE, str(error)), final=True)
         except BaseException as error:  # a serializer is the author's code too
-            text = f"encoding the result raised {type(error).__name__}: {brief(error)}"
+            text = f"encoding the result raised {type(error).__name__}: {safe_str(error)}"
             return Failed(JobError(Kind.RESULT_NOT_STORABLE, text), final=True)
 
 
@@ -225,10 +225,10 @@ def _failure(error: BaseException, handler: Handler, place: Place) -> Result:
     if isinstance(error, ClaimLost) and reason is StopReason.CLAIM_LOST:  # its own ClaimLost would cost it nothing
         return Interrupted(reason)
     if isinstance(error, GiveUp):
-        return Failed(JobError(Kind.GAVE_UP, brief(error), _trace(error)), final=True)
+        return Failed(JobError(Kind.GAVE_UP, safe_str(error), _trace(error)), final=True)
     if isinstance(error, RetryLater):
-        return Failed(JobError(Kind.RETRY_LATER, brief(error), _trace(error)), retry_in=_seconds(error.after))
-    return Failed(JobError(Kind.RAISED, f"{type(error).__name__}: {brief(error)}", _trace(error)))
+        return Failed(JobError(Kind.RETRY_LATER, safe_str(error), _trace(error)), retry_in=_seconds(error.after))
+    return Failed(JobError(Kind.RAISED, f"{type(error).__name__}: {safe_str(error)}", _trace(error)))
 
 
 def _seconds(after: float | None) -> float | None:

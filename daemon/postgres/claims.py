@@ -1,7 +1,7 @@
 """One claim transaction for a batch of messages, then the reason of every one that was not given.
 
 Called by the store's claim lane. A claim takes free jobs only; whatever it did not get is explained by a row that it
-read, or is left Undecided. It must not judge another worker's liveness.
+read, or is left TryAgain. It must not explain_refusal another worker's liveness.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.errors import WorkerGone, WorkerNotFresh
-from daemon.job import Cause, Claim, ClaimAnswer, JobMessage, Refusal, Refused, Status, Undecided
+from daemon.job import Cause, Claim, ClaimAnswer, JobMessage, Refusal, Refused, Status, TryAgain
 from daemon.postgres.arrays import Bools, Ints, Texts, Uuids
 from daemon.postgres.statements import claim as sql
 from daemon.postgres.wire import Kept, Query, Rows, commit_together, link_of
-from daemon.rules.refusal import Mine, Sight, judge
+from daemon.rules.claim_answer import AlreadyClaimedByUs, ClaimView, explain_refusal
 
-UNDECIDED = Undecided()
+TRY_AGAIN = TryAgain()
 LOCK_TIMEOUT = "1s"  # nothing holds a free job's row for longer than a batch takes
 
 
@@ -60,14 +60,14 @@ class Claims:
         return answers
 
     async def _write_unlocked(self, messages: list[JobMessage], token: UUID) -> list[ClaimAnswer]:
-        """The same without the jobs whose row somebody else holds: those are Undecided, for they hold up all others."""
+        """The same without the jobs whose row somebody else holds: those are TryAgain, for they hold up all others."""
         me, ids = self._me(), Uuids([message.job_id for message in messages])
         async with self.kept.connection() as connection:
             (rows,) = await self._commit(connection, me, [(sql.LOCKED, {"ids": ids})])
         held = {row.id.int for row in rows}
         free = [message for message in messages if message.job_id.int not in held]
         given = iter(await self._write(free, token) if free else [])
-        return [UNDECIDED if message.job_id.int in held else next(given) for message in messages]
+        return [TRY_AGAIN if message.job_id.int in held else next(given) for message in messages]
 
     def _token(self, messages: list[JobMessage]) -> UUID:
         """The same token when the same batch, or a part of it, is tried again: what it has claimed by then is ours."""
@@ -159,12 +159,12 @@ class Claims:
             message = left[row["id"]]
             if row["lacks_params"] and message.params is not None:
                 late.setdefault(row["taken_by"] or row["id"], []).append(message)
-            answer = judge(message, _sight(row), me, token)
+            answer = explain_refusal(message, _view(row), me, token)
             answers[message.job_id.int] = (
-                _claim(SimpleNamespace(**row), me, message.params) if isinstance(answer, Mine) else answer
+                _claim(SimpleNamespace(**row), me, message.params) if isinstance(answer, AlreadyClaimedByUs) else answer
             )
         for message in await self._unkept(connection, late):
-            answers[message.job_id.int] = UNDECIDED
+            answers[message.job_id.int] = TRY_AGAIN
 
     async def _unkept(self, connection: AsyncConnection, late: Mapping[UUID, Sequence[JobMessage]]) -> list[JobMessage]:
         """Keep the params of messages that came after their instance had ended; those whose row is gone meanwhile."""
@@ -199,11 +199,11 @@ class Claims:
     def _answer(
         message: JobMessage, first: Mapping[int, JobMessage], answers: Mapping[int, ClaimAnswer]
     ) -> ClaimAnswer:
-        answer, earliest = answers.get(message.job_id.int, UNDECIDED), first[message.job_id.int]
+        answer, earliest = answers.get(message.job_id.int, TRY_AGAIN), first[message.job_id.int]
         if earliest is message or not isinstance(answer, Claim):
             return answer
         same = earliest.message_id == message.message_id
-        return Refused(Refusal.HELD, Cause.LEASE_EXPIRED if same else Cause.DUPLICATE_PUBLISH)
+        return Refused(Refusal.CLAIMED, Cause.LEASE_EXPIRED if same else Cause.DUPLICATE_PUBLISH)
 
 
 def _registration(batch: Sequence[JobMessage]) -> Sequence[Query]:
@@ -245,9 +245,9 @@ def _claim(row: Any, me: UUID, own_params: str | None) -> Claim:
     )
 
 
-def _sight(row: RowMapping) -> Sight:
-    return Sight(
-        born=row["born"],
+def _view(row: RowMapping) -> ClaimView:
+    return ClaimView(
+        exists=row["exists"],
         status=Status(row["status"]) if row["status"] else None,
         worker_id=row["worker_id"],
         claim_token=row["claim_token"],

@@ -13,11 +13,11 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from daemon.job import DeadLetter, Held, JobError, Kind, RecordedDeadLetters
+from daemon.job import DeadLetter, JobError, Kind, RecordedDeadLetters, UnfinishedJob
 from daemon.postgres.rejections import Rejection, Rejections, register
 from daemon.postgres.settlements import settle
 from daemon.postgres.statements import dead_letters as sql
-from daemon.rules.lifecycle import close
+from daemon.rules.lifecycle import settle_closed
 
 DEAD_LETTERS_LIMIT = 3
 OLD = "it was published longer ago than its subscription keeps messages, so its job may have been pruned"
@@ -86,10 +86,10 @@ async def _count(connection: AsyncConnection, letters: Sequence[DeadLetter]) -> 
     """How many jobs are published again, and how many ended."""
     histories = {one.message.job_id: one.history for one in letters}
     rows = (await connection.execute(sql.RECORD, _dated(letters))).all()
-    spent = [Held(row.id, None, row.attempt) for row in rows if row.dead_letters >= DEAD_LETTERS_LIMIT]
+    spent = [UnfinishedJob(row.id, None, row.attempt) for row in rows if row.dead_letters >= DEAD_LETTERS_LIMIT]
     if spent:
         texts = {one.job_id: f"{histories[one.job_id]}, for the third time without a run" for one in spent}
-        await settle(connection, [close(one, JobError(Kind.DEAD_LETTERED, texts[one.job_id])) for one in spent])
+        await settle(connection, [settle_closed(one, JobError(Kind.DEAD_LETTERED, texts[one.job_id])) for one in spent])
     return len(rows) - len(spent), len(spent)
 
 

@@ -12,10 +12,10 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from daemon.errors import WorkerGone
-from daemon.job import Held, Holdings
+from daemon.job import Holdings, UnfinishedJob
 from daemon.postgres.settlements import settle_in_thread
 from daemon.postgres.statements import workers as sql
-from daemon.rules.lifecycle import give_back
+from daemon.rules.lifecycle import settle_released
 
 
 class Pulse:
@@ -63,7 +63,7 @@ class Pulse:
     def give_back(self, me: UUID, jobs: Sequence[tuple[UUID, int]]) -> frozenset[UUID]:
         """Free jobs that are held but not run; each is an interruption. Those that were still held."""
         with self._engine.begin() as connection:
-            settlements = [give_back(Held(job_id, me, attempt)) for job_id, attempt in jobs]
+            settlements = [settle_released(UnfinishedJob(job_id, me, attempt)) for job_id, attempt in jobs]
             return settle_in_thread(connection, settlements).jobs
 
     def farewell(self, me: UUID, delay: float = 0.0) -> int:
@@ -75,7 +75,9 @@ class Pulse:
             connection.execute(sql.FAREWELL, {"me": me})
             rows = [row for row in connection.execute(sql.HELD, {"me": me}) if row.claimed]
             if rows:
-                settle_in_thread(connection, [give_back(Held(row.id, me, row.attempt), delay) for row in rows])
+                settle_in_thread(
+                    connection, [settle_released(UnfinishedJob(row.id, me, row.attempt), delay) for row in rows]
+                )
             connection.execute(sql.VACATE, {"workers": [me], "all": True, "ids": [], "delay": delay})
             return len(rows)
 

@@ -13,14 +13,14 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from daemon.job import Held, JobError, JobMessage, Kind
+from daemon.job import JobError, JobMessage, Kind, UnfinishedJob
 from daemon.postgres.settlements import Written, settle
 from daemon.postgres.statements import claim as claim_sql
 from daemon.postgres.statements import rejected as sql
 from daemon.postgres.statements import terminations as termination_sql
 from daemon.postgres.terminations import NO_PARAMS
-from daemon.rules.canonical import storable_text
-from daemon.rules.lifecycle import close
+from daemon.rules.lifecycle import settle_closed
+from daemon.rules.storable import storable_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ async def end_unborn(
             "params": [row.params or NO_PARAMS for row in rows],
         },
     )
-    settlements = [close(Held(row.id, None, 0), by_id[row.id][1]) for row in born]
+    settlements = [settle_closed(UnfinishedJob(row.id, None, 0), by_id[row.id][1]) for row in born]
     return await settle(connection, settlements) if settlements else None
 
 

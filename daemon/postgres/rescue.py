@@ -14,10 +14,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from daemon.job import Action, Held
+from daemon.job import Action, UnfinishedJob
 from daemon.postgres.settlements import settle
 from daemon.postgres.statements import workers as sql
-from daemon.rules.lifecycle import lose
+from daemon.rules.lifecycle import settle_worker_lost
 
 NAMED = 20
 
@@ -72,8 +72,8 @@ class Rescue:
         completes = False
         while rows := (await connection.execute(sql.LEFT_BEHIND, {"ids": sorted(gone)})).all():
             holders = {row.id: row.worker_id for row in rows}
-            held = [Held(row.id, row.worker_id, row.attempt, row.losses, gone[row.worker_id]) for row in rows]
-            settlements = [lose(one, self._max_losses) for one in held]
+            held = [UnfinishedJob(row.id, row.worker_id, row.attempt, row.losses, gone[row.worker_id]) for row in rows]
+            settlements = [settle_worker_lost(one, self._max_losses) for one in held]
             written = await settle(connection, settlements)
             for one in settlements:
                 if one.job_id in written.jobs:

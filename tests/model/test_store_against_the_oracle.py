@@ -20,7 +20,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from daemon.job import (
     Claim,
     Failed,
-    Held,
     Interrupted,
     JobMessage,
     Refusal,
@@ -28,14 +27,15 @@ from daemon.job import (
     Returned,
     Settlement,
     StopReason,
+    UnfinishedJob,
 )
 from daemon.postgres import retries as retries_module
 from daemon.postgres.database import async_engine, sync_engine
 from daemon.postgres.due import Due, Leased
 from daemon.postgres.orchestrations import NewOrchestration
 from daemon.postgres.pulse import Pulse
-from daemon.rules.envelope import instance_id
-from daemon.rules.lifecycle import Policy, give_back
+from daemon.rules.lifecycle import Policy, settle_released
+from daemon.rules.messages import instance_id
 from daemon.rules.retry import Backoff
 from tests.model.operators import OperatorRules
 from tests.model.oracle import One, Oracle, Whole, said
@@ -132,7 +132,7 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
                 first[job.id] = self.oracle.claim(job, worker.id, message.creates)
                 assert said(answer) == first[job.id]
             else:
-                assert said(answer) == (Refusal.HELD if isinstance(first[job.id], int) else first[job.id])
+                assert said(answer) == (Refusal.CLAIMED if isinstance(first[job.id], int) else first[job.id])
             self.claims += [answer] if isinstance(answer, Claim) else []
 
     def _message(self, which: int, index: int, creates: bool) -> JobMessage:
@@ -167,7 +167,7 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
     def a_worker_gives_back(self, data: st.DataObject) -> None:
         """What the comparison at a heartbeat does, possibly too late."""
         for claim in [data.draw(st.sampled_from(self.claims), label="claim")] if self.claims else []:
-            self._settle([give_back(Held(claim.job_id, claim.worker_id, claim.attempt))])
+            self._settle([settle_released(UnfinishedJob(claim.job_id, claim.worker_id, claim.attempt))])
 
     def _settle(self, batch: list[Settlement]) -> None:
         if batch:

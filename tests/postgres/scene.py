@@ -28,8 +28,8 @@ from daemon.postgres.rescue import Rescue, Rescued
 from daemon.postgres.retries import Retries
 from daemon.postgres.settlements import Settlements
 from daemon.postgres.terminations import Terminations
-from daemon.rules.envelope import instance_id
 from daemon.rules.lifecycle import Policy, settle
+from daemon.rules.messages import instance_id
 from daemon.rules.retry import Backoff
 from tests.harness.waiting import until
 

@@ -15,7 +15,7 @@ from daemon.postgres.events import DueEvents
 from daemon.postgres.reads import Reads
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.terminations import Terminated, Terminations
-from daemon.rules.envelope import instance_id
+from daemon.rules.messages import instance_id
 from tests.postgres.scene import BOOM, TTL, Scene, Worker, message_for, messages_for, pointer_to, pulse_of
 
 UNFENCED_MARK = "UPDATE orchestration SET event_published_at = now() WHERE id = :id"
@@ -173,7 +173,7 @@ async def test_a_message_between_a_cancel_and_its_placeholders_is_neither_run_no
     worker, orchestration = await scene.worker(), uuid4()
     await worker.claim(message_for(orchestration, 0, 3))
     await scene.run("UPDATE orchestration SET cancelled_at = now()")
-    assert type(await worker.answer(message_for(orchestration, 1, 3))).__name__ == "Undecided"
+    assert type(await worker.answer(message_for(orchestration, 1, 3))).__name__ == "TryAgain"
     made = await scene.kick_off()
     await scene.run("UPDATE orchestration SET cancelled_at = now()")
     answer = await worker.answer(made.born[0][0])

@@ -12,7 +12,6 @@ from daemon.job import (
     Action,
     Claim,
     Failed,
-    Held,
     Holdings,
     Interrupted,
     JobError,
@@ -21,12 +20,13 @@ from daemon.job import (
     Returned,
     Settled,
     StopReason,
+    UnfinishedJob,
 )
 from daemon.observe import Observer
 from daemon.postgres.pulse import Pulse
 from daemon.postgres.records import Records
 from daemon.postgres.settlements import parameters
-from daemon.rules.lifecycle import Policy, close
+from daemon.rules.lifecycle import Policy, settle_closed
 from tests.postgres.scene import BOOM, POLICY, Scene, Worker, decided, message_for, messages_for, pointer_to, writing
 
 RESULTS = {
@@ -186,7 +186,7 @@ async def test_two_attempts_of_a_job_settled_in_one_batch_end_as_one_after_the_o
 
 
 def test_one_job_twice_in_one_statement_is_a_programming_error() -> None:
-    settlement = close(Held(uuid4(), None, 1), BOOM)
+    settlement = settle_closed(UnfinishedJob(uuid4(), None, 1), BOOM)
     with pytest.raises(AssertionError, match="settled twice"):
         parameters([settlement, replace(settlement, attempt=2)])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from uuid import uuid4
 
-from daemon.job import Claim, ClaimAnswer, JobMessage, Refused, Undecided
+from daemon.job import Claim, ClaimAnswer, JobMessage, Refused, TryAgain
 from daemon.postgres.database import async_engine
 from daemon.postgres.group_commit import GroupCommit
 from tests.fakes.observer import Listening
@@ -21,7 +21,7 @@ async def test_a_held_row_leaves_one_message_undecided_and_the_rest_of_its_batch
     async with scene.rival() as rival:
         await rival.run(HOLD, id=messages[1].job_id)
         answers = await worker.answers(*messages, message_for(uuid4()))
-    assert [type(one) for one in answers] == [Claim, Undecided, Claim, Claim]
+    assert [type(one) for one in answers] == [Claim, TryAgain, Claim, Claim]
     assert isinstance(await worker.answer(messages[1]), Claim)
 
 
@@ -31,7 +31,7 @@ async def test_two_messages_of_a_held_job_are_both_undecided(scene: Scene) -> No
     async with scene.rival() as rival:
         await rival.run(HOLD, id=held.job_id)
         answers = await worker.answers(held, free, pointer_to(held), pointer_to(free))
-    assert [type(one) for one in answers] == [Undecided, Claim, Undecided, Refused]
+    assert [type(one) for one in answers] == [TryAgain, Claim, TryAgain, Refused]
 
 
 async def test_a_table_that_is_locked_means_that_the_database_is_away_and_no_batch_is_split(scene: Scene) -> None:

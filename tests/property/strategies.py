@@ -25,10 +25,10 @@ from daemon.job import (
     Unknown,
 )
 from daemon.orchestration import CompletedOrchestration
-from daemon.rules.envelope import RESERVED_TAG_PREFIXES, RESERVED_TAGS
+from daemon.rules.claim_answer import ClaimView
 from daemon.rules.events import outcome_of
 from daemon.rules.lifecycle import Policy
-from daemon.rules.refusal import Sight
+from daemon.rules.messages import RESERVED_TAG_PREFIXES, RESERVED_TAGS
 from daemon.rules.retry import Backoff
 
 UUIDS = st.uuids()
@@ -140,8 +140,8 @@ POLICIES = st.builds(Policy, st.integers(1, 6) | st.integers(1, 10_000), backoff
 CHANCES = st.floats(0, 1, exclude_max=True)
 FEW = st.sampled_from([f"00000000-0000-4000-8000-00000000000{n}" for n in "123"]).map(UUID)
 SIGHTS = st.builds(
-    Sight,
-    born=st.booleans(),
+    ClaimView,
+    exists=st.booleans(),
     status=st.sampled_from(Status),
     worker_id=st.none() | FEW,
     claim_token=st.none() | FEW,

@@ -19,7 +19,7 @@ from daemon.client import Client
 from daemon.job import JobMessage
 from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.resources import provision, wanted
-from daemon.rules.envelope import encode, instance_id
+from daemon.rules.messages import encode, instance_id
 from daemon.settings import Settings, load
 from tests.harness.needs import everything_is_required
 from tests.harness.waiting import until

@@ -23,7 +23,7 @@ from daemon.bench.hired import BenchFailed, Hired
 from daemon.bench.shift import Bench
 from daemon.bench.stack import Site
 from daemon.job import JobMessage
-from daemon.rules.envelope import encode
+from daemon.rules.messages import encode
 
 PAUSE = 0.05
 WARM = 20

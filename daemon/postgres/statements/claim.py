@@ -95,7 +95,7 @@ FROM (SELECT FROM unnest(CAST(:ids AS uuid[])) AS i (id)
 """)
 
 REASONS = text("""
-SELECT i.id, j.id IS NOT NULL AS born, j.status, j.worker_id, j.claim_token, j.message_id,
+SELECT i.id, j.id IS NOT NULL AS exists, j.status, j.worker_id, j.claim_token, j.message_id,
        j.not_before > statement_timestamp() OR j.occupied_by IS NOT NULL AS early,
        i.creates AND j.orchestration_id <> i.orchestration_id AS elsewhere,
        o.id IS NOT NULL AS registered, o.total AS registered_total, o.job_name AS registered_name,

@@ -12,7 +12,7 @@ from uuid import uuid4
 from daemon.client import Client
 from daemon.job import JobMessage
 from daemon.pubsub.publisher import Publisher
-from daemon.rules.envelope import encode, instance_id
+from daemon.rules.messages import encode, instance_id
 from tests.chaos.crew import Crew
 from tests.chaos.report import Report
 from tests.chaos.scenarios.recovery import all_begun, jobs_of

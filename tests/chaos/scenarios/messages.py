@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from daemon.client import Client
 from daemon.job import JobMessage
 from daemon.pubsub.publisher import Outgoing, Publisher
-from daemon.rules.envelope import encode, instance_id
+from daemon.rules.messages import encode, instance_id
 from tests.chaos.crew import Crew
 from tests.chaos.judge import judge_invariants
 from tests.chaos.report import Report

@@ -21,8 +21,8 @@ from daemon.job import (
     Status,
     StopReason,
 )
-from daemon.rules.envelope import instance_id
 from daemon.rules.lifecycle import Policy, settle
+from daemon.rules.messages import instance_id
 from tests.contract.store.conftest import Open
 from tests.contract.store.grounds import Ground, Seen
 
@@ -68,7 +68,7 @@ async def test_a_held_job_is_refused_and_says_why_it_came_again(opened: Open, wh
         asked = message if again else replace(message, message_id=uuid4().hex)
         answer = await getattr(ground, whose).claim(asked)
         cause = Cause.LEASE_EXPIRED if again else Cause.DUPLICATE_PUBLISH
-        assert answer == Refused(Refusal.HELD, cause)
+        assert answer == Refused(Refusal.CLAIMED, cause)
 
 
 async def test_a_finished_job_is_refused(opened: Open) -> None:
@@ -123,7 +123,7 @@ async def test_of_two_who_ask_at_once_one_gets_the_job(opened: Open) -> None:
                 ground.one.claim(message), ground.other.claim(replace(message, message_id="2"))
             )
             assert sum(isinstance(answer, Claim) for answer in answers) == 1
-            assert sum(isinstance(answer, Refused) and answer.why is Refusal.HELD for answer in answers) == 1
+            assert sum(isinstance(answer, Refused) and answer.why is Refusal.CLAIMED for answer in answers) == 1
 
 
 async def test_the_same_message_many_times_at_once_is_one_claim(opened: Open) -> None:

@@ -10,7 +10,7 @@ import pytest
 from daemon.engine.relay import BATCH, Relay
 from daemon.errors import PublishFailed
 from daemon.job import JobMessage
-from daemon.rules.envelope import decode, instance_id
+from daemon.rules.messages import decode, instance_id
 from tests.fakes.bus import MemoryBus, Message
 from tests.fakes.delivery import MESSAGE, ORCHESTRATION
 from tests.fakes.due import REFUSED, Lease, MemoryDue
