@@ -83,7 +83,7 @@ class Workroom:
             settings.worker_ttl_seconds,
             observer,
             completed=self._events.wake,
-            on_away=self.intake.away,
+            on_unavailable=self.intake.away,
         )
         self.consumer = self._make_consumer(registry, running)
         self._tickers = self._make_tickers(identity, running)
@@ -155,7 +155,7 @@ class Workroom:
     def _make_consumer(self, registry: Registry, running: Running) -> Consumer:
         settings = self._settings
         runner = HandlerRunner(
-            self.store.records,
+            self.store.progress,
             self._observer,
             settings.result_limit_bytes,
             settings.slots,
@@ -192,7 +192,7 @@ class Workroom:
         )
         steps: dict[str, tuple[float, Step]] = {
             "relay-jobs": (1.0, self._relay.publish_jobs),
-            "progress": (0.5, self.store.records.flush),
+            "progress": (0.5, self.store.progress.flush),
             "hold": (1.0, self.consumer.return_overdue),
             "rescue": (beat / 2, rescuer.round),
             "backlog": (5.0, self._report_backlog),

@@ -195,8 +195,8 @@ class Worker:
         self._engine = engine = async_engine(deployment.database_url, 3, hangs_up=True)
         self.running = Running()
         self.publisher, self.puller = Publisher(), Puller()
-        self.store = Store(engine, lambda: me, TTL, observer, completed=lambda: None, on_away=lambda _away: None)
-        runner = HandlerRunner(self.store.records, observer, settings.result_limit_bytes, settings.slots, self.running)
+        self.store = Store(engine, lambda: me, TTL, observer, completed=lambda: None, on_unavailable=lambda _away: None)
+        runner = HandlerRunner(self.store.progress, observer, settings.result_limit_bytes, settings.slots, self.running)
         self.pipeline = Pipeline(
             self.store, runner, deployment.registry, self.running, observer, 300.0, random.Random(1).random
         )
