@@ -191,9 +191,7 @@ def test_12_dead_letters_that_nobody_keeps(deployment: Deployment) -> None:
 
 
 def test_13_dead_letters_that_pubsub_may_not_forward(deployment: Deployment) -> None:
-    deployment.set_policy(
-        "topics/jobs-dead", "roles/pubsub.publisher", "serviceAccount:other@x.iam.gserviceaccount.com"
-    )
+    deployment.set_policy("topics/jobs-dead", "roles/pubsub.publisher", "serviceAccount:other@iam.gserviceaccount.com")
     found = deployment.only_finding("loses_work", "Pub/Sub's own account has no roles/pubsub.publisher")
     assert found["fix"].startswith("gcloud pubsub topics add-iam-policy-binding jobs-dead ")
     deployment.is_fixed_by(found)
