@@ -40,7 +40,7 @@ def run(
     asyncio.run(_check(settings, registry))
     _check_database(settings)
 
-    from daemon.service import Worker
+    from daemon.service.worker import Worker
 
     raise typer.Exit(Worker(settings, registry).run())
 
