@@ -30,6 +30,7 @@ from daemon.job import (
     UnfinishedJob,
 )
 from daemon.postgres import retries as retries_module
+from daemon.postgres.claims import ClaimRequest
 from daemon.postgres.database import async_engine, sync_engine
 from daemon.postgres.due import Due, Leased
 from daemon.postgres.orchestrations import NewOrchestration
@@ -120,16 +121,16 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
         """Any messages, duplicates too, in one batch; `lost`: the answer to COMMIT is, and the batch is repeated."""
         asked = data.draw(st.lists(st.tuples(wholes, indexes, st.booleans()), min_size=1, max_size=5), label="messages")
         worker, messages = self.workers[data.draw(workers)], [self._message(*one) for one in asked]
-        answers = self.do(worker.answers(*messages))
+        requests = [ClaimRequest(message) for message in messages]
+        answers = self.do(worker.asked(requests))
         if data.draw(st.booleans(), label="lost"):
-            worker.claims._tried = {id(message): message for message in messages}
-            repeated = self.do(worker.answers(*messages))
+            repeated = self.do(worker.asked(requests))
             assert [said(answer) for answer in repeated] == [said(answer) for answer in answers]
         first: dict[UUID, object] = {}
         for message, answer in zip(messages, answers, strict=True):
             job = self.oracle.jobs[message.job_id]
             if message.job_id not in first:
-                first[job.id] = self.oracle.claim(job, worker.id, message.creates)
+                first[job.id] = self.oracle.claim(job, worker.id, message.carries_params)
                 assert said(answer) == first[job.id]
             else:
                 assert said(answer) == (Refusal.CLAIMED if isinstance(first[job.id], int) else first[job.id])

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import Claim, ClaimAnswer, JobError, JobMessage, Kind, Result, Returned, Settled, Settlement
 from daemon.orchestration import CompletedOrchestration
-from daemon.postgres.claims import Claims
+from daemon.postgres.claims import ClaimRequest, Claims
 from daemon.postgres.database import sync_engine
 from daemon.postgres.events import DueEvents
 from daemon.postgres.orchestrations import Made, NewOrchestration, Orchestrations
@@ -48,7 +48,6 @@ def message_for(orchestration_id: UUID, index: int = 0, count: int | None = 1, *
         index=index,
         count=count,
         params='{"n": 1}',
-        creates=True,
         message_id=uuid4().hex,
     )
     return replace(plain, **changes)
@@ -56,7 +55,7 @@ def message_for(orchestration_id: UUID, index: int = 0, count: int | None = 1, *
 
 def pointer_to(message: JobMessage) -> JobMessage:
     """The message that a relay publishes: it only names a row."""
-    return replace(message, params=None, creates=False, message_id=uuid4().hex)
+    return replace(message, params=None, message_id=uuid4().hex)
 
 
 def messages_for(orchestration_id: UUID, count: int) -> list[JobMessage]:
@@ -77,8 +76,12 @@ class Worker:
         self.settlements = Settlements(self.engine)
 
     async def answers(self, *messages: JobMessage) -> list[ClaimAnswer]:
+        return await self.asked([ClaimRequest(message) for message in messages])
+
+    async def asked(self, requests: list[ClaimRequest]) -> list[ClaimAnswer]:
+        """The answers to requests that may have been made before."""
         try:
-            return await self.claims.write(list(messages))
+            return await self.claims.write(requests)
         finally:
             await self.claims.kept.close()  # a scene has many workers, and one pool
 
