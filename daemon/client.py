@@ -223,7 +223,6 @@ async def publish_orchestration(
                 index=index,
                 count=len(new.params),
                 params=text,
-                creates=True,
                 tags=new.tags,
             )
         )

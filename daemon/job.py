@@ -72,7 +72,7 @@ class JobMessage:
     """A decoded job message (topic `jobs`).
 
     `params` is a JSON object as text, or None when the params are in the database. `count` is None when the message
-    does not say it. `creates` is False for a message that only points at a row (`job_id` given, no data).
+    does not say it.
     """
 
     job_name: str
@@ -81,10 +81,14 @@ class JobMessage:
     index: int
     count: int | None
     params: str | None
-    creates: bool
     tags: Mapping[str, str] = field(default_factory=dict)
     traceparent: str | None = None
     message_id: str = ""
+
+    @property
+    def carries_params(self) -> bool:
+        """Whether the job can be made from this message; one without params only points at a row."""
+        return self.params is not None
 
 
 @dataclass(slots=True, unsafe_hash=True)

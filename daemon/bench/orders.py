@@ -49,4 +49,4 @@ def _messages(job_name: str, jobs: int, per_orchestration: int, params: str) -> 
         count = min(per_orchestration, jobs - first)
         for index in range(count):
             job_id = instance_id(orchestration_id, index)
-            yield JobMessage(job_name, job_id, orchestration_id, index, count, params, creates=True)
+            yield JobMessage(job_name, job_id, orchestration_id, index, count, params)

@@ -54,7 +54,7 @@ def _show(figures: list[Figure]) -> None:
     last = ""
     for figure in figures:
         verdict = VERDICTS[figure.passed]
-        spread = "" if figure.spread is None else f"{_number(one.spread[0])} - {_number(one.spread[1])}"
+        spread = "" if figure.spread is None else f"{_number(figure.spread[0])} - {_number(figure.spread[1])}"
         first = figure.scenario if figure.scenario != last else ""
         rows.append((first, figure.name, _number(figure.value), figure.unit, str(figure.bar or ""), verdict, spread))
         last = figure.scenario

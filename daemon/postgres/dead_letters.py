@@ -14,7 +14,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import DeadLetter, JobError, Kind, RecordedDeadLetters, UnfinishedJob
-from daemon.postgres.rejections import Rejection, Rejections, register
+from daemon.postgres.claims import register
+from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.settlements import settle
 from daemon.postgres.statements import dead_letters as sql
 from daemon.rules.lifecycle import settle_closed
@@ -108,8 +109,8 @@ async def _unknown(connection: AsyncConnection, letters: Sequence[DeadLetter]) -
 
 async def _register(connection: AsyncConnection, letters: Sequence[DeadLetter], retention: float) -> dict[UUID, str]:
     """Make jobs that are due now; why not, for those of which none was made."""
-    refused = {one.message.job_id: UNKNOWN for one in letters if not one.message.creates}
-    making = [one for one in letters if one.message.creates]
+    refused = {one.message.job_id: UNKNOWN for one in letters if not one.message.carries_params}
+    making = [one for one in letters if one.message.carries_params]
     recent = {row.id for row in await connection.execute(sql.RECENT, _dated(making) | {"retention": retention})}
     refused |= {one.message.job_id: OLD for one in making if one.message.job_id not in recent}
     messages = [one.message for one in making if one.message.job_id in recent]

@@ -108,7 +108,6 @@ def _message(new: NewOrchestration, job_id: UUID, index: int) -> JobMessage:
         index=index,
         count=len(new.params),
         params=None,
-        creates=False,
         traceparent=new.traceparent,
     )
 

@@ -14,8 +14,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import JobError, JobMessage, Kind, UnfinishedJob
+from daemon.postgres.claims import register
 from daemon.postgres.settlements import Written, settle
-from daemon.postgres.statements import claim as claim_sql
 from daemon.postgres.statements import rejected as sql
 from daemon.postgres.statements import terminations as termination_sql
 from daemon.postgres.terminations import NO_PARAMS
@@ -73,24 +73,6 @@ async def end_unborn(
     )
     settlements = [settle_closed(UnfinishedJob(row.id, None, 0), by_id[row.id][1]) for row in born]
     return await settle(connection, settlements) if settlements else None
-
-
-async def register(connection: AsyncConnection, rows: Sequence[JobMessage]) -> None:
-    """Make the orchestrations that these messages name and that are not there yet; one without a count makes none."""
-    new = {row.orchestration_id: row for row in rows if row.count is not None}
-    if not new:
-        return
-    ordered = sorted(new.values(), key=lambda row: row.orchestration_id)
-    await connection.execute(
-        claim_sql.ORCHESTRATIONS,
-        {
-            "ids": [row.orchestration_id for row in ordered],
-            "names": [row.job_name for row in ordered],
-            "totals": [row.count for row in ordered],
-            "tags": [json.dumps(dict(row.tags)) for row in ordered],
-            "traceparents": [row.traceparent for row in ordered],
-        },
-    )
 
 
 def _columns(rejections: Sequence[Rejection]) -> dict[str, object]:

@@ -17,7 +17,7 @@ class ClaimView:
     """What was read about a message's job, its orchestration, and whoever took its index."""
 
     exists: bool
-    status: Status | None = None
+    status: str | None = None
     worker_id: UUID | None = None
     claim_token: UUID | None = None
     message_id: str | None = None
@@ -29,7 +29,7 @@ class ClaimView:
     closing: bool = False
     pruning: bool = False
     taken_by: UUID | None = None
-    taken_status: Status | None = None
+    taken_status: str | None = None
     taken_attempt: int | None = None
 
 
@@ -52,7 +52,7 @@ def _of_a_row(
     cause = Cause.LEASE_EXPIRED if view.message_id == message.message_id else Cause.DUPLICATE_PUBLISH
     if view.elsewhere:
         return Conflict("JobElsewhere", f"job {message.job_id} belongs to another orchestration")
-    if view.status is not Status.IN_PROGRESS:
+    if view.status != Status.IN_PROGRESS:
         return Refused(Refusal.FINISHED, cause)
     if view.worker_id == worker_id and view.claim_token == token:
         return AlreadyClaimedByUs()
@@ -66,7 +66,7 @@ def _of_a_row(
 def _of_no_row(message: JobMessage, view: ClaimView) -> Refused | Conflict | TryAgain:
     if view.pruning:  # its jobs go before it does
         return Refused(Refusal.FINISHED)
-    if not message.creates:
+    if not message.carries_params:
         return Conflict("NoSuchJob", f"job {message.job_id} is not registered, and the message carries no params")
     if not view.registered:
         return _unregistered(message)
@@ -74,7 +74,7 @@ def _of_no_row(message: JobMessage, view: ClaimView) -> Refused | Conflict | Try
     if message.index >= total:
         return Conflict("IndexOutOfRange", f"index {message.index} is not below the registered count {total}")
     if view.taken_by is not None:
-        if view.taken_status is not Status.IN_PROGRESS and view.taken_attempt == 0:
+        if view.taken_status != Status.IN_PROGRESS and view.taken_attempt == 0:
             return Refused(Refusal.FINISHED)
         return Conflict("IndexTaken", f"index {message.index} belongs to job {view.taken_by}")
     if message.count is not None and message.count != total:

@@ -50,15 +50,15 @@ def decode(data: bytes, attributes: Mapping[str, str], message_id: str) -> JobMe
         orchestration_id, count = job_id, 1 if count is None else count
     _check_index(index or 0, count)
     params = _params(data)
-    creates = params is not None or given_id is None
+    if params is None and given_id is None:
+        params = "{}"
     return JobMessage(
         job_name=job_name,
         job_id=job_id,
         orchestration_id=orchestration_id,
         index=index or 0,
         count=count,
-        params="{}" if params is None and creates else params,
-        creates=creates,
+        params=params,
         tags=_tags(attributes),
         traceparent=_traceparent(attributes),
         message_id=message_id,

@@ -95,7 +95,6 @@ class Load:
                     index=index,
                     count=len(params),
                     params=encode_json(one, 10_000),
-                    creates=True,
                     tags={"by": "messages"},
                 )
             )

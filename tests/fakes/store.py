@@ -44,7 +44,7 @@ class MemoryStore:
         await self._pause("rejection committed")
 
     def _claim(self, message: JobMessage) -> ClaimAnswer:
-        if message.creates:
+        if message.carries_params:
             self.tables.born(message)
         row = self.tables.jobs.get(message.job_id)
         view = self._view(message, row)
@@ -61,7 +61,7 @@ class MemoryStore:
 
     def _view(self, message: JobMessage, row: Row | None) -> ClaimView:
         if row is not None:
-            elsewhere = message.creates and row.message.orchestration_id != message.orchestration_id
+            elsewhere = message.carries_params and row.message.orchestration_id != message.orchestration_id
             early = row.not_before is not None and row.not_before > self.tables.now
             return ClaimView(True, row.status, row.worker, None, row.message_id, early, elsewhere)
         group, other = self.tables.groups.get(message.orchestration_id), self.tables.taken(message)

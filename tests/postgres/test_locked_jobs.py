@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from uuid import uuid4
 
-from daemon.job import Claim, ClaimAnswer, JobMessage, Refused, TryAgain
+from daemon.job import Claim, ClaimAnswer, Refused, TryAgain
+from daemon.postgres.claims import ClaimRequest
 from daemon.postgres.database import async_engine
 from daemon.postgres.group_commit import GroupCommit
 from tests.fakes.observer import Listening
@@ -40,13 +41,13 @@ async def test_a_table_that_is_locked_means_that_the_database_is_away_and_no_bat
     await scene.run("UPDATE worker SET seen_at = now() + interval '1 hour'")  # however long this takes
     away: list[bool] = []
     heard = Listening()
-    lane: GroupCommit[JobMessage, ClaimAnswer] = GroupCommit(
-        "claim", worker.claims.write, heard, on_away=lambda is_away: away.append(is_away)
+    lane: GroupCommit[ClaimRequest, ClaimAnswer] = GroupCommit(
+        "claim", worker.asked, heard, on_away=lambda is_away: away.append(is_away)
     )
     running = asyncio.create_task(lane.run())
     async with scene.rival() as rival:
         await rival.run("LOCK TABLE job IN ACCESS EXCLUSIVE MODE")
-        asked = [lane.submit(message) for message in messages]
+        asked = [lane.submit(ClaimRequest(message)) for message in messages]
         await until(lambda: away == [True], within=30, what="the database counts as away")
         assert not any(one.done() for one in asked)
     assert [type(one) for one in await asyncio.gather(*asked)] == [Claim, Claim]

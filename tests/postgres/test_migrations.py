@@ -87,6 +87,15 @@ def test_a_schema_that_was_only_expanded_since_suits_this_release(empty: Engine)
     check_database(empty)
 
 
+def test_any_role_may_call_the_guards_also_where_functions_are_closed_by_default(empty: Engine) -> None:
+    with empty.begin() as connection:
+        connection.execute(text("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC"))
+    upgrade(_url(empty))
+    with empty.connect() as connection:
+        granted = "SELECT has_function_privilege('pg_monitor', 'headcount_require(boolean, text)', 'EXECUTE')"
+        assert connection.execute(text(granted)).scalar_one()
+
+
 def test_a_schema_that_was_contracted_since_is_refused_by_name(empty: Engine) -> None:
     upgrade(_url(empty))
     _pretend(empty, "9999", suits="9998")

@@ -64,9 +64,9 @@ async def test_an_event_is_its_row(scene: Scene) -> None:
 
 
 async def test_the_reasons_hold_all_that_the_rules_look_at(scene: Scene) -> None:
-    values = {"ids": [uuid4()], "orchestration_ids": [uuid4()], "indexes": [0], "creates": [True]}
+    values = {"ids": [uuid4()], "orchestration_ids": [uuid4()], "indexes": [0], "carries_params": [True]}
     async with scene.engine.connect() as connection:
-        row = (await connection.execute(claim.REASONS, values)).mappings().one()
+        row = (await connection.execute(claim.CLAIM_VIEWS, values)).mappings().one()
     assert _fields(ClaimView) <= set(row)
 
 

@@ -93,7 +93,6 @@ def messages(draw: st.DrawFn) -> JobMessage:
         index=draw(st.integers(0, count - 1)),
         count=draw(st.sampled_from([count, None])),
         params='{"a":1}' if given else None,
-        creates=given is not None,
         tags=draw(TAGS),
         traceparent=draw(st.sampled_from([None, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"])),
         message_id=draw(st.text(st.characters(categories=("Nd",)), min_size=1, max_size=20)),

@@ -23,10 +23,10 @@ CONFLICTS = {
     "CountMissing",
 }
 ASKED = messages() | st.builds(
-    lambda index, count, creates: replace(MESSAGE, index=index, count=count, creates=creates, message_id="1"),
+    lambda index, count, params: replace(MESSAGE, index=index, count=count, params=params, message_id="1"),
     st.integers(0, 4),
     st.none() | st.integers(1, 5),
-    st.booleans(),
+    st.sampled_from([None, "{}"]),
 )
 
 
@@ -87,6 +87,6 @@ def test_a_repeated_message_id_is_an_expired_lease(message: JobMessage, view: Cl
 def test_a_message_that_only_points_at_a_job_never_waits_for_its_birth(
     message: JobMessage, view: ClaimView, me: UUID, token: UUID
 ) -> None:
-    pointing = replace(message, creates=False, params=None)
+    pointing = replace(message, params=None)
     answer = explain_refusal(pointing, replace(view, exists=False), me, token)
     assert answer == Conflict("NoSuchJob", answer.text if isinstance(answer, Conflict) else "")

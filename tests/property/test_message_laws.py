@@ -66,7 +66,7 @@ def _obeys_the_limits(message: JobMessage) -> None:
     assert 1 <= len(message.job_name) <= 200
     assert 0 <= message.index < (message.count or MAX_COUNT)
     assert message.count is None or message.count <= MAX_COUNT
-    assert message.creates == (message.params is not None)
+    assert message.carries_params == (message.params is not None)
     if message.params is not None:
         message.params.encode()
         assert message.params.lstrip()[0] == "{"
@@ -82,7 +82,7 @@ def test_a_rejected_message_names_an_instance_or_none(data: bytes, attributes: d
         assert "job_id" in attributes or "orchestration_id" in attributes
 
 
-@given(messages().filter(lambda message: message.creates))
+@given(messages().filter(lambda message: message.carries_params))
 def test_a_rejected_instance_is_the_one_that_would_have_run(message: JobMessage) -> None:
     data, attributes = encode(message)
     good = decode(data, attributes, "1")

@@ -115,7 +115,7 @@ async def _retried(client: Client, orchestration: UUID) -> bool:
 
 def _bare(orchestration: UUID, index: int, count: int) -> JobMessage:
     job_id = instance_id(orchestration, index)
-    return JobMessage("at_once", job_id, orchestration, index, count, "{}", creates=True)
+    return JobMessage("at_once", job_id, orchestration, index, count, "{}")
 
 
 async def test_every_bare_message_ends_although_its_orchestration_is_cancelled_and_retried_while_they_are_published(

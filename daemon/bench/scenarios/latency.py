@@ -86,7 +86,7 @@ def _send(site: Site, topic: str, pairs: int) -> None:
             time.sleep(PAUSE)
             job_id = uuid4()
             params = json.dumps({"sent": time.time()})
-            data, attributes = encode(JobMessage("stopwatch", job_id, job_id, 0, 1, params, creates=True))
+            data, attributes = encode(JobMessage("stopwatch", job_id, job_id, 0, 1, params))
             client.publish(topic=site.topic, messages=[PubsubMessage(data=data, attributes=attributes)])
             time.sleep(PAUSE)
 

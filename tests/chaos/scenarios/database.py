@@ -142,9 +142,7 @@ async def by_messages(scene: Scene) -> None:
     """Work that arrives while the database is away: messages only."""
     orchestration = uuid4()
     messages = [
-        encode(
-            JobMessage("nap", instance_id(orchestration, index), orchestration, index, SHORT_JOBS, "{}", creates=True)
-        )
+        encode(JobMessage("nap", instance_id(orchestration, index), orchestration, index, SHORT_JOBS, "{}"))
         for index in range(SHORT_JOBS)
     ]
     await asyncio.sleep(4)

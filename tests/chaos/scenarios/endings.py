@@ -95,7 +95,7 @@ async def cancel(report: Report, stage: Stage, client: Client) -> None:
 async def unborn(report: Report, stage: Stage, client: Client, witness: Witness) -> None:
     """Instances whose messages never came are closed with the rest."""
     orchestration, count = uuid4(), 8
-    message = JobMessage("nap", instance_id(orchestration, 3), orchestration, 3, count, "{}", creates=True)
+    message = JobMessage("nap", instance_id(orchestration, 3), orchestration, 3, count, "{}")
     publisher = Publisher()
     try:
         await publisher.publish(stage.settings().topic("jobs"), [encode(message)])

@@ -135,7 +135,7 @@ async def dead_letter(report: Report, stage: Stage, client: Client, publisher: P
 
 def _messages(orchestration: UUID, count: int, params: str) -> Sequence[Outgoing]:
     return [
-        encode(JobMessage("nap", instance_id(orchestration, index), orchestration, index, count, params, creates=True))
+        encode(JobMessage("nap", instance_id(orchestration, index), orchestration, index, count, params))
         for index in range(count)
     ]
 

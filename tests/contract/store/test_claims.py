@@ -32,7 +32,7 @@ GROUP = uuid4()
 def a_message(index: int = 0, count: int | None = 2, group: UUID = GROUP, **changes: object) -> JobMessage:
     """The message of one instance."""
     job_id = instance_id(group, index)
-    plain = JobMessage("paint", job_id, group, index, count, '{"n": 1}', True, {"customer": "7"}, None, uuid4().hex)
+    plain = JobMessage("paint", job_id, group, index, count, '{"n": 1}', {"customer": "7"}, None, uuid4().hex)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -84,13 +84,13 @@ async def test_a_message_that_points_at_a_job_takes_its_params_from_the_row(open
         message = a_message()
         claim = await claimed(ground, message)
         await ground.one.settle(claim, settle(claim, Interrupted(StopReason.DRAINING), Policy(), 300, lambda: 0.5))
-        again = await ground.other.claim(replace(message, params=None, creates=False, message_id="relay"))
+        again = await ground.other.claim(replace(message, params=None, message_id="relay"))
         assert isinstance(again, Claim)
         assert (again.attempt, again.params) == (2, '{"n": 1}')
 
 
 CONTRADICTIONS: dict[str, tuple[JobMessage, str]] = {
-    "a job that is not there": (a_message(1, params=None, creates=False), "NoSuchJob"),
+    "a job that is not there": (a_message(1, params=None), "NoSuchJob"),
     "an index beyond the count": (a_message(5, None), "IndexOutOfRange"),
     "another count": (a_message(1, 3), "CountMismatch"),
     "another name": (a_message(1, job_name="scan"), "NameMismatch"),

