@@ -13,8 +13,8 @@ from uuid import UUID
 import pytest
 
 from daemon.engine import lifeline as lifeline_module
+from daemon.engine.attempt import InFlight
 from daemon.engine.lifeline import Identity, Lifeline
-from daemon.engine.running import Running
 from daemon.job import Holdings
 from daemon.observe import BlockedLoop
 from daemon.rules.shutdown import ShutdownPlan
@@ -101,7 +101,7 @@ class Life:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
-        self.pulse, self.loop, self.running, self.heard = FakePulse(), FakeLoop(), Running(), Listening()
+        self.pulse, self.loop, self.in_flight, self.heard = FakePulse(), FakeLoop(), InFlight(), Listening()
         self.identity = Identity(WORKER)
         self.drains, self.exits = 0, []
         self._plans: list[tuple[float, Callable[[], None]]] = []
@@ -112,7 +112,7 @@ class Life:
         self.lifeline = Lifeline(
             self.pulse,
             self.identity,
-            self.running,
+            self.in_flight,
             self.loop,
             self.heard,
             beat_seconds=5.0,
