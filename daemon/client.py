@@ -25,8 +25,8 @@ from daemon.postgres.orchestrations import PAGE, Made, NewOrchestration, Orchest
 from daemon.postgres.retries import Retries
 from daemon.postgres.terminations import Terminations
 from daemon.pubsub.publisher import Publisher
-from daemon.rules.canonical import MAX_DEPTH, encode_json, is_too_deep, parsed
-from daemon.rules.envelope import MAX_COUNT, check_name, check_tags, encode, instance_id
+from daemon.rules.messages import MAX_COUNT, check_name, check_tags, encode, instance_id
+from daemon.rules.storable import MAX_DEPTH, encode_json, is_too_deep, parsed
 from daemon.settings import Settings, load
 from daemon.telemetry.tracing import producing
 
@@ -223,7 +223,6 @@ async def publish_orchestration(
                 index=index,
                 count=len(new.params),
                 params=text,
-                creates=True,
                 tags=new.tags,
             )
         )

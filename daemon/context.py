@@ -22,7 +22,7 @@ from pydantic import JsonValue
 from daemon.errors import ClaimLost, Stopped
 from daemon.job import Claim, Progress, StopReason
 from daemon.recorder import Done, Recorder, Waiting
-from daemon.rules.canonical import encode_json, storable_text
+from daemon.rules.storable import encode_json, storable_text
 
 T = TypeVar("T")
 CHECKPOINT_LIMIT = 1024 * 1024

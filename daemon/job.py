@@ -72,7 +72,7 @@ class JobMessage:
     """A decoded job message (topic `jobs`).
 
     `params` is a JSON object as text, or None when the params are in the database. `count` is None when the message
-    does not say it. `creates` is False for a message that only points at a row (`job_id` given, no data).
+    does not say it.
     """
 
     job_name: str
@@ -81,10 +81,14 @@ class JobMessage:
     index: int
     count: int | None
     params: str | None
-    creates: bool
     tags: Mapping[str, str] = field(default_factory=dict)
     traceparent: str | None = None
     message_id: str = ""
+
+    @property
+    def carries_params(self) -> bool:
+        """Whether the job can be made from this message; one without params only points at a row."""
+        return self.params is not None
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -113,7 +117,7 @@ class Refusal(StrEnum):
     """Why a claim was not given, each read from a row: the message has nothing left to do, so it is acked."""
 
     FINISHED = "finished"
-    HELD = "held"
+    CLAIMED = "claimed"
     NOT_DUE = "not_due"
     CLOSING = "closing"
 
@@ -140,11 +144,11 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
-class Undecided:
+class TryAgain:
     """Nothing was positively read about the job: ask again, never ack."""
 
 
-ClaimAnswer = Claim | Refused | Conflict | Undecided
+ClaimAnswer = Claim | Refused | Conflict | TryAgain
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +204,9 @@ class Settlement:
     """What we do about an attempt: stored in one transaction, then the delivery is acked.
 
     It holds for the job only as long as `attempt` and `worker_id` are still the row's (None: nobody holds it).
-    `delay` (seconds) dates a RETRY, and an INTERRUPT whose thread still runs; `counts` says that the attempt spends one
-    of the handler's max_attempts,
-    `loses` that a worker was lost with it; `cause` is why the job's message comes again.
+    `delay` (seconds) dates a RETRY, and an INTERRUPT whose thread still runs; `counts_as_failure` says that the
+    attempt spends one of the handler's max_attempts, `counts_as_loss` that a worker was lost with it; `cause` is why
+    the job's message comes again.
     """
 
     job_id: UUID
@@ -212,13 +216,13 @@ class Settlement:
     result: str | None = None
     error: JobError | None = None
     delay: float = 0.0
-    counts: bool = False
-    loses: bool = False
+    counts_as_failure: bool = False
+    counts_as_loss: bool = False
     cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class UnfinishedJob:
     """An unfinished job as its row shows it, and whether its holder (if any) was draining."""
 
     job_id: UUID

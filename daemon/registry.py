@@ -24,8 +24,8 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 
 from daemon.context import JobContext
 from daemon.errors import DecodeError, HandlersInvalid
-from daemon.rules.envelope import check_name
 from daemon.rules.lifecycle import Policy
+from daemon.rules.messages import check_name
 from daemon.rules.retry import Backoff
 
 Executor = Literal["async", "thread"]

@@ -22,7 +22,7 @@ from daemon.errors import HeadcountError
 from daemon.job import Claim, Failed, Interrupted, JobError, Progress, Returned, StopReason, Unknown
 from daemon.observe import Observer
 from daemon.registry import handler_of
-from daemon.rules.canonical import encode_json
+from daemon.rules.storable import encode_json
 
 LIMIT = 10 * 1024 * 1024
 

@@ -16,7 +16,7 @@ from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
 from daemon.bench.stack import Site
 from daemon.job import JobMessage
-from daemon.rules.envelope import encode, instance_id
+from daemon.rules.messages import encode, instance_id
 
 PER_REQUEST = 1_000
 BYTES_PER_REQUEST = 5_000_000
@@ -49,4 +49,4 @@ def _messages(job_name: str, jobs: int, per_orchestration: int, params: str) -> 
         count = min(per_orchestration, jobs - first)
         for index in range(count):
             job_id = instance_id(orchestration_id, index)
-            yield JobMessage(job_name, job_id, orchestration_id, index, count, params, creates=True)
+            yield JobMessage(job_name, job_id, orchestration_id, index, count, params)

@@ -33,7 +33,7 @@ def bench(
     recovery, long-jobs, fleet, soak.
     """
     from daemon.bench.plan import SCENARIOS, chosen, measured
-    from daemon.cli.local_start import end_like_ctrl_c
+    from daemon.cli.local import end_like_ctrl_c
 
     try:
         names = chosen(only or [], quick)

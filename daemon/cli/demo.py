@@ -1,6 +1,6 @@
 """`headcount demo`: everything at work on this machine in some seconds, with no cloud and no account.
 
-Called by a newcomer. It starts real servers and a real `headcount run`; what it then does (in `demo_play`) any producer
+Called by a newcomer. It starts real servers and a real `headcount run`; what it then does (in `demo_jobs`) any producer
 could do. It stops all of it at the end, and when it is interrupted.
 """
 
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.cli.formatting import COLOURS, rate, show_failures, show_successes
 from daemon.cli.options import AsJson
-from daemon.cli.output import Exit, echo_err, echo_json, spinner
+from daemon.cli.output import Exit, echo, echo_err, echo_json, show_panel, spinner
 from daemon.errors import StartupError
 
 if TYPE_CHECKING:
-    from daemon.cli.demo_play import Plan, Played
-    from daemon.cli.local_worker import LocalWorker
+    from daemon.cli.demo_jobs import Demonstration, Plan
+    from daemon.cli.local import LocalWorker
     from daemon.local.stack import LocalStack
 
 DATABASE = "demo"
@@ -42,65 +43,64 @@ def demo(
 
     The servers' data is kept in ~/.cache/headcount (or HEADCOUNT_HOME), so that the next demo starts faster.
     """
-    from daemon.cli.local_start import end_like_ctrl_c
+    from daemon.cli.local import end_like_ctrl_c
     from daemon.local.stack import home
 
     began = time.monotonic()
     end_like_ctrl_c()
-    kept = home() / "demo"
     try:
         with ExitStack() as running:
-            plan, played = _perform(running, folder.resolve(), kept, with_failure, workers)
-            _tell(plan, played, as_json)
+            plan, shown = _perform(running, folder.resolve(), home() / "demo", with_failure, workers)
+            if not as_json:
+                _show(plan, shown)
     except KeyboardInterrupt:
         echo_err("interrupted; everything is stopped")
         raise
     seconds = time.monotonic() - began
     if as_json:
-        echo_json({**played.as_json(), "seconds": round(seconds, 2)})
+        echo_json({**shown.as_json(), "seconds": round(seconds, 2)})
     echo_err(f"all servers and workers are stopped; the whole demo took {seconds:.1f} s")
-    raise typer.Exit(Exit.OK if played.went_well else Exit.FAILED)
+    raise typer.Exit(Exit.FAILED if shown.manifest_result.error else Exit.OK)
 
 
-def _perform(running: ExitStack, folder: Path, kept: Path, with_failure: bool, workers: int) -> tuple[Plan, Played]:
-    """Start everything into `running`, then play."""
+def _perform(
+    running: ExitStack, folder: Path, data: Path, with_failure: bool, count: int
+) -> tuple[Plan, Demonstration]:
+    """Start everything into `running`, then run the jobs."""
     import asyncio
+
+    from daemon.cli.local import prepare
+    from daemon.local.stack import LocalStack
 
     handlers = _handlers_folder()
     with spinner("Postgres and Pub/Sub are starting"):
-        stack = _started_stack(running, kept)
-    _step("Postgres", stack.postgres_origin)
-    _step("Pub/Sub", f"{stack.pubsub_address}, Headcount's own server for tests and demos; Google's client talks to it")
+        stack = running.enter_context(LocalStack(data))
+        stack.empty_database(DATABASE)
+        prepare(stack.environment(DATABASE))
+    echo_err(f"Postgres  {stack.postgres_origin}")
+    echo_err(
+        f"Pub/Sub   {stack.pubsub_address}, Headcount's own server for tests and demos; Google's client talks to it"
+    )
+    began = time.monotonic()
     with spinner("the workers are starting"):
-        hired, seconds = _ready_workers(running, stack, handlers, folder, kept, workers)
-    logs = ", ".join(str(worker.log) for worker in hired)
-    _step("Worker", f"{workers} x `headcount run`, ready after {seconds:.1f} s; log: {logs}")
+        workers = _start_workers(running, stack, handlers, folder, data, count)
+    logs = ", ".join(str(worker.log) for worker in workers)
+    echo_err(f"Worker    {count} x `headcount run`, ready after {time.monotonic() - began:.1f} s; log: {logs}")
 
-    from daemon.cli.demo_play import planned, play
+    from daemon.cli.demo_jobs import demonstrate, make_plan
 
-    plan = planned(folder, Path.cwd(), kept, with_failure)
-    _step("Files", plan.described())
-    return plan, asyncio.run(play(plan, stack.postgres_origin, hired))
-
-
-def _started_stack(running: ExitStack, kept: Path) -> LocalStack:
-    from daemon.cli.local_start import prepare
-    from daemon.local.stack import LocalStack
-
-    stack = running.enter_context(LocalStack(kept))
-    stack.empty_database(DATABASE)
-    prepare(stack.environment(DATABASE))
-    return stack
+    plan = make_plan(folder, Path.cwd(), data, with_failure)
+    echo_err(f"Files     {plan.described()}")
+    return plan, asyncio.run(demonstrate(plan, stack.postgres_origin, workers))
 
 
-def _ready_workers(
-    running: ExitStack, stack: LocalStack, handlers: Path, folder: Path, kept: Path, count: int
-) -> tuple[list[LocalWorker], float]:
-    from daemon.cli.local_worker import LocalWorker
+def _start_workers(
+    running: ExitStack, stack: LocalStack, handlers: Path, folder: Path, data: Path, count: int
+) -> list[LocalWorker]:
+    from daemon.cli.local import LocalWorker
     from daemon.local.stack import free_port
 
-    began = time.monotonic()
-    hired: list[LocalWorker] = []
+    workers: list[LocalWorker] = []
     for number in range(1, count + 1):
         environment = {
             **stack.environment(DATABASE),
@@ -109,27 +109,43 @@ def _ready_workers(
             "HEADCOUNT_HTTP_HOST": "127.0.0.1",
             "HEADCOUNT_HTTP_PORT": str(free_port()),
         }
-        hired.append(running.enter_context(LocalWorker(environment, folder, kept / f"worker-{number}.log")))
-    for worker in hired:
+        worker = LocalWorker(environment, folder, data / f"worker-{number}.log")
+        running.callback(worker.stop)
+        worker.start()
+        workers.append(worker)
+    for worker in workers:
         worker.wait_ready()
-    return hired, time.monotonic() - began
+    return workers
 
 
 def _handlers_folder() -> Path:
     """Where this repository's handlers are: beside the package, or here."""
-    for place in (Path(__file__).resolve().parents[2], Path.cwd()):
-        if (place / HANDLER).is_file():
-            return place
+    for folder in (Path(__file__).resolve().parents[2], Path.cwd()):
+        if (folder / HANDLER).is_file():
+            return folder
     problem = f"The demo runs the handlers of Headcount's own repository, and there is no {HANDLER} here."
     raise StartupError(problem, CLONE)
 
 
-def _tell(plan: Plan, played: Played, as_json: bool) -> None:
-    from daemon.cli.demo_show import show_played
-
-    if not as_json:
-        show_played(plan, played)
-
-
-def _step(name: str, text: str) -> None:
-    echo_err(f"{name:9} {text}")
+def _show(plan: Plan, shown: Demonstration) -> None:
+    """The events, some results, all failures, and how fast it was."""
+    for event in shown.events:
+        title = f"{event.attributes.get('event_type', 'event')}, as an ordinary subscriber received it"
+        show_panel(title, sorted(event.attributes.items()), event.body)
+    if shown.successes:
+        show_successes(shown.successes)
+    if shown.failures:
+        show_failures(shown.failures)
+    state = shown.checksums
+    outcome = state.outcome.value if state.outcome else "InProgress"
+    counts = f"{state.completed} Completed, {state.errored} Errored"
+    echo(f"{outcome}: {state.total} instances of {state.job_name}, {counts}", style=COLOURS.get(outcome))
+    speed = rate(state)
+    if speed is not None and state.completed_at is not None:
+        seconds = (state.completed_at - state.created_at).total_seconds()
+        echo(f"{state.total} jobs in {seconds:.2f} s: {speed:.0f} jobs/s, from the kick-off to the last one in")
+    error = shown.manifest_result.error
+    if error is None:
+        echo(f"{len(shown.successes)} checksums are in {plan.manifest}")
+    else:
+        echo(f"the manifest was not written: {error.message}", style="red")

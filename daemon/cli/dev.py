@@ -19,61 +19,59 @@ from daemon.cli.output import echo_err
 from daemon.errors import HandlersInvalid, StartupError
 
 if TYPE_CHECKING:
-    from daemon.cli.local_worker import LocalWorker
     from daemon.settings import Settings
 
 FOLDER = Path(".headcount")
-LOOK_MILLISECONDS = 500
+POLL_MILLISECONDS = 500
 
 
 def dev() -> None:
     """Run Postgres, Pub/Sub and a worker here until Ctrl-C; the worker starts again when a handler's file changes."""
-    from daemon.cli.local_start import end_like_ctrl_c, prepare
+    from daemon.cli.local import end_like_ctrl_c, prepare
     from daemon.local.stack import LocalStack, port_near
     from daemon.settings import load
 
     if find_spec("watchfiles") is None:
         raise StartupError("Watching files needs the extra `local`.", "pip install 'headcount[local]'")
-    watched = _handler_places(load(without=("database_url", "project")))
+    watched = _handler_files(load(without=("database_url", "project")))
     end_like_ctrl_c()
     try:
         with LocalStack(FOLDER.absolute(), known_ports=True, password=_password()) as stack:
             environment = stack.environment()
             applied = prepare(environment)
-            port = port_near(9090)
+            port = str(port_near(9090))
             _write(environment)
             _announce(environment, stack.postgres_origin, applied, port)
             _publish_again()
-            own = {"HEADCOUNT_HTTP_HOST": "127.0.0.1", "HEADCOUNT_HTTP_PORT": str(port)}
-            _work({**environment, **own, "HEADCOUNT_LOG_FORMAT": "console"}, watched)
+            own = {"HEADCOUNT_HTTP_HOST": "127.0.0.1", "HEADCOUNT_HTTP_PORT": port, "HEADCOUNT_LOG_FORMAT": "console"}
+            _run_worker({**environment, **own}, watched)
     except KeyboardInterrupt:
         echo_err("stopped; the data is kept in .headcount/")
 
 
-def _work(environment: Mapping[str, str], watched: list[Path]) -> None:
+def _run_worker(environment: Mapping[str, str], watched: list[Path]) -> None:
     """A worker, and a new one after every change, until Ctrl-C."""
     from watchfiles import PythonFilter, watch
 
-    from daemon.cli.local_worker import LocalWorker
+    from daemon.cli.local import LocalWorker
 
-    with LocalWorker(environment, Path.cwd(), None) as worker:
-        told = False
-        looks = watch(
-            *watched,
-            watch_filter=PythonFilter(),
-            rust_timeout=LOOK_MILLISECONDS,
-            yield_on_timeout=True,
-            raise_interrupt=True,
-        )
-        for changes in looks:
+    worker = LocalWorker(environment, Path.cwd(), None)
+    reported = False
+    polls = watch(*watched, watch_filter=PythonFilter(), rust_timeout=POLL_MILLISECONDS, yield_on_timeout=True)
+    try:
+        worker.start()
+        for changes in polls:
             if changes:
-                _restart(worker, sorted({Path(path).name for _, path in changes}))
-                told = False
-            elif worker.exit_code is not None and not told:
-                echo_err(
-                    f"the worker has ended with exit code {worker.exit_code}; it starts again when you save", "bold red"
-                )
-                told = True
+                names = sorted({Path(path).name for _, path in changes})
+                echo_err(f"{', '.join(names[:3])} changed; the worker starts again", style="bold cyan")
+                worker.stop()
+                worker.start()
+                reported = False
+            elif (code := worker.exit_code) is not None and not reported:
+                echo_err(f"the worker has ended with exit code {code}; it starts again when you save", "bold red")
+                reported = True
+    finally:
+        worker.stop()
 
 
 def _publish_again() -> None:
@@ -85,25 +83,19 @@ def _publish_again() -> None:
         echo_err(f"{waiting} of the last run's jobs still wait; they are published again")
 
 
-def _restart(worker: LocalWorker, names: list[str]) -> None:
-    echo_err(f"{', '.join(names[:3])} changed; the worker starts again", style="bold cyan")
-    worker.stop()
-    worker.start()
-
-
-def _handler_places(settings: Settings) -> list[Path]:
+def _handler_files(settings: Settings) -> list[Path]:
     """The folders and files of the handler packages. Raises HandlersInvalid when one is not there."""
     from daemon.registry import NEW_REPOSITORY
 
-    places = []
+    paths: list[Path] = []
     for package in settings.packages:
         inside = settings.handlers_path.joinpath(*package.split("."))
-        found = [place for place in (inside, inside.with_suffix(".py")) if place.exists()]
+        found = [path for path in (inside, inside.with_suffix(".py")) if path.exists()]
         if not found:
             where = settings.handlers_path.resolve()
             raise HandlersInvalid(f"There is no handler package {package!r} in {where}.", NEW_REPOSITORY)
-        places += found
-    return places
+        paths += found
+    return paths
 
 
 def _write(environment: Mapping[str, str]) -> None:
@@ -126,16 +118,20 @@ def _password() -> str:
     return found[1] if found else secrets.token_urlsafe(32)
 
 
-def _announce(environment: Mapping[str, str], origin: str, applied: list[str], port: int) -> None:
-    echo_err(f"Postgres  {environment['HEADCOUNT_DATABASE_URL']}")
-    echo_err(f"          {origin}")
-    echo_err(f"Pub/Sub   {environment['PUBSUB_EMULATOR_HOST']}, project {environment['HEADCOUNT_PROJECT']}")
-    echo_err(f"Schema    {'applied ' + ', '.join(applied) if applied else 'up to date'}")
-    echo_err(f"Worker    http://127.0.0.1:{port}/metrics, /readyz")
-    echo_err("")
-    echo_err("In another terminal:")
-    echo_err(f"  source {FOLDER}/env", style="bold green")
-    echo_err("  headcount handlers", style="bold green")
-    echo_err("  headcount kickoff NAME --param key=value --wait", style="bold green")
+def _announce(environment: Mapping[str, str], origin: str, applied: list[str], port: str) -> None:
+    facts = (
+        f"Postgres  {environment['HEADCOUNT_DATABASE_URL']}",
+        f"          {origin}",
+        f"Pub/Sub   {environment['PUBSUB_EMULATOR_HOST']}, project {environment['HEADCOUNT_PROJECT']}",
+        f"Schema    {'applied ' + ', '.join(applied) if applied else 'up to date'}",
+        f"Worker    http://127.0.0.1:{port}/metrics, /readyz",
+        "",
+        "In another terminal:",
+    )
+    commands = (f"source {FOLDER}/env", "headcount handlers", "headcount kickoff NAME --param key=value --wait")
+    for fact in facts:
+        echo_err(fact)
+    for command in commands:
+        echo_err(f"  {command}", style="bold green")
     echo_err("Ctrl-C stops everything; the data stays.")
     echo_err("")

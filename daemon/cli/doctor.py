@@ -42,7 +42,7 @@ def doctor(
     from daemon.settings import load
 
     areas = [area.value for area in only] if only else AREAS
-    findings = examine(load(), Scope(instances, before_deploy, areas))
+    findings = list(examine(load(), Scope(instances, before_deploy, areas)))
     if as_json:
         echo_json(report.as_json(findings))
     else:

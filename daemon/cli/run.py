@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from daemon.doctor.finding import Finding
     from daemon.pubsub.resources import Problem
     from daemon.registry import Registry
     from daemon.settings import Settings
@@ -37,10 +38,10 @@ def run(
     if processes > 1:
         raise typer.Exit(_supervise(processes, settings.http_port))
     registry = discover(settings.packages, settings.handlers_path)
-    asyncio.run(_check(settings, registry))
+    asyncio.run(_check_pubsub(settings, registry))
     _check_database(settings)
 
-    from daemon.service import Worker
+    from daemon.service.worker import Worker
 
     raise typer.Exit(Worker(settings, registry).run())
 
@@ -57,27 +58,25 @@ def _supervise(processes: int, first_port: int) -> int:
     return Supervisor(command, processes, first_port, lambda text, values: log.warning(text, **values)).run()
 
 
-async def _check(settings: Settings, registry: Registry) -> None:
+async def _check_pubsub(settings: Settings, registry: Registry) -> None:
     """Raises SubscriptionNotReady for what a worker can't run without; logs what it can."""
     from daemon.pubsub.resources import check, wanted
 
     longest = max((handler.timeout or 0.0 for handler in registry), default=0.0)
     problems = await check(wanted(settings), longest_timeout=longest, handler_names=registry.names)
     refuse([problem for problem in problems if problem.fatal])
-    _warn([problem for problem in problems if not problem.fatal])
+    for problem in problems:
+        _warn("the subscription is not as it should be", problem)
 
 
 def _check_database(settings: Settings) -> None:
     """Raises DatabaseNotReady for what a worker can't run with; warns of a memory limit that is too small."""
-    import structlog
-
+    from daemon.doctor.database import refuse_database
     from daemon.doctor.platform import check_memory
-    from daemon.doctor.start import refuse_database
 
     refuse_database(settings)
     for finding in check_memory(settings):  # Cloud Run has no shell for the doctor: only a worker sees its own limit
-        text = "the container is too small for these settings"
-        structlog.get_logger("headcount").warning(text, problem=finding.what, reason=finding.why, fix=finding.fix)
+        _warn("the container is too small for these settings", finding)
 
 
 def refuse(fatal: list[Problem]) -> None:
@@ -86,14 +85,11 @@ def refuse(fatal: list[Problem]) -> None:
 
     if fatal:
         fix = fatal[0].fix
-        parts = [problem.what.rstrip(".") for problem in fatal if problem.fix == fix]
-        later = [part[0].lower() + part[1:] for part in parts[1:]]
-        raise SubscriptionNotReady("; ".join([parts[0], *later]) + ".", fix)
+        first, *others = [problem.what.rstrip(".") for problem in fatal if problem.fix == fix]
+        raise SubscriptionNotReady("; ".join([first, *(text[0].lower() + text[1:] for text in others)]) + ".", fix)
 
 
-def _warn(problems: list[Problem]) -> None:
+def _warn(text: str, problem: Problem | Finding) -> None:
     import structlog
 
-    for problem in problems:
-        text = "the subscription is not as it should be"
-        structlog.get_logger("headcount").warning(text, problem=problem.what, reason=problem.why, fix=problem.fix)
+    structlog.get_logger("headcount").warning(text, problem=problem.what, reason=problem.why, fix=problem.fix)

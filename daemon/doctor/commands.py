@@ -38,7 +38,7 @@ def database_in(url: str) -> str:
 def url_with(url: str, *, user: str | None = None, host: str | None = None) -> str:
     """The URL without its password; with another user or host where one is given."""
     parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2] if host is None else host
+    address = parts.netloc.rpartition("@")[2] if host is None else host
     name = quote(unquote(parts.username or "")) if user is None else user
-    query = "&".join(one for one in parts.query.split("&") if one and "password" not in unquote(one.partition("=")[0]))
-    return parts._replace(netloc=f"{name}@{place}" if name else place, query=query).geturl()
+    query = "&".join(field for field in parts.query.split("&") if "password" not in unquote(field.partition("=")[0]))
+    return parts._replace(netloc=f"{name}@{address}" if name else address, query=query).geturl()

@@ -15,7 +15,6 @@ from daemon.doctor.finding import Finding, advice, fatal, loses_work
 from daemon.settings import Settings
 
 AREA = "deployment"
-IAM = ".iam"  # a service account that logs in by its token
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 FINAL = re.compile(r"^\s*(ENTRYPOINT|CMD)\s+(.*)$", re.MULTILINE | re.IGNORECASE)
 
@@ -29,28 +28,21 @@ def check_environment(settings: Settings, environment: Mapping[str, str]) -> Ite
         yield fatal(AREA, what, why, "unset PUBSUB_EMULATOR_HOST")
     if settings.project == "local":
         what = "HEADCOUNT_PROJECT is `local`, the project of `headcount dev`."
-        yield fatal(
-            AREA, what, "No such topics exist in Google Cloud.", "export HEADCOUNT_PROJECT=$GOOGLE_CLOUD_PROJECT"
-        )
+        fix = "export HEADCOUNT_PROJECT=$GOOGLE_CLOUD_PROJECT"
+        yield fatal(AREA, what, "No such topics exist in Google Cloud.", fix)
     url = urlsplit(settings.database_url.get_secret_value())
-    host = url.hostname
-    if host in LOCAL_HOSTS and not unquote(url.username or "").endswith(IAM):  # that login needs the proxy beside it
-        what = f"HEADCOUNT_DATABASE_URL points to {host}."
+    # A service account that logs in by its token (.iam) needs the proxy beside the worker.
+    if url.hostname in LOCAL_HOSTS and not unquote(url.username or "").endswith(".iam"):
+        what = f"HEADCOUNT_DATABASE_URL points to {url.hostname}."
         why = "In production that is right only with a proxy beside the worker, where the worker logs in by IAM."
         fix = "export HEADCOUNT_DATABASE_URL='postgresql://headcount-worker%40PROJECT.iam@127.0.0.1:5432/headcount'"
         yield advice(AREA, what, why, fix)
-    yield from _shown(settings)
-
-
-def _shown(settings: Settings) -> Iterator[Finding]:
     if settings.log_format != "json":
-        what = "HEADCOUNT_LOG_FORMAT is console."
         why = "Cloud Logging can't find a job's lines by its id, and every severity is DEFAULT."
-        yield advice(AREA, what, why, "export HEADCOUNT_LOG_FORMAT=json")
+        yield advice(AREA, "HEADCOUNT_LOG_FORMAT is console.", why, "export HEADCOUNT_LOG_FORMAT=json")
     if settings.http_port == 0:
-        what = "HEADCOUNT_HTTP_PORT is 0: any free port."
         why = "The platform's probes look at a fixed one, find nobody, and the rollout never becomes ready."
-        yield loses_work(AREA, what, why, "export HEADCOUNT_HTTP_PORT=9090")
+        yield loses_work(AREA, "HEADCOUNT_HTTP_PORT is 0: any free port.", why, "export HEADCOUNT_HTTP_PORT=9090")
 
 
 def check_dockerfile(path: Path) -> Iterator[Finding]:

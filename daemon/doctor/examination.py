@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,34 +32,35 @@ class Scope:
     areas: Collection[str] = AREAS
 
 
-def examine(settings: Settings, scope: Scope) -> list[Finding]:
-    """Everything that was found."""
-    findings: list[Finding] = []
+def examine(settings: Settings, scope: Scope) -> Iterator[Finding]:
+    """Everything that is wrong."""
     registry = None
     try:
         registry = discover(settings.packages, settings.handlers_path)
     except HandlersInvalid as error:
         if "worker" in scope.areas:
             why = "A worker does not start without its handlers."
-            findings.append(fatal(worker.AREA, error.problem, why, error.fix or "headcount handlers"))
+            yield fatal(worker.AREA, error.problem, why, error.fix or "headcount handlers")
     if scope.before_deploy:
-        findings += deployment.check_environment(settings, os.environ)
-        findings += deployment.check_dockerfile(Path("Dockerfile"))
+        yield from deployment.check_environment(settings, os.environ)
+        yield from deployment.check_dockerfile(Path("Dockerfile"))
     if "worker" in scope.areas:
-        findings += _worker(settings, registry, here=not scope.before_deploy)
+        yield from _worker(settings, registry, here=not scope.before_deploy)
     if "database" in scope.areas:
-        findings += check_database(settings, scope.instances, None if registry is None else registry.names)
+        yield from check_database(settings, scope.instances, None if registry is None else registry.names)
     if "pubsub" in scope.areas:
         names = registry.names if registry is not None else ()
         longest = max((handler.timeout or 0.0 for handler in registry or ()), default=0.0)
-        findings += asyncio.run(check_pubsub(settings, names, longest))
-    return findings
+        yield from asyncio.run(check_pubsub(settings, names, longest))
 
 
-def _worker(settings: Settings, registry: Registry | None, *, here: bool) -> list[Finding]:
-    findings = [*worker.check_packages(), *worker.check_tracing(os.environ), *worker.check_times(settings)]
+def _worker(settings: Settings, registry: Registry | None, *, here: bool) -> Iterator[Finding]:
+    yield from worker.check_packages()
+    yield from worker.check_tracing(os.environ)
+    yield from worker.check_times(settings)
     if registry is not None:
-        findings += worker.check_handlers(registry, settings)
+        yield from worker.check_handlers(registry, settings)
     if here:
-        findings += [*worker.check_port(settings), *platform.check_signals(), *platform.check_memory(settings)]
-    return findings
+        yield from worker.check_port(settings)
+        yield from platform.check_signals()
+        yield from platform.check_memory(settings)

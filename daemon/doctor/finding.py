@@ -1,12 +1,13 @@
-"""A finding: what is wrong, why it loses work, the command that fixes it.
+"""A finding: what is wrong, why it matters, and the command that fixes it.
 
-Made by every check of the doctor, read by `report`. It decides nothing.
+Made by every check of the doctor, read by `report`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 
 class Severity(StrEnum):
@@ -29,21 +30,7 @@ class Finding:
     fix: str
 
 
-def fatal(area: str, what: str, why: str, fix: str) -> Finding:
-    """No worker runs like that."""
-    return Finding(Severity.FATAL, area, what, why, fix)
-
-
-def loses_work(area: str, what: str, why: str, fix: str) -> Finding:
-    """Workers run, and lose jobs."""
-    return Finding(Severity.LOSES_WORK, area, what, why, fix)
-
-
-def unchecked(area: str, what: str, why: str, fix: str) -> Finding:
-    """Could not be asked."""
-    return Finding(Severity.UNCHECKED, area, what, why, fix)
-
-
-def advice(area: str, what: str, why: str, fix: str) -> Finding:
-    """Could be better."""
-    return Finding(Severity.ADVICE, area, what, why, fix)
+fatal = partial(Finding, Severity.FATAL)
+loses_work = partial(Finding, Severity.LOSES_WORK)
+unchecked = partial(Finding, Severity.UNCHECKED)
+advice = partial(Finding, Severity.ADVICE)

@@ -1,4 +1,4 @@
-"""Whether the place a worker runs in lets it stop in order: process 1, signals, and the memory it may use.
+"""Whether the platform lets a worker stop in order: process 1, signals, and the memory it may use.
 
 Called by `examination`. It reads /proc and the control groups; where a system has none, there is nothing to say.
 """
@@ -47,7 +47,7 @@ def shell_above(parent: int, proc: Path, *, interactive: bool) -> str:
 
 
 def check_memory(settings: Settings, root: Path = CGROUPS) -> Iterator[Finding]:
-    """Slots that the memory limit can't feed."""
+    """A memory limit that is too low for the slots."""
     limit = memory_limit(root)
     if limit is None:
         return
@@ -63,9 +63,9 @@ def check_memory(settings: Settings, root: Path = CGROUPS) -> Iterator[Finding]:
 
 def memory_limit(root: Path) -> int | None:
     """The limit of this control group in bytes (version 2, else 1); None without one."""
-    for place in ("memory.max", "memory/memory.limit_in_bytes"):
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
-            text = (root / place).read_text().strip()
+            text = (root / name).read_text().strip()
         except OSError:
             continue
         if text.isdigit() and int(text) < 2**60:

@@ -1,4 +1,4 @@
-"""Findings in the form in which they are read: sorted, as text, as JSON, and as an exit code.
+"""Findings as text, as JSON and as an exit code, the worst first.
 
 Called by `headcount doctor`. Pure.
 """
@@ -6,21 +6,16 @@ Called by `headcount doctor`. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 from daemon.doctor.finding import Finding, Severity
 
 ORDER = list(Severity)
 TITLES = {
-    Severity.FATAL: "no worker runs like this",
-    Severity.LOSES_WORK: "loses work",
-    Severity.UNCHECKED: "could not be checked",
-    Severity.ADVICE: "advice",
-}
-STYLES = {
-    Severity.FATAL: "bold red",
-    Severity.LOSES_WORK: "red",
-    Severity.UNCHECKED: "magenta",
-    Severity.ADVICE: "yellow",
+    Severity.FATAL: ("no worker runs like this", "bold red"),
+    Severity.LOSES_WORK: ("loses work", "red"),
+    Severity.UNCHECKED: ("could not be checked", "magenta"),
+    Severity.ADVICE: ("advice", "yellow"),
 }
 
 
@@ -39,25 +34,14 @@ def exit_code(findings: Sequence[Finding]) -> int:
 
 def as_json(findings: Sequence[Finding]) -> dict[str, object]:
     """One document for programs."""
-    return {
-        "exit_code": exit_code(findings),
-        "findings": [
-            {
-                "severity": finding.severity.value,
-                "area": finding.area,
-                "what": finding.what,
-                "why": finding.why,
-                "fix": finding.fix,
-            }
-            for finding in by_severity(findings)
-        ],
-    }
+    return {"exit_code": exit_code(findings), "findings": [asdict(finding) for finding in by_severity(findings)]}
 
 
 def lines(findings: Sequence[Finding]) -> Iterator[tuple[str, str | None]]:
     """Each line with its style: what and why, and the command on a line of its own."""
     for finding in by_severity(findings):
-        yield f"{TITLES[finding.severity]} ({finding.area}): {finding.what}", STYLES[finding.severity]
+        title, style = TITLES[finding.severity]
+        yield f"{title} ({finding.area}): {finding.what}", style
         yield f"  {finding.why}", None
         yield f"  {finding.fix}", "bold green"
     if not findings:

@@ -20,8 +20,9 @@ AREA = "worker"
 
 def check(connection: Connection, names: Collection[str], grace: float) -> Iterator[Finding]:
     """A finding for each job name that waiting jobs have and workers did not know. `grace` is in seconds."""
-    for row in connection.execute(sql.UNKNOWN_JOBS):
-        yield _finding(row.job_name, row.orchestrations, names, grace)
+    yield from (
+        _finding(row.job_name, row.orchestrations, names, grace) for row in connection.execute(sql.UNKNOWN_JOBS)
+    )
 
 
 def _finding(name: str, orchestrations: int, names: Collection[str], grace: float) -> Finding:

@@ -29,18 +29,17 @@ LONGEST_LEASE = 7 * 86_400.0
 def check_handlers(handlers: Iterable[Handler], settings: Settings) -> Iterator[Finding]:
     """Handlers whose times don't fit the leases and the drain."""
     for handler in handlers:
+        named = f"The handler {handler.name} ({handler.place})"
         if handler.timeout is None:
-            what = f"The handler {handler.name} ({handler.place}) has no timeout."
             fix = f'@job("{handler.name}", timeout=timedelta(hours=1))'
-            yield advice(AREA, what, "An attempt that hangs holds its slot until the worker ends.", fix)
+            why = "An attempt that hangs holds its slot until the worker ends."
+            yield advice(AREA, f"{named} has no timeout.", why, fix)
         elif handler.timeout > LONGEST_LEASE:
-            what = f"The handler {handler.name} ({handler.place}) may run for {handler.timeout / 86_400:.0f} days."
+            what = f"{named} may run for {handler.timeout / 86_400:.0f} days."
             why = "A message is leased for 7 days at most: after that the job is delivered again while it runs."
             yield loses_work(AREA, what, why, f'@job("{handler.name}", timeout=timedelta(days=7))')
         elif handler.timeout > settings.drain_seconds and not handler.wants_context:
-            what = (
-                f"The handler {handler.name} ({handler.place}) takes no context and may run for {handler.timeout:g} s."
-            )
+            what = f"{named} takes no context and may run for {handler.timeout:g} s."
             why = f"A stop gives it {settings.drain_seconds:g} s and can't tell it: at every rollout it begins again."
             yield advice(AREA, what, why, "def handler(params, ctx: JobContext): ... ctx.should_stop, await ctx.save()")
 
@@ -51,24 +50,22 @@ def check_times(settings: Settings) -> Iterator[Finding]:
         lease, ttl = settings.lease_seconds, settings.worker_ttl_seconds
         what = f"The lease ({lease:g} s) is shorter than worker_ttl ({ttl:g} s)."
         why = "Messages of a lost worker come back before its jobs may be taken from it, and are spent for nothing."
-        fix = f"export HEADCOUNT_LEASE_SECONDS={max(60, ttl):g}"
-        yield advice(AREA, what, why, fix)
+        yield advice(AREA, what, why, f"export HEADCOUNT_LEASE_SECONDS={max(60, ttl):g}")
 
 
 def check_packages() -> Iterator[Finding]:
     """Another distribution's `daemon` package, and dependencies that are not there."""
-    shadows = [one for one in distributions() if one.name.lower().replace("_", "-") == SHADOW]
+    shadows = [found for found in distributions() if found.name.lower().replace("_", "-") == SHADOW]
     if shadows:
         what = f"The distribution {SHADOW} {shadows[0].version} is installed beside Headcount."
-        why = "It also ships a package named `daemon` and overwrites parts of ours without a word."
+        why = "It also ships a package named `daemon` and overwrites parts of ours silently."
         fix = f"pip uninstall --yes {SHADOW} && pip install --force-reinstall --no-deps {OURS}"
         yield fatal(AREA, what, why, fix)
     try:
         ours = distribution(OURS)
     except PackageNotFoundError:
         return  # run from its sources: what is missing shows itself at once
-    missing = list(_missing(ours))
-    if missing:
+    if missing := list(_missing(ours)):
         what = f"Packages that Headcount needs are not installed: {', '.join(missing)}."
         yield fatal(AREA, what, "The worker ends with an ImportError, at once or at some job.", f"pip install {OURS}")
 
@@ -97,7 +94,7 @@ def check_tracing(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def check_port(settings: Settings) -> Iterator[Finding]:
-    """Whether the health port can be had, unless a worker of ours has it."""
+    """Whether the health port is free, or taken by a worker of ours."""
     family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -15,7 +15,7 @@ from uuid import UUID
 from daemon.errors import DecodeError
 from daemon.job import DeadLetter, RecordedDeadLetters
 from daemon.observe import Observer
-from daemon.rules.envelope import decode
+from daemon.rules.messages import decode
 
 BATCH = 100
 WAIT_SECONDS = 1.0

@@ -27,14 +27,14 @@ from daemon.job import (
     Result,
     Settled,
     Settlement,
-    Undecided,
+    TryAgain,
     Unknown,
 )
 from daemon.observe import Observer
 from daemon.registry import Handler, Registry
-from daemon.rules.canonical import brief
-from daemon.rules.envelope import decode, instance_of
 from daemon.rules.lifecycle import Policy, admit, settle
+from daemon.rules.messages import decode, rejected_instance
+from daemon.rules.storable import safe_str
 
 CLAIM_TRIES = 5
 NO_POLICY = Policy()
@@ -105,7 +105,7 @@ class Pipeline:
                 self._observer.refused(message, refused.why, refused.cause)
             case Conflict() as conflict:
                 await self._reject(delivery, conflict.reason, conflict.text, ends_instance=conflict.ends_instance)
-            case Undecided():
+            case TryAgain():
                 self._observer.undecided(message)
                 delivery.nack()
                 return
@@ -115,13 +115,13 @@ class Pipeline:
         try:
             for _ in range(CLAIM_TRIES):
                 answer = await self._store.claim(message)
-                if not isinstance(answer, Undecided):
+                if not isinstance(answer, TryAgain):
                     return answer
         except StoreUnavailable:
-            return Undecided()
+            return TryAgain()
         except Exception as error:  # a data error caused by this message alone
-            return Conflict("NotStorable", brief(error), ends_instance=True)
-        return Undecided()
+            return Conflict("NotStorable", safe_str(error), ends_instance=True)
+        return TryAgain()
 
     async def _run(self, claim: Claim, handler: Handler | None, attempt: Attempt, delivery: Delivery) -> Result:
         refusal = admit(claim)
@@ -150,7 +150,7 @@ class Pipeline:
     async def _reject(self, delivery: Delivery, reason: str, text: str, *, ends_instance: bool) -> None:
         self._observer.rejected(reason, text)
         # A message that only disagrees with what is registered ends nothing: the right one is likely on its way.
-        instance = instance_of(delivery.data, delivery.attributes) if ends_instance else None
+        instance = rejected_instance(delivery.data, delivery.attributes) if ends_instance else None
         await self._store.reject(delivery, reason, text, instance)
 
 
@@ -160,4 +160,4 @@ def _unstorable(settlement: Settlement, error: Exception) -> Settlement:
         kind = settlement.error.kind if settlement.error else Kind.RAISED
         return replace(settlement, error=JobError(kind, f"its text can't be stored: {type(error).__name__}"))
     failure = JobError(Kind.RESULT_NOT_STORABLE, f"Postgres refused the result: {type(error).__name__}")
-    return replace(settlement, action=Action.FAIL, result=None, error=failure, counts=True)
+    return replace(settlement, action=Action.FAIL, result=None, error=failure, counts_as_failure=True)

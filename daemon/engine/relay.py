@@ -19,8 +19,8 @@ from daemon.errors import PublishFailed, PublishRefused
 from daemon.job import JobMessage
 from daemon.observe import Observer
 from daemon.orchestration import CompletedOrchestration
-from daemon.rules.envelope import encode
 from daemon.rules.events import event_attributes, event_body
+from daemon.rules.messages import encode
 
 BATCH = 500
 PULL_BACK_SECONDS = 0.5

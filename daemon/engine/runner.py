@@ -18,8 +18,8 @@ from daemon.engine.executors import Executor
 from daemon.job import Claim, Failed, JobError, Kind, Result
 from daemon.recorder import Recorder
 from daemon.registry import Handler
-from daemon.rules.canonical import brief
 from daemon.rules.refused_params import names_in, why_refused
+from daemon.rules.storable import safe_str
 
 
 class HandlerRunner:
@@ -39,7 +39,7 @@ class HandlerRunner:
         except ValidationError as error:
             return Failed(JobError(Kind.INVALID_PARAMS, self._why(error, handler)), final=True)
         except BaseException as error:  # a validator is the author's code: SystemExit must not end the worker
-            words = f"{type(error).__name__}: {brief(error)}" if self._show_values else type(error).__name__
+            words = f"{type(error).__name__}: {safe_str(error)}" if self._show_values else type(error).__name__
             return Failed(JobError(Kind.INVALID_PARAMS, f"validating the params raised {words}"), final=True)
         arguments: tuple[object, ...] = (params,)
         if handler.wants_context:

@@ -1,30 +1,39 @@
-"""One claim transaction for a batch of messages, then the reason of every one that was not given.
+"""One claim transaction for a batch of requests, then the reason of every one that was not granted.
 
-Called by the store's claim lane. A claim takes free jobs only; whatever it did not get is explained by a row that it
-read, or is left Undecided. It must not judge another worker's liveness.
+Called by the store's claims. A claim takes free jobs only; whatever it did not get is explained by a row that it read,
+or is left to be tried again. It must not judge another worker's liveness.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
-from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.errors import WorkerGone, WorkerNotFresh
-from daemon.job import Cause, Claim, ClaimAnswer, JobMessage, Refusal, Refused, Status, Undecided
-from daemon.postgres.arrays import Bools, Ints, Texts, Uuids
+from daemon.job import Cause, Claim, ClaimAnswer, JobMessage, Refusal, Refused, TryAgain
+from daemon.postgres.arrays import Ints, Texts, Uuids
 from daemon.postgres.statements import claim as sql
 from daemon.postgres.wire import Kept, Query, Rows, commit_together, link_of
-from daemon.rules.refusal import Mine, Sight, judge
+from daemon.rules.claim_answer import AlreadyClaimedByUs, ClaimView, explain_refusal
 
-UNDECIDED = Undecided()
+TRY_AGAIN = TryAgain()
 LOCK_TIMEOUT = "1s"  # nothing holds a free job's row for longer than a batch takes
+_VIEW = tuple(column.name for column in fields(ClaimView))
+
+
+@dataclass(slots=True, eq=False)
+class ClaimRequest:
+    """A message that asks for its job. `token` marks what it gets: a repeated request recognises its own claim."""
+
+    message: JobMessage
+    token: UUID = field(default_factory=uuid4)
 
 
 class _Pruned(Exception):
@@ -38,192 +47,177 @@ class Claims:
         self.kept = Kept(engine)
         self._me = me
         self._ttl = worker_ttl
-        self._tried: dict[int, JobMessage] = {}  # not answered yet; by identity, which they keep while they are here
-        self._latest = uuid4()
 
-    async def write(self, messages: list[JobMessage]) -> list[ClaimAnswer]:
-        """The answers to `messages`, in order. Raises WorkerNotFresh, WorkerGone, and what the database raises."""
-        token = self._token(messages)
+    async def write(self, requests: list[ClaimRequest]) -> list[ClaimAnswer]:
+        """The answers to `requests`, in order. Raises WorkerNotFresh, WorkerGone, and what the database raises."""
         try:
-            answers = await self._write(messages, token)
+            return await self._write(requests)
         except psycopg.errors.LockNotAvailable:
-            answers = await self._write_unlocked(messages, token)
-        except _Pruned:
-            answers = await self._write(messages, token)  # by now it sees that they are gone
-        except psycopg.errors.UniqueViolation:
-            # Another worker was making the same row. ON CONFLICT (id) decides that, unless the row met the other unique
-            # index first: the winner has committed by now, so a second try reads its row. Else two messages of this
-            # very batch want one index, and the batch is split.
-            answers = await self._write(messages, token)
-        for message in messages:
-            self._tried.pop(id(message), None)
-        return answers
+            return await self._write_unlocked(requests)
+        except (_Pruned, psycopg.errors.UniqueViolation):
+            # By now the claim sees what is pruned. Or another worker was making the same row: ON CONFLICT (id) decides
+            # that, unless the row met the other unique index first: the winner has committed by now, so a second try
+            # reads its row. Else two messages of this very batch want one index, and the batch is split.
+            return await self._write(requests)
 
-    async def _write_unlocked(self, messages: list[JobMessage], token: UUID) -> list[ClaimAnswer]:
-        """The same without the jobs whose row somebody else holds: those are Undecided, for they hold up all others."""
-        me, ids = self._me(), Uuids([message.job_id for message in messages])
+    async def _write_unlocked(self, requests: list[ClaimRequest]) -> list[ClaimAnswer]:
+        """The same without the jobs whose row somebody else has locked: they would hold up all others."""
+        ids = Uuids([request.message.job_id for request in requests])
         async with self.kept.connection() as connection:
-            (rows,) = await self._commit(connection, me, [(sql.LOCKED, {"ids": ids})])
-        held = {row.id.int for row in rows}
-        free = [message for message in messages if message.job_id.int not in held]
-        given = iter(await self._write(free, token) if free else [])
-        return [UNDECIDED if message.job_id.int in held else next(given) for message in messages]
+            (rows,) = await self._commit(connection, self._me(), [(sql.LOCKED_JOBS, {"ids": ids})])
+        locked = {row.id.int for row in rows}
+        free = [request for request in requests if request.message.job_id.int not in locked]
+        answers = iter(await self._write(free) if free else [])
+        return [TRY_AGAIN if request.message.job_id.int in locked else next(answers) for request in requests]
 
-    def _token(self, messages: list[JobMessage]) -> UUID:
-        """The same token when the same batch, or a part of it, is tried again: what it has claimed by then is ours."""
-        if id(messages[0]) not in self._tried:
-            self._tried = {id(message): message for message in messages}
-            self._latest = uuid4()
-        return self._latest
-
-    async def _write(self, messages: list[JobMessage], token: UUID) -> list[ClaimAnswer]:
+    async def _write(self, requests: list[ClaimRequest]) -> list[ClaimAnswer]:
         me = self._me()
-        first: dict[int, JobMessage] = {}  # by the number in the id: hashing a UUID is a call of Python code
-        for message in messages:
-            first.setdefault(message.job_id.int, message)
-        batch = sorted(first.values(), key=lambda message: message.job_id.int)
+        first: dict[int, ClaimRequest] = {}  # by the number in the id: hashing a UUID is a call of Python code
+        for request in requests:
+            first.setdefault(request.message.job_id.int, request)
+        batch = [first[job_id] for job_id in sorted(first)]
         async with self.kept.connection() as connection:
-            taken = await self._take(connection, batch, me, token)
-            answers: dict[int, ClaimAnswer] = {}
-            for row in taken:
-                answers[row.id.int] = _claim(row, me, first[row.id.int].params)
-            if len(answers) == len(messages):
-                return [answers[message.job_id.int] for message in messages]
+            rows = await self._claim(connection, batch, me)
+            answers: dict[int, ClaimAnswer] = {
+                row.id.int: _claim_of(row, me, first[row.id.int].message.params) for row in rows
+            }
+            if len(answers) == len(requests):
+                return [answers[request.message.job_id.int] for request in requests]
             async with connection.begin():
-                if len(answers) < len(batch):
-                    await self._explain(connection, batch, answers, me, token)
-                given = [self._answer(message, first, answers) for message in messages]
-                await self._remember(connection, messages, given, me)
+                if left := [first[job_id] for job_id in sorted(first.keys() - answers.keys())]:
+                    answers |= await _explain(connection, left, me)
+                given = [_answer(request, first, answers) for request in requests]
+                await _remember(connection, requests, given, me)
             return given
 
-    async def _take(
-        self, connection: AsyncConnection, batch: Sequence[JobMessage], me: UUID, token: UUID
-    ) -> Sequence[Any]:
+    async def _claim(self, connection: AsyncConnection, batch: Sequence[ClaimRequest], me: UUID) -> Rows:
         """Claim and commit; the rows of what was claimed."""
-        ids = Uuids([message.job_id for message in batch])
-        orphans = (sql.ORPHANS, {"ids": ids, "token": token})
-        jobs = (
-            sql.JOBS,
-            {
-                "me": me,
-                "token": token,
-                "ids": ids,
-                "orchestration_ids": Uuids([message.orchestration_id for message in batch]),
-                "indexes": Ints([message.index for message in batch]),
-                "counts": Ints([message.count for message in batch]),
-                "names": Texts([message.job_name for message in batch]),
-                "params": Texts([message.params for message in batch]),
-                "creates": Bools([message.creates for message in batch]),
-                "message_ids": Texts([message.message_id for message in batch]),
-            },
-        )
-        return (await self._commit(connection, me, [*_registration(batch), jobs, orphans]))[-2]
+        messages = [request.message for request in batch]
+        ids, tokens = Uuids([message.job_id for message in messages]), Uuids([request.token for request in batch])
+        values = {
+            "me": me,
+            "ids": ids,
+            "tokens": tokens,
+            "orchestration_ids": Uuids([message.orchestration_id for message in messages]),
+            "indexes": Ints([message.index for message in messages]),
+            "counts": Ints([message.count for message in messages]),
+            "names": Texts([message.job_name for message in messages]),
+            "params": Texts([message.params for message in messages]),
+            "message_ids": Texts([message.message_id for message in messages]),
+        }
+        new = _registration([message for message in messages if message.carries_params])
+        register = [(sql.REGISTER_ORCHESTRATIONS, new)] if new else []
+        guard = (sql.REQUIRE_ORCHESTRATIONS, {"ids": ids, "tokens": tokens})
+        return (await self._commit(connection, me, [*register, (sql.CLAIM_JOBS, values), guard]))[-2]
 
     async def _commit(self, connection: AsyncConnection, me: UUID, queries: Sequence[Query]) -> list[Rows]:
         """Run them in a transaction that this worker may have only with a fresh heartbeat; the rows of each."""
-        link = link_of(connection)
-        fresh = (sql.FRESH, {"me": me, "ttl": self._ttl, "lock_timeout": LOCK_TIMEOUT})
+        guard = (sql.REQUIRE_LIVE_WORKER, {"me": me, "ttl": self._ttl, "lock_timeout": LOCK_TIMEOUT})
         try:
-            return (await commit_together(link, [fresh, *queries]))[1:]
-        except psycopg.errors.DivisionByZero:
-            await link.rollback()
-            raise await self._why_not(connection, me) from None
-
-    async def _why_not(self, connection: AsyncConnection, me: UUID) -> Exception:
-        """Which of the two statements that guard a claim stopped it."""
-        row = (await connection.execute(sql.STANDING, {"me": me, "ttl": self._ttl})).first()
-        if row is None:
-            return WorkerGone(f"worker {me} was declared dead")
-        return _Pruned() if row.fresh else WorkerNotFresh(f"worker {me} has no fresh heartbeat")
-
-    async def _explain(
-        self,
-        connection: AsyncConnection,
-        batch: Sequence[JobMessage],
-        answers: dict[int, ClaimAnswer],
-        me: UUID,
-        token: UUID,
-    ) -> None:
-        left = {message.job_id: message for message in batch if message.job_id.int not in answers}
-        rows = await connection.execute(
-            sql.REASONS,
-            {
-                "ids": list(left),
-                "orchestration_ids": [message.orchestration_id for message in left.values()],
-                "indexes": [message.index for message in left.values()],
-                "creates": [message.creates for message in left.values()],
-            },
-        )
-        late: dict[UUID, list[JobMessage]] = {}  # by the row that lacks their params
-        for row in rows.mappings():
-            message = left[row["id"]]
-            if row["lacks_params"] and message.params is not None:
-                late.setdefault(row["taken_by"] or row["id"], []).append(message)
-            answer = judge(message, _sight(row), me, token)
-            answers[message.job_id.int] = (
-                _claim(SimpleNamespace(**row), me, message.params) if isinstance(answer, Mine) else answer
-            )
-        for message in await self._unkept(connection, late):
-            answers[message.job_id.int] = UNDECIDED
-
-    async def _unkept(self, connection: AsyncConnection, late: Mapping[UUID, Sequence[JobMessage]]) -> list[JobMessage]:
-        """Keep the params of messages that came after their instance had ended; those whose row is gone meanwhile."""
-        if not late:
-            return []
-        ids = sorted(late)
-        values = {"ids": ids, "params": [late[row_id][0].params for row_id in ids]}
-        kept = set((await connection.execute(sql.KEEP_PARAMS, values)).scalars())
-        return [message for row_id in ids if row_id not in kept for message in late[row_id]]
-
-    async def _remember(
-        self, connection: AsyncConnection, messages: Sequence[JobMessage], answers: Sequence[ClaimAnswer], me: UUID
-    ) -> None:
-        """Keep every delivery after the first in its job's history, those within this batch included."""
-        again = [
-            (message, answer.cause)
-            for message, answer in zip(messages, answers, strict=True)
-            if isinstance(answer, Refused) and answer.cause is not None
-        ]
-        if again:
-            await connection.execute(
-                sql.REDELIVERIES,
-                {
-                    "me": me,
-                    "job_ids": [message.job_id for message, _ in again],
-                    "causes": [cause.value for _, cause in again],
-                    "message_ids": [message.message_id for message, _ in again],
-                },
-            )
-
-    @staticmethod
-    def _answer(
-        message: JobMessage, first: Mapping[int, JobMessage], answers: Mapping[int, ClaimAnswer]
-    ) -> ClaimAnswer:
-        answer, earliest = answers.get(message.job_id.int, UNDECIDED), first[message.job_id.int]
-        if earliest is message or not isinstance(answer, Claim):
-            return answer
-        same = earliest.message_id == message.message_id
-        return Refused(Refusal.HELD, Cause.LEASE_EXPIRED if same else Cause.DUPLICATE_PUBLISH)
+            return (await commit_together(link_of(connection), [guard, *queries]))[1:]
+        except psycopg.Error as error:
+            match error.sqlstate:
+                case sql.WORKER_GONE:
+                    raise WorkerGone(f"worker {me} was declared dead") from None
+                case sql.WORKER_NOT_FRESH:
+                    raise WorkerNotFresh(f"worker {me} has no fresh heartbeat") from None
+                case sql.ORCHESTRATION_PRUNED:
+                    raise _Pruned from None
+            raise
 
 
-def _registration(batch: Sequence[JobMessage]) -> Sequence[Query]:
-    """The statement that makes the orchestrations of this batch's messages, if any of them may."""
+def _registration(messages: Sequence[JobMessage]) -> dict[str, object] | None:
+    """The parameters of REGISTER_ORCHESTRATIONS: what these messages may make. None when that is nothing."""
     new: dict[int, JobMessage] = {}
-    for message in batch:
-        if message.creates and message.count is not None:
+    for message in messages:
+        if message.count is not None:
             new.setdefault(message.orchestration_id.int, message)
-    rows = sorted(new.values(), key=lambda message: message.orchestration_id.int)
-    values = {
+    rows = [new[number] for number in sorted(new)]
+    if not rows:
+        return None
+    return {
         "ids": Uuids([row.orchestration_id for row in rows]),
         "names": Texts([row.job_name for row in rows]),
         "totals": Ints([row.count for row in rows]),
         "tags": Texts([json.dumps(dict(row.tags)) if row.tags else "{}" for row in rows]),
         "traceparents": Texts([row.traceparent for row in rows]),
     }
-    return [(sql.ORCHESTRATIONS, values)] if rows else []
 
 
-def _claim(row: Any, me: UUID, own_params: str | None) -> Claim:
+async def register(connection: AsyncConnection, messages: Sequence[JobMessage]) -> None:
+    """Make the orchestrations that these messages name and that are not there yet."""
+    if values := _registration(messages):
+        await connection.execute(sql.REGISTER_ORCHESTRATIONS, values)
+
+
+async def _explain(connection: AsyncConnection, requests: Sequence[ClaimRequest], me: UUID) -> dict[int, ClaimAnswer]:
+    """The answers to requests that were not granted, by the number in their job's id."""
+    by_id = {request.message.job_id: request for request in requests}
+    messages = [request.message for request in requests]
+    values = {
+        "ids": list(by_id),
+        "orchestration_ids": [message.orchestration_id for message in messages],
+        "indexes": [message.index for message in messages],
+        "carries_params": [message.carries_params for message in messages],
+    }
+    answers: dict[int, ClaimAnswer] = {}
+    late: dict[UUID, list[JobMessage]] = {}  # by the row that lacks their params
+    for row in (await connection.execute(sql.CLAIM_VIEWS, values)).mappings():
+        request = by_id[row["id"]]
+        message = request.message
+        if row["lacks_params"] and message.params is not None:
+            late.setdefault(row["taken_by"] or row["id"], []).append(message)
+        answer = explain_refusal(message, ClaimView(**{name: row[name] for name in _VIEW}), me, request.token)
+        answers[message.job_id.int] = (
+            _claim_of(SimpleNamespace(**row), me, message.params) if isinstance(answer, AlreadyClaimedByUs) else answer
+        )
+    kept = await _fill_in_params(connection, late)
+    for message in (message for row_id in late if row_id not in kept for message in late[row_id]):
+        answers[message.job_id.int] = TRY_AGAIN
+    return answers
+
+
+async def _fill_in_params(connection: AsyncConnection, late: Mapping[UUID, Sequence[JobMessage]]) -> set[UUID]:
+    """Keep the params of messages that came after their instance had ended; the rows that are still there."""
+    if not late:
+        return set()
+    ids = sorted(late)
+    values = {"ids": ids, "params": [late[row_id][0].params for row_id in ids]}
+    return set((await connection.execute(sql.FILL_IN_PARAMS, values)).scalars())
+
+
+async def _remember(
+    connection: AsyncConnection, requests: Sequence[ClaimRequest], answers: Sequence[ClaimAnswer], me: UUID
+) -> None:
+    """Keep every delivery after the first in its job's history, those within this batch included."""
+    again = [
+        (request.message, answer.cause.value)
+        for request, answer in zip(requests, answers, strict=True)
+        if isinstance(answer, Refused) and answer.cause is not None
+    ]
+    if again:
+        values = {
+            "me": me,
+            "job_ids": [message.job_id for message, _ in again],
+            "causes": [cause for _, cause in again],
+            "message_ids": [message.message_id for message, _ in again],
+        }
+        await connection.execute(sql.INSERT_REDELIVERIES, values)
+
+
+def _answer(
+    request: ClaimRequest, first: Mapping[int, ClaimRequest], answers: Mapping[int, ClaimAnswer]
+) -> ClaimAnswer:
+    """Of several requests for one job, the first one may have it."""
+    number = request.message.job_id.int
+    answer, earliest = answers.get(number, TRY_AGAIN), first[number]
+    if earliest is request or not isinstance(answer, Claim):
+        return answer
+    same = earliest.message.message_id == request.message.message_id
+    return Refused(Refusal.CLAIMED, Cause.LEASE_EXPIRED if same else Cause.DUPLICATE_PUBLISH)
+
+
+def _claim_of(row: Any, me: UUID, own_params: str | None) -> Claim:
     cause = row.cause
     return Claim(
         job_id=row.id,
@@ -242,24 +236,4 @@ def _claim(row: Any, me: UUID, own_params: str | None) -> Claim:
         deadline_in=row.deadline_in,
         cause=Cause(cause) if cause is not None and row.attempt > 1 else None,
         traceparent=row.traceparent,
-    )
-
-
-def _sight(row: RowMapping) -> Sight:
-    return Sight(
-        born=row["born"],
-        status=Status(row["status"]) if row["status"] else None,
-        worker_id=row["worker_id"],
-        claim_token=row["claim_token"],
-        message_id=row["message_id"],
-        early=bool(row["early"]),
-        elsewhere=bool(row["elsewhere"]),
-        registered=row["registered"],
-        registered_total=row["registered_total"],
-        registered_name=row["registered_name"],
-        closing=bool(row["closing"]),
-        pruning=bool(row["pruning"]),
-        taken_by=row["taken_by"],
-        taken_status=Status(row["taken_status"]) if row["taken_status"] else None,
-        taken_attempt=row["taken_attempt"],
     )

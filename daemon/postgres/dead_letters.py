@@ -13,11 +13,12 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from daemon.job import DeadLetter, Held, JobError, Kind, RecordedDeadLetters
-from daemon.postgres.rejections import Rejection, Rejections, register
+from daemon.job import DeadLetter, JobError, Kind, RecordedDeadLetters, UnfinishedJob
+from daemon.postgres.claims import register
+from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.settlements import settle
 from daemon.postgres.statements import dead_letters as sql
-from daemon.rules.lifecycle import close
+from daemon.rules.lifecycle import settle_closed
 
 DEAD_LETTERS_LIMIT = 3
 OLD = "it was published longer ago than its subscription keeps messages, so its job may have been pruned"
@@ -86,10 +87,10 @@ async def _count(connection: AsyncConnection, letters: Sequence[DeadLetter]) -> 
     """How many jobs are published again, and how many ended."""
     histories = {one.message.job_id: one.history for one in letters}
     rows = (await connection.execute(sql.RECORD, _dated(letters))).all()
-    spent = [Held(row.id, None, row.attempt) for row in rows if row.dead_letters >= DEAD_LETTERS_LIMIT]
+    spent = [UnfinishedJob(row.id, None, row.attempt) for row in rows if row.dead_letters >= DEAD_LETTERS_LIMIT]
     if spent:
         texts = {one.job_id: f"{histories[one.job_id]}, for the third time without a run" for one in spent}
-        await settle(connection, [close(one, JobError(Kind.DEAD_LETTERED, texts[one.job_id])) for one in spent])
+        await settle(connection, [settle_closed(one, JobError(Kind.DEAD_LETTERED, texts[one.job_id])) for one in spent])
     return len(rows) - len(spent), len(spent)
 
 
@@ -108,8 +109,8 @@ async def _unknown(connection: AsyncConnection, letters: Sequence[DeadLetter]) -
 
 async def _register(connection: AsyncConnection, letters: Sequence[DeadLetter], retention: float) -> dict[UUID, str]:
     """Make jobs that are due now; why not, for those of which none was made."""
-    refused = {one.message.job_id: UNKNOWN for one in letters if not one.message.creates}
-    making = [one for one in letters if one.message.creates]
+    refused = {one.message.job_id: UNKNOWN for one in letters if not one.message.carries_params}
+    making = [one for one in letters if one.message.carries_params]
     recent = {row.id for row in await connection.execute(sql.RECENT, _dated(making) | {"retention": retention})}
     refused |= {one.message.job_id: OLD for one in making if one.message.job_id not in recent}
     messages = [one.message for one in making if one.message.job_id in recent]

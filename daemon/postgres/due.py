@@ -113,7 +113,6 @@ def _leased(row: RowMapping) -> Leased:
         index=row["index"],
         count=row["total"],
         params=None,
-        creates=False,
         traceparent=row["traceparent"],
     )
     return Leased(message, row["publish_at"], row["attempt"])

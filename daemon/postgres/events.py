@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from daemon.orchestration import CompletedOrchestration, Outcome
 from daemon.postgres.due import FIRST_REFUSAL_SECONDS, LONGEST_REFUSAL_SECONDS, PUBLISHING_SECONDS
 from daemon.postgres.statements import events as sql
-from daemon.rules.canonical import storable_text
+from daemon.rules.storable import storable_text
 
 MOST_REFUSALS = 10  # about half an hour, with those pauses
 

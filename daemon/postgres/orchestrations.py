@@ -18,7 +18,7 @@ from daemon.errors import OrchestrationNotFound, RequestRefused
 from daemon.job import JobError, JobMessage, Kind, Progress, Status
 from daemon.orchestration import JobOutcome, OrchestrationState, Outcome, RunningInstance
 from daemon.postgres.statements import orchestrations as sql
-from daemon.rules.envelope import instance_id
+from daemon.rules.messages import instance_id
 
 CHUNK = 2_000
 PAGE = 1_000
@@ -108,7 +108,6 @@ def _message(new: NewOrchestration, job_id: UUID, index: int) -> JobMessage:
         index=index,
         count=len(new.params),
         params=None,
-        creates=False,
         traceparent=new.traceparent,
     )
 

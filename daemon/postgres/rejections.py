@@ -13,14 +13,14 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from daemon.job import Held, JobError, JobMessage, Kind
+from daemon.job import JobError, JobMessage, Kind, UnfinishedJob
+from daemon.postgres.claims import register
 from daemon.postgres.settlements import Written, settle
-from daemon.postgres.statements import claim as claim_sql
 from daemon.postgres.statements import rejected as sql
 from daemon.postgres.statements import terminations as termination_sql
 from daemon.postgres.terminations import NO_PARAMS
-from daemon.rules.canonical import storable_text
-from daemon.rules.lifecycle import close
+from daemon.rules.lifecycle import settle_closed
+from daemon.rules.storable import storable_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +71,8 @@ async def end_unborn(
             "params": [row.params or NO_PARAMS for row in rows],
         },
     )
-    settlements = [close(Held(row.id, None, 0), by_id[row.id][1]) for row in born]
+    settlements = [settle_closed(UnfinishedJob(row.id, None, 0), by_id[row.id][1]) for row in born]
     return await settle(connection, settlements) if settlements else None
-
-
-async def register(connection: AsyncConnection, rows: Sequence[JobMessage]) -> None:
-    """Make the orchestrations that these messages name and that are not there yet; one without a count makes none."""
-    new = {row.orchestration_id: row for row in rows if row.count is not None}
-    if not new:
-        return
-    ordered = sorted(new.values(), key=lambda row: row.orchestration_id)
-    await connection.execute(
-        claim_sql.ORCHESTRATIONS,
-        {
-            "ids": [row.orchestration_id for row in ordered],
-            "names": [row.job_name for row in ordered],
-            "totals": [row.count for row in ordered],
-            "tags": [json.dumps(dict(row.tags)) for row in ordered],
-            "traceparents": [row.traceparent for row in ordered],
-        },
-    )
 
 
 def _columns(rejections: Sequence[Rejection]) -> dict[str, object]:

@@ -18,7 +18,7 @@ from daemon.job import JobError, Settled, Settlement
 from daemon.postgres.arrays import Floats, Ints, Texts, Uuids
 from daemon.postgres.statements import settle as sql
 from daemon.postgres.wire import Kept, Link, commit_together, link_of
-from daemon.rules.canonical import storable_text
+from daemon.rules.storable import storable_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ def parameters(settlements: Iterable[Settlement]) -> dict[str, object]:
         "results": Texts([row.result for row in rows]),
         "errors": Texts([None if row.error is None else error_json(row.error) for row in rows]),
         "delays": Floats([row.delay for row in rows]),
-        "counts": Ints([row.counts for row in rows]),
-        "losses": Ints([row.loses for row in rows]),
+        "counts": Ints([row.counts_as_failure for row in rows]),
+        "losses": Ints([row.counts_as_loss for row in rows]),
         "causes": Texts([None if row.cause is None else row.cause.value for row in rows]),
     }
 

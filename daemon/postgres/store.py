@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from daemon.delivery import Delivery
 from daemon.job import Claim, ClaimAnswer, JobMessage, Settled, Settlement
 from daemon.observe import Observer
-from daemon.postgres.claims import Claims
+from daemon.postgres.claims import ClaimRequest, Claims
 from daemon.postgres.group_commit import GroupCommit
 from daemon.postgres.records import Records
 from daemon.postgres.rejections import Rejection, Rejections
@@ -39,8 +39,8 @@ class Store:
         claims = Claims(engine, me, worker_ttl)
         self._settling = Settlements(engine)
         self._kept = (claims.kept, self._settling.kept)
-        self._claims: GroupCommit[JobMessage, ClaimAnswer] = GroupCommit(
-            "claim", claims.write, observer, weigh=_message_bytes, on_away=on_away
+        self._claims: GroupCommit[ClaimRequest, ClaimAnswer] = GroupCommit(
+            "claim", claims.write, observer, weigh=_request_bytes, on_away=on_away
         )
         self._settlements: GroupCommit[Settlement, Settled] = GroupCommit(
             "settle", self._settle, observer, weigh=_settlement_bytes, on_away=on_away, gives_way=True
@@ -51,7 +51,7 @@ class Store:
 
     def claim(self, message: JobMessage) -> Awaitable[ClaimAnswer]:
         """Ask for the right to run a message's job. Raises what only this message can be guilty of (a data error)."""
-        return self._claims.submit(message)
+        return self._claims.submit(ClaimRequest(message))
 
     def settle(self, claim: Claim, settlement: Settlement) -> Awaitable[Settled]:
         """Store the end of an attempt; answers once it is committed. Raises a data error of this settlement."""
@@ -102,9 +102,9 @@ class Store:
                     await kept.close()
 
 
-def _message_bytes(message: JobMessage) -> int:
-    return len(message.params) if message.params else 0
+def _request_bytes(request: ClaimRequest) -> int:
+    return len(request.message.params or "")
 
 
 def _settlement_bytes(settlement: Settlement) -> int:
-    return len(settlement.result) if settlement.result else 0
+    return len(settlement.result or "")

@@ -15,11 +15,11 @@ from uuid import UUID, uuid4
 from sqlalchemy import Row, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from daemon.job import Held, JobError, Kind
+from daemon.job import JobError, Kind, UnfinishedJob
 from daemon.postgres.settlements import settle
 from daemon.postgres.statements import terminations as sql
-from daemon.rules.envelope import instance_id
-from daemon.rules.lifecycle import close
+from daemon.rules.lifecycle import settle_closed
+from daemon.rules.messages import instance_id
 
 SLICE = 2_000
 ORCHESTRATIONS = 100
@@ -133,8 +133,8 @@ class Terminations:
         written = await settle(
             connection,
             [
-                close(
-                    Held(row.id, row.worker_id, row.attempt),
+                settle_closed(
+                    UnfinishedJob(row.id, row.worker_id, row.attempt),
                     CANCELLED if by_id[row.orchestration_id].cancelled else DEADLINE,
                 )
                 for row in rows

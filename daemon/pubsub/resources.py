@@ -64,7 +64,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class _Clients:
+class Clients:
     topics: PublisherAsyncClient
     subscriptions: SubscriberAsyncClient
 
@@ -96,7 +96,7 @@ async def provision(wanted: Wanted) -> list[str]:
     Raises SubscriptionNotReady when Pub/Sub refuses, or can't be reached.
     """
     lines: list[str] = []
-    async with _clients() as clients:
+    async with connected() as clients:
         for topic in wanted.topics:
             made = await _create(
                 partial(clients.topics.create_topic, Topic(name=topic.name), retry=_RETRY, timeout=ANSWER_SECONDS),
@@ -117,7 +117,7 @@ async def check(
     Pub/Sub can't be reached at all.
     """
     problems: list[Problem] = []
-    async with _clients() as clients:
+    async with connected() as clients:
         for topic in wanted.topics:
             problems += await _check_topic(clients.topics, topic)
         for want in wanted.subscriptions:
@@ -131,7 +131,7 @@ async def check(
 
 async def filter_of(subscription: str) -> str:
     """The filter of an existing subscription, "" for none; `filtered_names` reads the job names in it."""
-    async with _clients() as clients:
+    async with connected() as clients:
         return (
             await clients.subscriptions.get_subscription(
                 subscription=subscription, retry=_RETRY, timeout=ANSWER_SECONDS
@@ -140,10 +140,10 @@ async def filter_of(subscription: str) -> str:
 
 
 @asynccontextmanager
-async def _clients() -> AsyncIterator[_Clients]:
+async def connected() -> AsyncIterator[Clients]:
     place = os.environ.get("PUBSUB_EMULATOR_HOST") or "Pub/Sub"
     try:
-        clients = _Clients(publisher_client(), subscriber_client())
+        clients = Clients(publisher_client(), subscriber_client())
     except GoogleAuthError as error:
         fix = "gcloud auth application-default login"
         raise SubscriptionNotReady(f"There are no usable credentials for Pub/Sub: {error}.", fix) from error
@@ -224,7 +224,7 @@ async def _have(
     except PermissionDenied:
         what = f"This account may not look at the subscription {want.name}."
         why = "Its terms can't be checked."
-        problems.append(Problem(what, why, grant("subscriptions", want.name, "viewer"), mild=True))
+        problems.append(Problem(what, why, grant("subscriptions", want.name, "viewer"), advice=True))
     if not await _granted(client, want.name, "pubsub.subscriptions.consume"):
         what = f"This account may not pull from the subscription {want.name}."
         fix = grant("subscriptions", want.name, "subscriber")

@@ -44,14 +44,14 @@ class WantedSubscription:
 class Problem:
     """What is wrong, why it matters, the command that fixes it; `fatal` when a worker can't run like that.
 
-    `mild` when it costs time but no work; `repairable` when `headcount provision --repair` fixes it as well.
+    `advice` when it costs time but no work; `repairable` when `headcount provision --repair` fixes it as well.
     """
 
     what: str
     why: str
     fix: str
     fatal: bool = False
-    mild: bool = False
+    advice: bool = False
     repairable: bool = False
 
 
@@ -173,7 +173,7 @@ def _lifetimes(have: Subscription, want: WantedSubscription, longest_timeout: fl
     if have.ack_deadline_seconds < want.ack_deadline:
         what = f"The ack deadline of the subscription {path} is {have.ack_deadline_seconds} s."
         why = "Messages on their way to a busy worker are delivered twice."
-        yield Problem(what, why, update(path, f"--ack-deadline={want.ack_deadline}"), mild=True, repairable=True)
+        yield Problem(what, why, update(path, f"--ack-deadline={want.ack_deadline}"), advice=True, repairable=True)
 
 
 def _redelivery(have: Subscription, want: WantedSubscription) -> Iterator[Problem]:
@@ -188,7 +188,7 @@ def _redelivery(have: Subscription, want: WantedSubscription) -> Iterator[Proble
     elif raw.retry_policy.minimum_backoff.seconds > SLOW_RETRY:
         what = f"The subscription {path} waits {raw.retry_policy.minimum_backoff.seconds} s before it delivers again."
         why = "Jobs that a stopping worker gives back stand idle for so long at every rollout."
-        yield Problem(what, why, update(path, retries), mild=True, repairable=True)
+        yield Problem(what, why, update(path, retries), advice=True, repairable=True)
     letters = f"--dead-letter-topic={want.dead_letter_topic} --max-delivery-attempts={MAX_ATTEMPTS}"
     have_topic = have.dead_letter_policy.dead_letter_topic
     if have_topic != want.dead_letter_topic:
@@ -206,7 +206,7 @@ def _modes(have: Subscription, want: WantedSubscription) -> Iterator[Problem]:
     if have.enable_exactly_once_delivery:
         what = f"The subscription {path} has exactly-once delivery."
         why = "It makes every receipt a blocking call and brings nothing: the claim already turns duplicates away."
-        yield Problem(what, why, update(path, "--no-enable-exactly-once-delivery"), mild=True, repairable=True)
+        yield Problem(what, why, update(path, "--no-enable-exactly-once-delivery"), advice=True, repairable=True)
     if have.enable_message_ordering:
         what = f"The subscription {path} orders messages."
         why = "One job that waits holds up all others with its key." + drained_first(want)

@@ -7,7 +7,7 @@ input has an answer, and a settlement never contradicts the claim it ends.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from daemon.job import (
@@ -15,13 +15,13 @@ from daemon.job import (
     Cause,
     Claim,
     Failed,
-    Held,
     Interrupted,
     JobError,
     Kind,
     Result,
     Returned,
     Settlement,
+    UnfinishedJob,
     Unknown,
 )
 from daemon.rules.retry import LONGEST_DELAY, Backoff, retry_delay
@@ -53,9 +53,7 @@ def settle(
             return Settlement(claim.job_id, claim.worker_id, claim.attempt, Action.COMPLETE, result.result)
         case Interrupted():
             error = JobError(Kind.INTERRUPTED, f"the worker stopped it: {result.reason}")
-            return _settlement(
-                claim, Action.INTERRUPT, error=error, delay=result.still_runs_for, cause=Cause.INTERRUPTED
-            )
+            return _settlement(claim, Action.INTERRUPT, error, delay=result.still_runs_for, cause=Cause.INTERRUPTED)
         case Unknown():
             return _unknown(claim, result, unknown_job_patience, rng)
         case Failed():
@@ -67,10 +65,10 @@ def settle(
 def _failed(claim: Claim, result: Failed, policy: Policy, rng: Callable[[], float]) -> Settlement:
     failures = claim.failures + 1
     if result.final or failures >= policy.max_attempts:
-        return _settlement(claim, Action.FAIL, error=result.error, counts=True)
+        return _settlement(claim, Action.FAIL, result.error, counts_as_failure=True)
     delay = retry_delay(policy.backoff, failures, rng) if result.retry_in is None else _bounded(result.retry_in)
     delay = max(delay, result.still_runs_for)
-    return _settlement(claim, Action.RETRY, error=result.error, counts=True, delay=delay, cause=Cause.RETRY)
+    return _settlement(claim, Action.RETRY, result.error, counts_as_failure=True, delay=delay, cause=Cause.RETRY)
 
 
 def _bounded(seconds: float) -> float:
@@ -82,66 +80,60 @@ def _unknown(claim: Claim, result: Unknown, patience: float, rng: Callable[[], f
     names = ", ".join(result.known) or "none"
     error = JobError(Kind.UNKNOWN_JOB, f"no handler is named {claim.job_name!r} here; known: {names}")
     # Patience begins with the first worker that did not know the name, not with a backlog that the job waited in.
-    if claim.age >= patience and searched_for(claim.attempt) >= patience:
-        return _settlement(claim, Action.FAIL, error=error, counts=True)
+    if claim.age >= patience and time_searching(claim.attempt) >= patience:
+        return _settlement(claim, Action.FAIL, error, counts_as_failure=True)
     delay = retry_delay(UNKNOWN_JOB_BACKOFF, claim.attempt, rng)
-    return _settlement(claim, Action.RETRY, error=error, delay=delay, cause=Cause.RETRY)
+    return _settlement(claim, Action.RETRY, error, delay=delay, cause=Cause.RETRY)
 
 
-def searched_for(attempt: int) -> float:
+def time_searching(attempt: int) -> float:
     """For how many seconds, at most, a job has been looking for a worker that knows its name before this attempt."""
     return sum(retry_delay(UNKNOWN_JOB_BACKOFF, tried, lambda: 1.0) for tried in range(1, min(attempt, 10_000)))
 
 
-def lose(held: Held, max_losses: int) -> Settlement:
-    """What is stored about a job whose worker died while it held it. A draining worker's death is an interruption."""
-    if held.draining:
-        error = JobError(Kind.INTERRUPTED, f"worker {held.worker_id} ended while it drained")
-        return _taken(held, Action.INTERRUPT, error, cause=Cause.INTERRUPTED)
-    error = JobError(Kind.WORKER_LOST, f"worker {held.worker_id} stopped its heartbeat during attempt {held.attempt}")
-    if held.losses + 1 >= max_losses:
-        return _taken(held, Action.FAIL, error, loses=True)
-    return _taken(held, Action.RETRY, error, loses=True, cause=Cause.WORKER_LOST)
+def settle_worker_lost(job: UnfinishedJob, max_losses: int) -> Settlement:
+    """What is stored about a job whose worker died while it ran. A draining worker's death is an interruption."""
+    if job.draining:
+        error = JobError(Kind.INTERRUPTED, f"worker {job.worker_id} ended while it drained")
+        return _settlement(job, Action.INTERRUPT, error, cause=Cause.INTERRUPTED)
+    error = JobError(Kind.WORKER_LOST, f"worker {job.worker_id} stopped its heartbeat during attempt {job.attempt}")
+    if job.losses + 1 >= max_losses:
+        return _settlement(job, Action.FAIL, error, counts_as_loss=True)
+    return _settlement(job, Action.RETRY, error, counts_as_loss=True, cause=Cause.WORKER_LOST)
 
 
-def give_back(held: Held, delay: float = 0.0) -> Settlement:
-    """What is stored about a job that a living worker holds but does not run (a claim whose answer was lost).
+def settle_released(job: UnfinishedJob, delay: float = 0.0) -> Settlement:
+    """What is stored about a job that a living worker has claimed and does not run (a claim whose answer was lost).
 
     `delay` is for how many seconds its handler may still run here.
     """
     error = JobError(Kind.INTERRUPTED, "the worker held the job without running it and gave it back")
-    return replace(_taken(held, Action.INTERRUPT, error, cause=Cause.INTERRUPTED), delay=delay)
+    return _settlement(job, Action.INTERRUPT, error, delay=delay, cause=Cause.INTERRUPTED)
 
 
-def close(held: Held, error: JobError) -> Settlement:
-    """What is stored about an unfinished job, held or not, that is ended from outside (cancel, deadline...)."""
-    return _taken(held, Action.CLOSE, error)
-
-
-def _taken(
-    held: Held, action: Action, error: JobError, *, loses: bool = False, cause: Cause | None = None
-) -> Settlement:
-    return Settlement(held.job_id, held.worker_id, held.attempt, action, error=error, loses=loses, cause=cause)
+def settle_closed(job: UnfinishedJob, error: JobError) -> Settlement:
+    """What is stored about an unfinished job, claimed or not, that is ended from outside (cancel, deadline...)."""
+    return _settlement(job, Action.CLOSE, error)
 
 
 def _settlement(
-    claim: Claim,
+    job: Claim | UnfinishedJob,
     action: Action,
+    error: JobError,
     *,
-    result: str | None = None,
-    error: JobError | None = None,
     delay: float = 0.0,
-    counts: bool = False,
+    counts_as_failure: bool = False,
+    counts_as_loss: bool = False,
     cause: Cause | None = None,
 ) -> Settlement:
     return Settlement(
-        claim.job_id,
-        claim.worker_id,
-        claim.attempt,
+        job.job_id,
+        job.worker_id,
+        job.attempt,
         action,
-        result=result,
         error=error,
         delay=delay,
-        counts=counts,
+        counts_as_failure=counts_as_failure,
+        counts_as_loss=counts_as_loss,
         cause=cause,
     )

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
-from daemon.rules.canonical import brief
+from daemon.rules.storable import safe_str
 
 ERRORS_SHOWN = 20
 _LONGEST_NAME = 64
@@ -39,29 +39,29 @@ def why_refused(error: ValidationError, names: Collection[str], *, show_values: 
     handler's own validator are left out, for both may hold values. With `show_values`, everything that pydantic says.
     """
     if show_values:
-        return brief(error)
-    found = error.errors(include_url=False, include_input=False)
-    lines = [f"{_place(one, names)}: {_message(one)} [{one['type']}]" for one in found[:ERRORS_SHOWN]]
-    if len(found) > len(lines):
-        lines.append(f"and {len(found) - len(lines)} more")
+        return safe_str(error)
+    errors = error.errors(include_url=False, include_input=False)
+    lines = [f"{_path(error, names)}: {_message(error)} [{error['type']}]" for error in errors[:ERRORS_SHOWN]]
+    if len(errors) > len(lines):
+        lines.append(f"and {len(errors) - len(lines)} more")
     return "\n".join(lines)
 
 
-def _place(one: ErrorDetails, names: Collection[str]) -> str:
-    parts = [str(part) if isinstance(part, int) or part in names else "*" for part in one["loc"]]
-    if one["type"] == "extra_forbidden" and one["loc"]:  # a name that was mistyped must be told
-        last = str(one["loc"][-1])
+def _path(error: ErrorDetails, names: Collection[str]) -> str:
+    parts = [str(part) if isinstance(part, int) or part in names else "*" for part in error["loc"]]
+    if error["type"] == "extra_forbidden" and error["loc"]:  # a name that was mistyped must be told
+        last = str(error["loc"][-1])
         parts[-1] = last if last.isidentifier() and len(last) <= _LONGEST_NAME else "*"
     return ".".join(parts) or "params"
 
 
-def _message(one: ErrorDetails) -> str:
-    if one["type"] not in _KNOWN or one["type"] in ("value_error", "assertion_error"):
+def _message(error: ErrorDetails) -> str:
+    if error["type"] not in _KNOWN or error["type"] in ("value_error", "assertion_error"):
         return "a validator of the handler refused it (HEADCOUNT_LOG_VALUES=true shows its words)"
-    if one["type"] == "json_invalid":  # the parser names the position, not what stands there
-        return one["msg"]
-    message = one["msg"]
-    for name, part in one.get("ctx", {}).items():
+    if error["type"] == "json_invalid":  # the parser names the position, not what stands there
+        return error["msg"]
+    message = error["msg"]
+    for name, part in error.get("ctx", {}).items():
         if name not in _OF_THE_TYPE and str(part):
             message = message.replace(f", {part}", "").replace(str(part), "***")
     return message

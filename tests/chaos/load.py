@@ -15,8 +15,8 @@ from daemon.client import Client
 from daemon.errors import PublishFailed
 from daemon.job import JobMessage
 from daemon.pubsub.publisher import Publisher
-from daemon.rules.canonical import encode_json
-from daemon.rules.envelope import encode, instance_id
+from daemon.rules.messages import encode, instance_id
+from daemon.rules.storable import encode_json
 from tests.chaos.stage import Stage
 
 NAMES = ("nap", "nap", "nap", "doze")
@@ -95,7 +95,6 @@ class Load:
                     index=index,
                     count=len(params),
                     params=encode_json(one, 10_000),
-                    creates=True,
                     tags={"by": "messages"},
                 )
             )

@@ -34,7 +34,7 @@ CLAIM = Claim(
     cause=None,
     traceparent=None,
 )
-MESSAGE = JobMessage("paint", JOB, ORCHESTRATION, 0, 1, "{}", True)
+MESSAGE = JobMessage("paint", JOB, ORCHESTRATION, 0, 1, "{}")
 
 
 @dataclass(eq=False)

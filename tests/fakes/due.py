@@ -42,10 +42,7 @@ class MemoryDue:
         due = [row for row in self._tables.jobs.values() if row.publish_at is not None and row.publish_at <= now]
         for row in due[:limit]:
             row.publish_at = now + PUBLISHING
-        leased = [
-            Lease(replace(row.message, params=None, creates=False), now + PUBLISHING, row.attempt)
-            for row in due[:limit]
-        ]
+        leased = [Lease(replace(row.message, params=None), now + PUBLISHING, row.attempt) for row in due[:limit]]
         await self._pause("leased")
         return leased
 

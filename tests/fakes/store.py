@@ -10,9 +10,9 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 from daemon.delivery import Delivery
-from daemon.job import Claim, ClaimAnswer, Held, JobError, JobMessage, Kind, Settled, Settlement, Status
-from daemon.rules.lifecycle import close
-from daemon.rules.refusal import Mine, Sight, judge
+from daemon.job import Claim, ClaimAnswer, JobError, JobMessage, Kind, Settled, Settlement, Status, UnfinishedJob
+from daemon.rules.claim_answer import AlreadyClaimedByUs, ClaimView, explain_refusal
+from daemon.rules.lifecycle import settle_closed
 from tests.fakes.bus import at_once
 from tests.fakes.rows import Row
 from tests.fakes.tables import Tables
@@ -40,17 +40,17 @@ class MemoryStore:
         await self._pause("rejection asked")
         self.tables.rejected[delivery.message_id] = reason
         if instance is not None and self.tables.born(instance):
-            self.tables.settle(close(Held(instance.job_id, None, 0), JobError(Kind.REJECTED, text)))
+            self.tables.settle(settle_closed(UnfinishedJob(instance.job_id, None, 0), JobError(Kind.REJECTED, text)))
         await self._pause("rejection committed")
 
     def _claim(self, message: JobMessage) -> ClaimAnswer:
-        if message.creates:
+        if message.carries_params:
             self.tables.born(message)
         row = self.tables.jobs.get(message.job_id)
-        sight = self._sight(message, row)
-        if row is None or sight.elsewhere or sight.early or row.worker or row.status is not Status.IN_PROGRESS:
-            answer = judge(message, sight, self.me, uuid4())
-            assert not isinstance(answer, Mine), "every claim has a token of its own here"
+        view = self._view(message, row)
+        if row is None or view.elsewhere or view.early or row.worker or row.status is not Status.IN_PROGRESS:
+            answer = explain_refusal(message, view, self.me, uuid4())
+            assert not isinstance(answer, AlreadyClaimedByUs), "every claim has a token of its own here"
             return answer
         row.attempt, row.worker, row.publish_at, row.not_before = row.attempt + 1, self.me, None, None
         row.message_id = message.message_id
@@ -59,17 +59,17 @@ class MemoryStore:
         spent = (row.attempt, row.failures, row.losses)
         return Claim(*place, known.params or "{}", *spent, group.first.tags, None, self.tables.now, None, None, None)
 
-    def _sight(self, message: JobMessage, row: Row | None) -> Sight:
+    def _view(self, message: JobMessage, row: Row | None) -> ClaimView:
         if row is not None:
-            elsewhere = message.creates and row.message.orchestration_id != message.orchestration_id
+            elsewhere = message.carries_params and row.message.orchestration_id != message.orchestration_id
             early = row.not_before is not None and row.not_before > self.tables.now
-            return Sight(True, row.status, row.worker, None, row.message_id, early, elsewhere)
+            return ClaimView(True, row.status, row.worker, None, row.message_id, early, elsewhere)
         group, other = self.tables.groups.get(message.orchestration_id), self.tables.taken(message)
         if group is None:
-            return Sight(False)
+            return ClaimView(False)
         total, name = group.total, group.first.job_name
-        sight = Sight(False, registered=True, registered_total=total, registered_name=name)
+        view = ClaimView(False, registered=True, registered_total=total, registered_name=name)
         if other is None:
-            return sight
+            return view
         taken = {"taken_by": other.message.job_id, "taken_status": other.status, "taken_attempt": other.attempt}
-        return replace(sight, **taken)
+        return replace(view, **taken)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from daemon.job import Action, Held, JobMessage, Settlement, Status
-from daemon.rules.lifecycle import give_back, lose
+from daemon.job import Action, JobMessage, Settlement, Status, UnfinishedJob
+from daemon.rules.lifecycle import settle_released, settle_worker_lost
 from tests.fakes.rows import Group, Row
 
 
@@ -43,7 +43,9 @@ class Tables:
         row = self.jobs[one.job_id]
         if (row.attempt, row.worker, row.status) != (one.attempt, one.worker_id, Status.IN_PROGRESS):
             return False
-        row.worker, row.failures, row.losses = None, row.failures + one.counts, row.losses + one.loses
+        row.worker = None
+        row.failures += one.counts_as_failure
+        row.losses += one.counts_as_loss
         row.history.append(one)
         if one.action in (Action.RETRY, Action.INTERRUPT):
             row.publish_at = self.now + one.delay
@@ -59,8 +61,8 @@ class Tables:
     def take_back(self, worker: UUID, runs: set[UUID] | None) -> None:
         """Free what a worker holds: all of it if it is dead (`runs` is None), else what it does not run."""
         for row in [row for row in self.jobs.values() if row.worker == worker]:
-            held = Held(row.message.job_id, worker, row.attempt, row.losses)
+            held = UnfinishedJob(row.message.job_id, worker, row.attempt, row.losses)
             if runs is None:
-                self.settle(lose(held, max_losses=3))
+                self.settle(settle_worker_lost(held, max_losses=3))
             elif row.message.job_id not in runs:
-                self.settle(give_back(held))
+                self.settle(settle_released(held))

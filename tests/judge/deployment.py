@@ -34,9 +34,9 @@ from daemon.observe import Observer
 from daemon.postgres.database import async_engine, sync_engine
 from daemon.postgres.due import Due
 from daemon.postgres.events import DueEvents
-from daemon.postgres.pulse import Pulse
 from daemon.postgres.rescue import Rescue
 from daemon.postgres.store import Store
+from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.pubsub.connection import subscriber_client
 from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.puller import Pulled, Puller
@@ -155,10 +155,10 @@ class Deployment:
 @asynccontextmanager
 async def started_worker(deployment: Deployment) -> AsyncIterator[Worker]:
     """One worker. What leaves the block by an error is as dead as a killed process: it says no farewell."""
-    pulses = sync_engine(deployment.database_url, 1)
-    pulse = Pulse(pulses, "judge", "", 10, GAP)
+    registrations = sync_engine(deployment.database_url, 1)
+    registration = WorkerRegistration(registrations, "judge", "", 10, GAP)
     me = uuid4()
-    pulse.birth(me)
+    registration.register(me)
     deployment.rows("UPDATE worker SET regular_since = now() - interval '1 hour' WHERE id = %s", me)
     worker = Worker(deployment, me)
     try:
@@ -169,9 +169,9 @@ async def started_worker(deployment: Deployment) -> AsyncIterator[Worker]:
             finally:
                 worker.in_flight.ask_to_stop(StopReason.DRAINING)
                 lanes.cancel_scope.cancel()
-        pulse.farewell(me)
+        registration.deregister(me)
     finally:
-        pulses.dispose()
+        registrations.dispose()
         await worker.close()
 
 

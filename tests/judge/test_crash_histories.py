@@ -29,7 +29,7 @@ from daemon.postgres.rescue import Rescue, Rescued
 from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.puller import Puller
 from daemon.registry import Registry, handler_of, job
-from daemon.rules.envelope import decode
+from daemon.rules.messages import decode
 from daemon.rules.retry import Backoff
 from tests.judge.deployment import Deployment, pulled_at_once, recovered, run, started_worker
 from tests.judge.faults import HEADCOUNT

@@ -103,7 +103,7 @@ class Oracle:
             job.came = job.came or creates
             return Refusal.FINISHED
         elif job.worker is not None:
-            return Refusal.HELD
+            return Refusal.CLAIMED
         elif job.early or job.occupied is not None:
             return Refusal.NOT_DUE
         job.attempt, job.worker, job.early = job.attempt + 1, worker, False
@@ -136,7 +136,9 @@ class Oracle:
         if one.error is not None and job.worker is not None:
             assert job.attempt not in job.ended, "an attempt ends once"
             job.ended[job.attempt] = (job.worker, one.error.kind)
-        job.worker, job.failures, job.losses = None, job.failures + one.counts, job.losses + one.loses
+        job.worker = None
+        job.failures += one.counts_as_failure
+        job.losses += one.counts_as_loss
         job.early = one.action is Action.RETRY and one.delay > 0
         if one.action in (Action.COMPLETE, Action.FAIL):
             self._finish(job, Status.COMPLETED if one.action is Action.COMPLETE else Status.ERRORED)
@@ -148,22 +150,23 @@ class Oracle:
         whole.completed += status is Status.COMPLETED
         whole.errored += status is Status.ERRORED
 
-    def _take(self, job: One, kind: Kind, *, loses: bool, final: bool) -> None:
+    def _take(self, job: One, kind: Kind, *, lost: bool, final: bool) -> None:
         action = Action.FAIL if final else Action.INTERRUPT
-        self._apply(job, Settlement(job.id, job.worker, job.attempt, action, error=JobError(kind, ""), loses=loses))
+        error = JobError(kind, "")
+        self._apply(job, Settlement(job.id, job.worker, job.attempt, action, error=error, counts_as_loss=lost))
 
     def die(self, worker: UUID, draining: bool) -> None:
         """Its jobs are taken back: a loss each, unless it was draining."""
         for job in self.held_by(worker):
             final = not draining and job.losses + 1 >= self._max_losses
-            self._take(job, Kind.INTERRUPTED if draining else Kind.WORKER_LOST, loses=not draining, final=final)
+            self._take(job, Kind.INTERRUPTED if draining else Kind.WORKER_LOST, lost=not draining, final=final)
         self.vacate(worker)
 
     def leave(self, worker: UUID) -> int:
         """Its last transaction gives everything back; how many."""
         held = self.held_by(worker)
         for job in held:
-            self._take(job, Kind.INTERRUPTED, loses=False, final=False)
+            self._take(job, Kind.INTERRUPTED, lost=False, final=False)
         self.vacate(worker)
         return len(held)
 
@@ -175,7 +178,7 @@ class Oracle:
             job.came = job.status is not None
             job.occupied = job.worker or job.occupied
             job.status = Status.IN_PROGRESS
-            self._take(job, kind, loses=False, final=True)
+            self._take(job, kind, lost=False, final=True)
         return len(open_ones)
 
     def retry_failed(self, whole: Whole) -> int | None:

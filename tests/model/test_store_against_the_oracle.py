@@ -20,7 +20,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from daemon.job import (
     Claim,
     Failed,
-    Held,
     Interrupted,
     JobMessage,
     Refusal,
@@ -28,14 +27,16 @@ from daemon.job import (
     Returned,
     Settlement,
     StopReason,
+    UnfinishedJob,
 )
 from daemon.postgres import retries as retries_module
+from daemon.postgres.claims import ClaimRequest
 from daemon.postgres.database import async_engine, sync_engine
 from daemon.postgres.due import Due, Leased
 from daemon.postgres.orchestrations import NewOrchestration
-from daemon.postgres.pulse import Pulse
-from daemon.rules.envelope import instance_id
-from daemon.rules.lifecycle import Policy, give_back
+from daemon.postgres.worker_registration import WorkerRegistration
+from daemon.rules.lifecycle import Policy, settle_released
+from daemon.rules.messages import instance_id
 from daemon.rules.retry import Backoff
 from tests.model.operators import OperatorRules
 from tests.model.oracle import One, Oracle, Whole, said
@@ -80,9 +81,9 @@ indexes = st.integers(0, TOTAL - 1)
 class StoreMachine(OperatorRules, RuleBasedStateMachine):
     """Does the same to the store and to the oracle."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, scene: Scene, pulse: Pulse) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, scene: Scene, registration: WorkerRegistration) -> None:
         super().__init__()
-        self.loop, self.scene, self.pulse = loop, scene, pulse
+        self.loop, self.scene, self.registration = loop, scene, registration
         self.claims: list[Claim] = []
         self.settled: list[Settlement] = []
         self.leases: list[Leased] = []
@@ -120,19 +121,19 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
         """Any messages, duplicates too, in one batch; `lost`: the answer to COMMIT is, and the batch is repeated."""
         asked = data.draw(st.lists(st.tuples(wholes, indexes, st.booleans()), min_size=1, max_size=5), label="messages")
         worker, messages = self.workers[data.draw(workers)], [self._message(*one) for one in asked]
-        answers = self.do(worker.answers(*messages))
+        requests = [ClaimRequest(message) for message in messages]
+        answers = self.do(worker.asked(requests))
         if data.draw(st.booleans(), label="lost"):
-            worker.claims._tried = {id(message): message for message in messages}
-            repeated = self.do(worker.answers(*messages))
+            repeated = self.do(worker.asked(requests))
             assert [said(answer) for answer in repeated] == [said(answer) for answer in answers]
         first: dict[UUID, object] = {}
         for message, answer in zip(messages, answers, strict=True):
             job = self.oracle.jobs[message.job_id]
             if message.job_id not in first:
-                first[job.id] = self.oracle.claim(job, worker.id, message.creates)
+                first[job.id] = self.oracle.claim(job, worker.id, message.carries_params)
                 assert said(answer) == first[job.id]
             else:
-                assert said(answer) == (Refusal.HELD if isinstance(first[job.id], int) else first[job.id])
+                assert said(answer) == (Refusal.CLAIMED if isinstance(first[job.id], int) else first[job.id])
             self.claims += [answer] if isinstance(answer, Claim) else []
 
     def _message(self, which: int, index: int, creates: bool) -> JobMessage:
@@ -167,7 +168,7 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
     def a_worker_gives_back(self, data: st.DataObject) -> None:
         """What the comparison at a heartbeat does, possibly too late."""
         for claim in [data.draw(st.sampled_from(self.claims), label="claim")] if self.claims else []:
-            self._settle([give_back(Held(claim.job_id, claim.worker_id, claim.attempt))])
+            self._settle([settle_released(UnfinishedJob(claim.job_id, claim.worker_id, claim.attempt))])
 
     def _settle(self, batch: list[Settlement]) -> None:
         if batch:
@@ -179,7 +180,7 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
         who, draining = data.draw(workers), data.draw(st.booleans(), label="draining")
         worker = self.workers[who]
         if draining:
-            self.pulse.beat(worker.id, 0, True)
+            self.registration.heartbeat(worker.id, 0, True)
         self.do(self.scene.silence(worker))
         self.do(self.judge.rescue(MAX_LOSSES))
         assert self.do(self.judge.rescue(MAX_LOSSES)) == []
@@ -188,7 +189,7 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
 
     def a_worker_leaves(self, data: st.DataObject) -> None:
         who = data.draw(workers)
-        assert self.pulse.farewell(self.workers[who].id) == self.oracle.leave(self.workers[who].id)
+        assert self.registration.deregister(self.workers[who].id) == self.oracle.leave(self.workers[who].id)
         self.workers[who] = self.do(self.scene.worker())
 
     def the_relay_publishes(self, data: st.DataObject) -> None:
@@ -262,7 +263,10 @@ def test_the_store_does_what_the_oracle_says(database_url: str, monkeypatch: pyt
     monkeypatch.setattr(retries_module, "SLICE", 1)
     examples = 2_000 if os.environ.get("LONG") == "1" else 40
     loop = asyncio.new_event_loop()
-    engine, pulse = async_engine(database_url, 20), Pulse(sync_engine(database_url), "host", "", 1, GAP)
+    engine, registration = (
+        async_engine(database_url, 20),
+        WorkerRegistration(sync_engine(database_url), "host", "", 1, GAP),
+    )
     scene = Scene(engine, database_url)
     chosen = settings(
         max_examples=examples,
@@ -273,8 +277,8 @@ def test_the_store_does_what_the_oracle_says(database_url: str, monkeypatch: pyt
         suppress_health_check=list(HealthCheck),
     )
     try:
-        run_state_machine_as_test(lambda: StoreMachine(loop, scene, pulse), settings=chosen)
+        run_state_machine_as_test(lambda: StoreMachine(loop, scene, registration), settings=chosen)
     finally:
-        pulse.close()
+        registration.close()
         loop.run_until_complete(engine.dispose())
         loop.close()

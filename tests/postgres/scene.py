@@ -18,18 +18,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import Claim, ClaimAnswer, JobError, JobMessage, Kind, Result, Returned, Settled, Settlement
 from daemon.orchestration import CompletedOrchestration
-from daemon.postgres.claims import Claims
+from daemon.postgres.claims import ClaimRequest, Claims
 from daemon.postgres.database import sync_engine
 from daemon.postgres.events import DueEvents
 from daemon.postgres.orchestrations import Made, NewOrchestration, Orchestrations
-from daemon.postgres.pulse import Pulse
 from daemon.postgres.records import Records
 from daemon.postgres.rescue import Rescue, Rescued
 from daemon.postgres.retries import Retries
 from daemon.postgres.settlements import Settlements
 from daemon.postgres.terminations import Terminations
-from daemon.rules.envelope import instance_id
+from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.rules.lifecycle import Policy, settle
+from daemon.rules.messages import instance_id
 from daemon.rules.retry import Backoff
 from tests.harness.waiting import until
 
@@ -48,7 +48,6 @@ def message_for(orchestration_id: UUID, index: int = 0, count: int | None = 1, *
         index=index,
         count=count,
         params='{"n": 1}',
-        creates=True,
         message_id=uuid4().hex,
     )
     return replace(plain, **changes)
@@ -56,7 +55,7 @@ def message_for(orchestration_id: UUID, index: int = 0, count: int | None = 1, *
 
 def pointer_to(message: JobMessage) -> JobMessage:
     """The message that a relay publishes: it only names a row."""
-    return replace(message, params=None, creates=False, message_id=uuid4().hex)
+    return replace(message, params=None, message_id=uuid4().hex)
 
 
 def messages_for(orchestration_id: UUID, count: int) -> list[JobMessage]:
@@ -77,8 +76,12 @@ class Worker:
         self.settlements = Settlements(self.engine)
 
     async def answers(self, *messages: JobMessage) -> list[ClaimAnswer]:
+        return await self.asked([ClaimRequest(message) for message in messages])
+
+    async def asked(self, requests: list[ClaimRequest]) -> list[ClaimAnswer]:
+        """The answers to requests that may have been made before."""
         try:
-            return await self.claims.write(list(messages))
+            return await self.claims.write(requests)
         finally:
             await self.claims.kept.close()  # a scene has many workers, and one pool
 
@@ -111,9 +114,9 @@ def decided(claim: Claim, result: Result | None = None, policy: Policy = POLICY)
     return settle(claim, result or Returned('"ok"'), policy, 300, lambda: 0.5)
 
 
-def pulse_of(scene: Scene) -> Pulse:
+def registration_of(scene: Scene) -> WorkerRegistration:
     """The heartbeat thread's side of any worker of a scene."""
-    return Pulse(sync_engine(scene.url), "host", "", 1, GAP)
+    return WorkerRegistration(sync_engine(scene.url), "host", "", 1, GAP)
 
 
 class Scene:

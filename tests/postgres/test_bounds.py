@@ -45,7 +45,7 @@ async def _remember(scene: Scene, messages: list[JobMessage]) -> None:
         "message_ids": [message.message_id for message in messages],
     }
     async with scene.engine.begin() as connection:
-        await connection.execute(claim_sql.REDELIVERIES, {"me": uuid4()} | columns)
+        await connection.execute(claim_sql.INSERT_REDELIVERIES, {"me": uuid4()} | columns)
 
 
 async def test_redeliveries_lock_their_jobs_by_id(scene: Scene) -> None:

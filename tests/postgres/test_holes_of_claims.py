@@ -70,7 +70,7 @@ async def test_the_loser_of_a_race_for_a_new_job_reads_its_holder_and_not_nothin
         race = [asyncio.create_task(one.answer(message)) for one in (first, second)]
         await scene.until_blocked(2)
     answers = sorted(await asyncio.gather(*race), key=lambda answer: isinstance(answer, Claim))
-    assert answers[0] == Refused(Refusal.HELD, Cause.LEASE_EXPIRED)
+    assert answers[0] == Refused(Refusal.CLAIMED, Cause.LEASE_EXPIRED)
     assert isinstance(answers[1], Claim)
 
 
@@ -79,7 +79,7 @@ async def test_only_the_row_says_that_this_worker_runs_the_job(scene: Scene) -> 
     cut_off, rescuer = await scene.worker(), await scene.worker()
     message = message_for(uuid4())
     first = await cut_off.claim(message)
-    assert await cut_off.answer(message) == Refused(Refusal.HELD, Cause.LEASE_EXPIRED)
+    assert await cut_off.answer(message) == Refused(Refusal.CLAIMED, Cause.LEASE_EXPIRED)
     await scene.silence(cut_off)
     await rescuer.rescue()
     cut_off.id = (await scene.worker()).id
@@ -125,7 +125,7 @@ async def test_a_job_of_a_dead_worker_is_refused_as_held_until_it_is_rescued(sce
     message = message_for(uuid4())
     await dead.claim(message)
     await scene.silence(dead)
-    assert await worker.answer(message) == Refused(Refusal.HELD, Cause.LEASE_EXPIRED)
+    assert await worker.answer(message) == Refused(Refusal.CLAIMED, Cause.LEASE_EXPIRED)
     assert (await scene.job(message.job_id))["losses"] == 0
 
 
@@ -174,8 +174,8 @@ async def test_the_same_message_ten_times_in_a_batch_runs_once_and_is_acked_nine
     other = replace(message, message_id="published twice")
     answers = await worker.answers(message, *[replace(message) for _ in range(8)], other)
     assert isinstance(answers[0], Claim)
-    assert answers[1:9] == [Refused(Refusal.HELD, Cause.LEASE_EXPIRED)] * 8
-    assert answers[9] == Refused(Refusal.HELD, Cause.DUPLICATE_PUBLISH)
+    assert answers[1:9] == [Refused(Refusal.CLAIMED, Cause.LEASE_EXPIRED)] * 8
+    assert answers[9] == Refused(Refusal.CLAIMED, Cause.DUPLICATE_PUBLISH)
     assert (await scene.job(message.job_id))["attempt"] == 1
 
 

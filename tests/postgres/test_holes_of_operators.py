@@ -15,8 +15,8 @@ from daemon.postgres.events import DueEvents
 from daemon.postgres.reads import Reads
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.terminations import Terminated, Terminations
-from daemon.rules.envelope import instance_id
-from tests.postgres.scene import BOOM, TTL, Scene, Worker, message_for, messages_for, pointer_to, pulse_of
+from daemon.rules.messages import instance_id
+from tests.postgres.scene import BOOM, TTL, Scene, Worker, message_for, messages_for, pointer_to, registration_of
 
 UNFENCED_MARK = "UPDATE orchestration SET event_published_at = now() WHERE id = :id"
 
@@ -124,7 +124,7 @@ async def test_a_settlement_of_the_old_generation_writes_nothing_into_the_new_on
     await scene.terminations.cancel(message.orchestration_id)
     await scene.publish_events()
     await scene.retries.retry_failed(message.orchestration_id)
-    await asyncio.to_thread(pulse_of(scene).vacate, worker.id, [message.job_id])
+    await asyncio.to_thread(registration_of(scene).vacate, worker.id, [message.job_id])
     again = await worker.claim(pointer_to(message))
     assert await worker.settle(old) is Settled.STALE
     assert await worker.settle(again) is Settled.STORED
@@ -173,7 +173,7 @@ async def test_a_message_between_a_cancel_and_its_placeholders_is_neither_run_no
     worker, orchestration = await scene.worker(), uuid4()
     await worker.claim(message_for(orchestration, 0, 3))
     await scene.run("UPDATE orchestration SET cancelled_at = now()")
-    assert type(await worker.answer(message_for(orchestration, 1, 3))).__name__ == "Undecided"
+    assert type(await worker.answer(message_for(orchestration, 1, 3))).__name__ == "TryAgain"
     made = await scene.kick_off()
     await scene.run("UPDATE orchestration SET cancelled_at = now()")
     answer = await worker.answer(made.born[0][0])

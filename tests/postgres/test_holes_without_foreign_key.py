@@ -30,17 +30,16 @@ async def _key_share(rival: Rival, message: JobMessage, worker: Worker) -> None:
 async def _claim_in_flight(rival: Rival, message: JobMessage, worker: Worker) -> None:
     values = {
         "me": worker.id,
-        "token": uuid4(),
         "ids": [message.job_id],
+        "tokens": [uuid4()],
         "orchestration_ids": [message.orchestration_id],
         "indexes": [message.index],
         "counts": [message.count],
         "names": [message.job_name],
         "params": [message.params],
-        "creates": [True],
         "message_ids": [message.message_id],
     }
-    assert (await rival.connection.execute(claim_sql.JOBS, values)).all()
+    assert (await rival.connection.execute(claim_sql.CLAIM_JOBS, values)).all()
 
 
 async def _two_settlements_wait_for_a_third(scene: Scene, beside: object) -> list[object]:
@@ -90,7 +89,7 @@ async def _claimed_while_it_is_pruned(scene: Scene) -> tuple[UUID, object]:
 async def test_a_job_that_is_pruned_while_it_is_claimed_would_be_an_orphan(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claim_sql, "ORPHANS", text("SELECT 1 WHERE CAST(:ids AS uuid[]) IS NULL AND :token IS NULL"))
+    monkeypatch.setattr(claim_sql, "REQUIRE_ORCHESTRATIONS", text("SELECT 1 WHERE CAST(:ids AS uuid[]) = :tokens"))
     await _claimed_while_it_is_pruned(scene)
     assert await scene.value(ORPHANS) == 1
 

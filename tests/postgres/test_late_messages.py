@@ -13,7 +13,7 @@ from daemon.observe import Observer
 from daemon.postgres.due import Due
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.store import Store
-from daemon.rules.envelope import instance_id
+from daemon.rules.messages import instance_id
 from tests.postgres.scene import BOOM, TTL, Scene, Worker, message_for, messages_for, pointer_to
 
 
@@ -72,7 +72,7 @@ async def test_a_message_of_a_cancelled_orchestration_goes_back_until_its_instan
     await worker.settle(await worker.claim(message_for(orchestration, 0, 2)), Failed(BOOM, final=True))
     await scene.run("UPDATE orchestration SET cancelled_at = now()")
     late = _late(orchestration, False)
-    assert type(await worker.answer(late)).__name__ == "Undecided"
+    assert type(await worker.answer(late)).__name__ == "TryAgain"
     await scene.end(orchestration)
     assert type(await worker.answer(late)).__name__ == "Refused"
     await _publish_event(scene)
@@ -99,7 +99,7 @@ async def test_a_message_that_meets_its_placeholder_before_that_is_ended_leaves_
 async def test_a_rejected_instance_stays_errored_until_its_message_was_replayed(scene: Scene) -> None:
     worker, orchestration = await scene.worker(), uuid4()
     instance = message_for(orchestration, 0, 1, params=None)
-    rejected = Rejection("1", "ParamsNoJson", "no JSON", b"{", {}, 0.0, instance)
+    rejected = Rejection("1", "InvalidJson", "no JSON", b"{", {}, 0.0, instance)
     assert await Rejections(scene.engine).write([rejected]) == [True]
     await _publish_event(scene)
     assert await scene.retries.retry_failed(orchestration) == 0

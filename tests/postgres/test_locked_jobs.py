@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from uuid import uuid4
 
-from daemon.job import Claim, ClaimAnswer, JobMessage, Refused, Undecided
+from daemon.job import Claim, ClaimAnswer, Refused, TryAgain
+from daemon.postgres.claims import ClaimRequest
 from daemon.postgres.database import async_engine
 from daemon.postgres.group_commit import GroupCommit
 from tests.fakes.observer import Listening
@@ -21,7 +22,7 @@ async def test_a_held_row_leaves_one_message_undecided_and_the_rest_of_its_batch
     async with scene.rival() as rival:
         await rival.run(HOLD, id=messages[1].job_id)
         answers = await worker.answers(*messages, message_for(uuid4()))
-    assert [type(one) for one in answers] == [Claim, Undecided, Claim, Claim]
+    assert [type(one) for one in answers] == [Claim, TryAgain, Claim, Claim]
     assert isinstance(await worker.answer(messages[1]), Claim)
 
 
@@ -31,7 +32,7 @@ async def test_two_messages_of_a_held_job_are_both_undecided(scene: Scene) -> No
     async with scene.rival() as rival:
         await rival.run(HOLD, id=held.job_id)
         answers = await worker.answers(held, free, pointer_to(held), pointer_to(free))
-    assert [type(one) for one in answers] == [Undecided, Claim, Undecided, Refused]
+    assert [type(one) for one in answers] == [TryAgain, Claim, TryAgain, Refused]
 
 
 async def test_a_table_that_is_locked_means_that_the_database_is_away_and_no_batch_is_split(scene: Scene) -> None:
@@ -40,13 +41,13 @@ async def test_a_table_that_is_locked_means_that_the_database_is_away_and_no_bat
     await scene.run("UPDATE worker SET seen_at = now() + interval '1 hour'")  # however long this takes
     away: list[bool] = []
     heard = Listening()
-    lane: GroupCommit[JobMessage, ClaimAnswer] = GroupCommit(
-        "claim", worker.claims.write, heard, on_away=lambda is_away: away.append(is_away)
+    lane: GroupCommit[ClaimRequest, ClaimAnswer] = GroupCommit(
+        "claim", worker.asked, heard, on_away=lambda is_away: away.append(is_away)
     )
     running = asyncio.create_task(lane.run())
     async with scene.rival() as rival:
         await rival.run("LOCK TABLE job IN ACCESS EXCLUSIVE MODE")
-        asked = [lane.submit(message) for message in messages]
+        asked = [lane.submit(ClaimRequest(message)) for message in messages]
         await until(lambda: away == [True], within=30, what="the database counts as away")
         assert not any(one.done() for one in asked)
     assert [type(one) for one in await asyncio.gather(*asked)] == [Claim, Claim]

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from daemon.errors import RequestRefused
 from daemon.job import Claim, Failed, JobMessage, Settled
 from daemon.observe import Observer
+from daemon.postgres.claims import ClaimRequest
 from daemon.postgres.database import async_engine, passes
 from daemon.postgres.due import PUBLISHING_SECONDS, Due
 from daemon.postgres.orchestrations import NewOrchestration, Orchestrations
@@ -74,6 +75,16 @@ async def test_a_repeated_claim_that_is_not_ours_is_refused_as_held(line: Line) 
         await line.worker.answer(message)
     redelivered = await line.worker.answer(replace(message))
     assert type(redelivered).__name__ == "Refused"
+
+
+async def test_a_part_of_a_repeated_batch_recognises_what_it_has_claimed(scene: Scene) -> None:
+    """A batch that was committed, its answer lost, is split: each half finds its jobs by the requests' tokens."""
+    worker = await scene.worker()
+    requests = [ClaimRequest(message) for message in messages_for(uuid4(), 4)]
+    claims = [answer for answer in await worker.asked(requests) if isinstance(answer, Claim)]
+    halves = [*await worker.asked(requests[2:]), *await worker.asked(requests[:2])]
+    again = [answer for answer in halves if isinstance(answer, Claim)]
+    assert [(claim.job_id, claim.attempt) for claim in again] == [(claims[i].job_id, 1) for i in (2, 3, 0, 1)]
 
 
 async def test_a_lost_claim_answer_among_messages_of_others_gives_only_what_is_ours(line: Line) -> None:

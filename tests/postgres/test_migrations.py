@@ -72,7 +72,7 @@ def test_the_way_back_leaves_nothing_and_the_way_forward_works_again(empty: Engi
     assert upgrade(_url(empty)) == migrations._revisions()
 
 
-def test_a_database_without_tables_is_not_ready_and_the_command_that_mends_it_is_named(empty: Engine) -> None:
+def test_a_database_without_tables_is_not_ready_and_the_command_that_fixes_it_is_named(empty: Engine) -> None:
     with pytest.raises(DatabaseNotReady, match=f"lacks the migrations .*{NEWEST}") as refused:
         check_database(empty)
     assert refused.value.fix == "headcount migrate"
@@ -85,6 +85,15 @@ def test_a_schema_that_was_only_expanded_since_suits_this_release(empty: Engine)
     upgrade(_url(empty))
     _pretend(empty, "9999")
     check_database(empty)
+
+
+def test_any_role_may_call_the_guards_also_where_functions_are_closed_by_default(empty: Engine) -> None:
+    with empty.begin() as connection:
+        connection.execute(text("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC"))
+    upgrade(_url(empty))
+    with empty.connect() as connection:
+        granted = "SELECT has_function_privilege('pg_monitor', 'headcount_require(boolean, text)', 'EXECUTE')"
+        assert connection.execute(text(granted)).scalar_one()
 
 
 def test_a_schema_that_was_contracted_since_is_refused_by_name(empty: Engine) -> None:

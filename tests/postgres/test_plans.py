@@ -88,9 +88,9 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
     """A realistic value for each parameter of a statement. One that nobody has given a value here is an error."""
     jobs: list[UUID] = list(connection.execute(text("SELECT id FROM job ORDER BY id LIMIT 100")).scalars())
     arrays: dict[str, Any] = {
-        "ids": jobs, "job_ids": jobs, "orchestration_ids": jobs, "workers": jobs, "indexes": 0, "counts": 1,
-        "attempts": 1, "totals": 1, "losses": 0, "generations": 1, "creates": True, "delays": 0.0, "currents": 1.0,
-        "published": 0.0, "numbers": 1, "bodies": b"", "moments": datetime.now(UTC),
+        "ids": jobs, "job_ids": jobs, "tokens": jobs, "orchestration_ids": jobs, "workers": jobs, "indexes": 0,
+        "attempts": 1, "totals": 1, "losses": 0, "generations": 1, "delays": 0.0, "currents": 1.0, "counts": 1,
+        "carries_params": True, "published": 0.0, "numbers": 1, "bodies": b"", "moments": datetime.now(UTC),
         "seen": connection.execute(text("SELECT now()")).scalar(),
         "errors": None, "results": '"ok"', "params": "{}", "tags": "{}", "attributes": "{}", "checkpoints": "1",
         "actions": "complete", "kinds": "Raised", "causes": "retry", "names": "count",
@@ -98,7 +98,7 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
         "lows": 0, "highs": 500,
     }  # fmt: skip
     single: dict[str, Any] = {
-        "me": uuid4(), "id": jobs[0], "orchestration_id": jobs[0], "token": uuid4(), "limit": 100, "after": 5,
+        "me": uuid4(), "id": jobs[0], "orchestration_id": jobs[0], "limit": 100, "after": 5,
         "ttl": 30.0, "gap": 12.5, "republish_after": 3600.0, "since": 600.0, "patience": 60.0, "older_than": 86400.0,
         "status": "Errored", "start_at": None, "grace": 10.0, "total": 10, "reopened": 1, "key": 1,
         "completed_age": 86400.0, "failed_age": 86400.0, "seen_at": None, "seen_id": jobs[0], "rows": 2000,

@@ -167,7 +167,7 @@ async def test_a_rejected_message_makes_no_job_in_an_orchestration_that_is_being
     orchestration = await finished(scene, await scene.worker(), 2)
     await mark(scene, orchestration)
     await scene.run("DELETE FROM job WHERE index = 0")
-    rejection = Rejection(uuid4().hex, "ParamsNoJson", "no JSON", b"{", {}, 1.5e9, message_for(orchestration, 0, 2))
+    rejection = Rejection(uuid4().hex, "InvalidJson", "no JSON", b"{", {}, 1.5e9, message_for(orchestration, 0, 2))
     await Rejections(scene.engine).write([rejection])
     assert await scene.value("count(*) FROM job") == 1
 

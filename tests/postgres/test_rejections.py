@@ -14,7 +14,7 @@ from tests.postgres.scene import Scene, message_for, messages_for
 
 
 def _rejection(instance: JobMessage | None, **changes: object) -> Rejection:
-    rejection = Rejection(uuid4().hex, "ParamsNoJson", "no JSON", b"{\x00", {"a": "b"}, 1.5e9, instance)
+    rejection = Rejection(uuid4().hex, "InvalidJson", "no JSON", b"{\x00", {"a": "b"}, 1.5e9, instance)
     return replace(rejection, **changes)
 
 
@@ -30,7 +30,7 @@ async def test_a_rejected_instance_is_errored_so_that_its_orchestration_can_comp
     assert await Rejections(scene.engine).write([_rejection(messages[2])]) == [True]
     assert await _outcome(scene, messages[0].orchestration_id) == (2, 1, "Partial")
     row = await scene.job(messages[2].job_id)
-    assert (row["error"]["kind"], row["error"]["message"]) == ("Rejected", "ParamsNoJson: no JSON")
+    assert (row["error"]["kind"], row["error"]["message"]) == ("Rejected", "InvalidJson: no JSON")
 
 
 async def test_a_rejected_message_that_came_first_registers_its_orchestration(scene: Scene) -> None:
@@ -45,7 +45,7 @@ async def test_a_rejected_message_is_kept_whole_and_once(scene: Scene) -> None:
     for _ in range(2):
         assert await Rejections(scene.engine).write([rejection, replace(rejection, reason="Other")]) == [False] * 2
     (row,) = await scene.run("SELECT *, extract(epoch FROM published_at) AS at FROM rejected_message")
-    assert (bytes(row["data"]), row["attributes"], row["reason"]) == (b"{\x00", {"k": "\x00"}, "ParamsNoJson")
+    assert (bytes(row["data"]), row["attributes"], row["reason"]) == (b"{\x00", {"k": "\x00"}, "InvalidJson")
     assert row["at"] == 1.5e9
 
 

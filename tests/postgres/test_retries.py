@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from daemon.errors import RequestRefused
-from daemon.job import Failed, Undecided
+from daemon.job import Failed, TryAgain
 from daemon.postgres import retries as module
 from daemon.postgres.retries import Reopening, Retries
 from tests.postgres.scene import BOOM, Scene, Worker, message_for, messages_for, pointer_to
@@ -49,7 +49,7 @@ async def test_a_late_message_whose_placeholder_a_retry_deletes_meanwhile_is_ask
             " event_published_at = NULL, generation = 2"
         )
         await retry.commit()
-    assert isinstance(await answering, Undecided)
+    assert isinstance(await answering, TryAgain)
     claim = await worker.claim(late)
     assert (claim.params, claim.attempt) == ('{"n": 7}', 1)
 

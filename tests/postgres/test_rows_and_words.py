@@ -13,7 +13,7 @@ from daemon.orchestration import CompletedOrchestration, JobOutcome, Orchestrati
 from daemon.postgres.rejections import Rejection, _columns
 from daemon.postgres.settlements import parameters
 from daemon.postgres.statements import claim, events, orchestrations, rejected, retries, settle
-from daemon.rules.refusal import Sight
+from daemon.rules.claim_answer import ClaimView
 from tests.postgres.scene import BOOM, Scene, decided, message_for, messages_for, pointer_to
 
 
@@ -64,10 +64,10 @@ async def test_an_event_is_its_row(scene: Scene) -> None:
 
 
 async def test_the_reasons_hold_all_that_the_rules_look_at(scene: Scene) -> None:
-    values = {"ids": [uuid4()], "orchestration_ids": [uuid4()], "indexes": [0], "creates": [True]}
+    values = {"ids": [uuid4()], "orchestration_ids": [uuid4()], "indexes": [0], "carries_params": [True]}
     async with scene.engine.connect() as connection:
-        row = (await connection.execute(claim.REASONS, values)).mappings().one()
-    assert _fields(Sight) <= set(row)
+        row = (await connection.execute(claim.CLAIM_VIEWS, values)).mappings().one()
+    assert _fields(ClaimView) <= set(row)
 
 
 async def test_a_claim_says_the_same_however_it_was_given(scene: Scene) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from daemon.doctor import sessions
+from daemon.doctor import server, server_settings
 from daemon.local.postgres import EmbeddedPostgres
 from daemon.postgres.database import LOCK_SECONDS, SESSION, async_engine, passes, sync_engine
 from daemon.postgres.links import Link
@@ -32,7 +33,8 @@ def found(url: str, pooler: str) -> list[str]:
     engine = sync_engine(url, pooler=pooler)
     try:
         with engine.connect() as connection:
-            return [one.fix for one in sessions.check(connection, url, ROLE)]
+            asked = replace(server.look_at(connection, url), role=ROLE)
+            return [finding.fix for finding in server_settings.check_sessions(connection, asked)]
     finally:
         engine.dispose()
 

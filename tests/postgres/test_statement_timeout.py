@@ -1,4 +1,4 @@
-"""The doctor finds a statement timeout that is too short, wherever it was set, and its command takes it back."""
+"""The doctor finds a statement timeout that is too short, wherever it was set, and its command resets it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from sqlalchemy import text
 
-from daemon.doctor import durability
+from daemon.doctor import server, server_settings
 from daemon.doctor.commands import database_in
 from daemon.doctor.finding import Finding, Severity
 from daemon.postgres.database import sync_engine
 
 ROLE = "briefly"
-PLACES = {
+SOURCES = {
     "user": "ALTER ROLE {role} SET",
     "database": "ALTER DATABASE {database} SET",
     "database user": "ALTER ROLE {role} IN DATABASE {database} SET",
@@ -44,9 +43,8 @@ def findings(url: str) -> list[Finding]:
     engine = sync_engine(url)
     try:
         with engine.connect() as connection:
-            role = str(connection.execute(text("SELECT current_user")).scalar())
-            found = durability.check(connection, url, role, database_in(url), emulated=False)
-            return [one for one in found if "Statements are cancelled" in one.what]
+            found = server_settings.check(connection, server.look_at(connection, url), emulated=False)
+            return [finding for finding in found if "Statements are cancelled" in finding.what]
     finally:
         engine.dispose()
 
@@ -56,15 +54,15 @@ def logging_in_as(role: str, url: str) -> str:
     return url.replace(f"{name}@", f"{role}@", 1)
 
 
-@pytest.mark.parametrize("source", PLACES)
+@pytest.mark.parametrize("source", SOURCES)
 def test_a_short_statement_timeout_is_found_and_its_command_takes_it_back(
     source: str, database_url: str, owner: psycopg.Connection
 ) -> None:
     owner.execute(f"ALTER ROLE {ROLE} LOGIN")
     url = logging_in_as(ROLE, database_url)
     assert findings(url) == []
-    place = PLACES[source].format(role=ROLE, database=database_in(database_url))
-    owner.execute(f"{place} statement_timeout = '9s'".encode())
+    statement = SOURCES[source].format(role=ROLE, database=database_in(database_url))
+    owner.execute(f"{statement} statement_timeout = '9s'".encode())
     (found,) = findings(url)
     assert found.severity is Severity.LOSES_WORK
     assert found.what == f"Statements are cancelled after 9000 ms (set by: {source})."
@@ -73,7 +71,7 @@ def test_a_short_statement_timeout_is_found_and_its_command_takes_it_back(
     assert findings(url) == []
 
 
-def test_one_in_the_urls_options_is_mended_there(database_url: str) -> None:
+def test_one_in_the_urls_options_is_fixed_there(database_url: str) -> None:
     joint = "&" if "?" in database_url else "?"
     (found,) = findings(f"{database_url}{joint}options=-c%20statement_timeout%3D500")
     assert found.what == "Statements are cancelled after 500 ms (set by: client)."

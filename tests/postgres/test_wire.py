@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.job import Claim, Settled
-from daemon.postgres.claims import Claims
+from daemon.postgres.claims import ClaimRequest, Claims
 from daemon.postgres.database import async_engine, is_bad_item, passes
 from daemon.postgres.settlements import Settlements
 from daemon.postgres.wire import PROCESS, Kept, Rows, commit_together, link_of
@@ -32,7 +32,8 @@ async def _asked(connection: AsyncConnection, **values: object) -> Rows:
 
 @pytest.mark.parametrize("pooler", ["none", "transaction"])
 async def test_a_claim_and_a_settlement_leave_in_one_packet_each(scene: Scene, pooler: str) -> None:
-    worker, first, second = await scene.worker(), messages_for(uuid4(), 20), messages_for(uuid4(), 20)
+    worker = await scene.worker()
+    first, second = ([ClaimRequest(message) for message in messages_for(uuid4(), 20)] for _ in range(2))
     async with CuttingProxy(scene.url).running() as proxy:
         engine = async_engine(proxy.url, 2, pooler)
         claims, settlements = Claims(engine, lambda: worker.id, TTL), Settlements(engine)

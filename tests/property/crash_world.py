@@ -20,7 +20,7 @@ from daemon.errors import DecodeError
 from daemon.job import Claim, Failed, Interrupted, JobError, Kind, Result, Returned, Status, StopReason
 from daemon.observe import Observer
 from daemon.registry import Handler, Registry
-from daemon.rules.envelope import decode
+from daemon.rules.messages import decode
 from tests.fakes.bus import MemoryBus, Message
 from tests.fakes.delivery import FakeDelivery, a_handler
 from tests.fakes.due import MemoryDue

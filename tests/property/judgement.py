@@ -32,8 +32,8 @@ def _every_job_ended_once(world: World) -> None:
 def _attempts_are_accounted_for(row: Row) -> None:
     attempts = [one.attempt for one in row.history if one.worker_id is not None]
     assert attempts == list(range(1, row.attempt + 1)), "each attempt is settled exactly once, in order"
-    assert row.failures == sum(one.counts for one in row.history)
-    assert row.losses == sum(one.loses for one in row.history)
+    assert row.failures == sum(one.counts_as_failure for one in row.history)
+    assert row.losses == sum(one.counts_as_loss for one in row.history)
 
 
 def _counters_equal_rows(world: World) -> None:

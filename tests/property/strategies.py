@@ -25,10 +25,10 @@ from daemon.job import (
     Unknown,
 )
 from daemon.orchestration import CompletedOrchestration
-from daemon.rules.envelope import RESERVED_TAG_PREFIXES, RESERVED_TAGS
+from daemon.rules.claim_answer import ClaimView
 from daemon.rules.events import outcome_of
 from daemon.rules.lifecycle import Policy
-from daemon.rules.refusal import Sight
+from daemon.rules.messages import RESERVED_TAG_PREFIXES, RESERVED_TAGS
 from daemon.rules.retry import Backoff
 
 UUIDS = st.uuids()
@@ -93,7 +93,6 @@ def messages(draw: st.DrawFn) -> JobMessage:
         index=draw(st.integers(0, count - 1)),
         count=draw(st.sampled_from([count, None])),
         params='{"a":1}' if given else None,
-        creates=given is not None,
         tags=draw(TAGS),
         traceparent=draw(st.sampled_from([None, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"])),
         message_id=draw(st.text(st.characters(categories=("Nd",)), min_size=1, max_size=20)),
@@ -140,8 +139,8 @@ POLICIES = st.builds(Policy, st.integers(1, 6) | st.integers(1, 10_000), backoff
 CHANCES = st.floats(0, 1, exclude_max=True)
 FEW = st.sampled_from([f"00000000-0000-4000-8000-00000000000{n}" for n in "123"]).map(UUID)
 SIGHTS = st.builds(
-    Sight,
-    born=st.booleans(),
+    ClaimView,
+    exists=st.booleans(),
     status=st.sampled_from(Status),
     worker_id=st.none() | FEW,
     claim_token=st.none() | FEW,

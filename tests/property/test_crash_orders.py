@@ -85,7 +85,7 @@ class Faults(RuleBasedStateMachine):
         next(flight for flight in self._flying() if flight.worker is None).lose()
 
     @rule(broken=st.booleans())
-    def the_bus_breaks_or_mends(self, broken: bool) -> None:
+    def the_bus_breaks_or_recovers(self, broken: bool) -> None:
         self.world.bus.broken = broken
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 200.0]))

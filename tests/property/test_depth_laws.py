@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue, TypeAdapter
 
-from daemon.rules.canonical import MAX_DEPTH, depth, is_too_deep, parsed
+from daemon.rules.storable import MAX_DEPTH, depth, is_too_deep, parsed
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text('ab[]{}"\\\n'),

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.orchestration import CompletedOrchestration, Outcome
-from daemon.rules.envelope import MAX_TAGS, check_tags
 from daemon.rules.events import event_attributes, event_body, event_id, outcome_of
+from daemon.rules.messages import MAX_TAGS, check_tags
 from tests.fakes.due_events import EPOCH
 from tests.property.strategies import UUIDS, completed
 

@@ -12,20 +12,28 @@ from daemon.job import (
     Cause,
     Claim,
     Failed,
-    Held,
     Interrupted,
     Kind,
     Result,
     Returned,
     Settlement,
+    UnfinishedJob,
     Unknown,
 )
-from daemon.rules.lifecycle import Policy, admit, close, give_back, lose, searched_for, settle
+from daemon.rules.lifecycle import (
+    Policy,
+    admit,
+    settle,
+    settle_closed,
+    settle_released,
+    settle_worker_lost,
+    time_searching,
+)
 from daemon.rules.retry import LONGEST_DELAY
 from tests.fakes.delivery import a_claim
 from tests.property.strategies import CHANCES, CLAIMS, ERRORS, POLICIES, RESULTS, UUIDS
 
-HOLDERS = st.builds(Held, UUIDS, st.none() | UUIDS, st.integers(0, 99), st.integers(0, 9), st.booleans())
+HOLDERS = st.builds(UnfinishedJob, UUIDS, st.none() | UUIDS, st.integers(0, 99), st.integers(0, 9), st.booleans())
 PATIENCE = 300.0
 
 
@@ -45,7 +53,7 @@ def test_every_result_has_a_settlement_of_its_own_attempt(
 ) -> None:
     one = settle(claim, result, policy, PATIENCE, lambda: chance)
     assert (one.job_id, one.worker_id, one.attempt) == (claim.job_id, claim.worker_id, claim.attempt)
-    assert not one.loses
+    assert not one.counts_as_loss
     _is_whole(one)
 
 
@@ -55,8 +63,8 @@ def test_only_failures_spend_the_budget_and_never_more_than_it_holds(
 ) -> None:
     one = settle(claim, result, policy, PATIENCE, lambda: chance)
     if isinstance(result, (Returned, Interrupted)):
-        assert not one.counts
-    if one.action is Action.RETRY and one.counts:
+        assert not one.counts_as_failure
+    if one.action is Action.RETRY and one.counts_as_failure:
         assert claim.failures + 1 < policy.max_attempts
     if isinstance(result, Failed):
         last = result.final or claim.failures + 1 >= policy.max_attempts
@@ -70,7 +78,7 @@ def test_an_unknown_job_is_tried_again_until_patience_ends(
     one = settle(claim, Unknown(tuple(known)), policy, PATIENCE, lambda: chance)
     assert one.error is not None
     assert one.error.kind is Kind.UNKNOWN_JOB
-    out_of_patience = claim.age >= PATIENCE and searched_for(claim.attempt) >= PATIENCE
+    out_of_patience = claim.age >= PATIENCE and time_searching(claim.attempt) >= PATIENCE
     assert (one.action is Action.FAIL) == out_of_patience
     assert all(name in one.error.message for name in known)
 
@@ -91,11 +99,11 @@ def test_only_a_passed_deadline_keeps_a_claim_from_running(claim: Claim) -> None
 
 
 @given(HOLDERS, st.integers(1, 5))
-def test_a_lost_worker_counts_and_a_draining_one_does_not(held: Held, max_losses: int) -> None:
-    one = lose(held, max_losses)
+def test_a_lost_worker_counts_and_a_draining_one_does_not(held: UnfinishedJob, max_losses: int) -> None:
+    one = settle_worker_lost(held, max_losses)
     assert (one.job_id, one.worker_id, one.attempt) == (held.job_id, held.worker_id, held.attempt)
-    assert not one.counts, "a lost worker is no failure of the handler"
-    assert one.loses == (not held.draining)
+    assert not one.counts_as_failure, "a lost worker is no failure of the handler"
+    assert one.counts_as_loss == (not held.draining)
     assert (one.action is Action.FAIL) == (not held.draining and held.losses + 1 >= max_losses)
     assert one.cause is (
         Cause.INTERRUPTED if held.draining else None if one.action is Action.FAIL else Cause.WORKER_LOST
@@ -104,17 +112,17 @@ def test_a_lost_worker_counts_and_a_draining_one_does_not(held: Held, max_losses
 
 
 @given(HOLDERS)
-def test_giving_back_costs_nothing(held: Held) -> None:
-    one = give_back(held)
+def test_giving_back_costs_nothing(held: UnfinishedJob) -> None:
+    one = settle_released(held)
     assert one.action is Action.INTERRUPT
-    assert not one.counts
-    assert not one.loses
+    assert not one.counts_as_failure
+    assert not one.counts_as_loss
     _is_whole(one)
 
 
 @given(HOLDERS, ERRORS)
-def test_closing_from_outside_ends_the_attempt_it_saw(held: Held, error: object) -> None:
-    one = close(held, error)  # type: ignore[arg-type]
+def test_closing_from_outside_ends_the_attempt_it_saw(held: UnfinishedJob, error: object) -> None:
+    one = settle_closed(held, error)  # type: ignore[arg-type]
     assert one.action is Action.CLOSE
     assert (one.worker_id, one.attempt) == (held.worker_id, held.attempt)
     _is_whole(one)

@@ -98,7 +98,7 @@ class Patient:
         while not any(what in finding["what"] for finding in self.findings("--only", "database")):
             assert time.monotonic() < end, f"never found: {what}"
 
-    def is_mended_by(self, finding: Finding, *options: str) -> None:
+    def is_fixed_by(self, finding: Finding, *options: str) -> None:
         """Carry out what the finding prints, and assert that nothing is wrong any more."""
         self.carry_out(finding["fix"])
         end = time.monotonic() + 5

@@ -125,7 +125,7 @@ async def try_out(fleet: Fleet, faults: list[str], futures: Trials) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("fault", [fault for faults in FLEETS.values() for fault in faults])
-async def test_a_fault_raises_its_alerts_and_no_other_and_they_clear_once_it_is_mended(
+async def test_a_fault_raises_its_alerts_and_no_other_and_they_clear_once_it_is_fixed(
     fault: str, trials: Trials
 ) -> None:
     assert await trials[fault] == FAULTS[fault].shows | FAULTS[fault].leaves

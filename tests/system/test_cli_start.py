@@ -57,7 +57,7 @@ def _ready(port: int) -> bool:
         return False
 
 
-def test_without_migrations_run_refuses_and_its_command_mends_it(
+def test_without_migrations_run_refuses_and_its_command_fixes_it(
     empty_database_url: str, project: str, pubsub_server: str, tmp_path: Path
 ) -> None:
     environment = on_path(worker_environment(empty_database_url, project, pubsub_server))
@@ -68,7 +68,7 @@ def test_without_migrations_run_refuses_and_its_command_mends_it(
     becomes_ready_after(command, environment, REPOSITORY, tmp_path / "log")
 
 
-def test_without_topics_and_subscription_run_refuses_and_its_command_mends_it(
+def test_without_topics_and_subscription_run_refuses_and_its_command_fixes_it(
     environment: dict[str, str], project: str, tmp_path: Path
 ) -> None:
     sentence, command = refusal(environment)
@@ -78,7 +78,7 @@ def test_without_topics_and_subscription_run_refuses_and_its_command_mends_it(
     becomes_ready_after(command, environment, REPOSITORY, tmp_path / "log")
 
 
-def test_with_an_unknown_setting_run_refuses_and_its_command_mends_it(
+def test_with_an_unknown_setting_run_refuses_and_its_command_fixes_it(
     provisioned: dict[str, str], tmp_path: Path
 ) -> None:
     mistyped = {**provisioned, "HEADCOUNT_SLOT": "3"}
@@ -89,7 +89,7 @@ def test_with_an_unknown_setting_run_refuses_and_its_command_mends_it(
     becomes_ready_after(command, mistyped, REPOSITORY, tmp_path / "log")
 
 
-def test_without_handlers_run_refuses_and_its_command_mends_it(provisioned: dict[str, str], tmp_path: Path) -> None:
+def test_without_handlers_run_refuses_and_its_command_fixes_it(provisioned: dict[str, str], tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     provisioned = {**provisioned, "PYTHONPATH": ""}

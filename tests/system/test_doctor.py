@@ -103,13 +103,13 @@ def test_1_a_database_without_its_tables(bare: Patient) -> None:
     found = bare.only_finding("fatal", "lacks the migrations")
     assert found["fix"] == "headcount migrate"
     assert bare.exit_code == 1
-    bare.is_mended_by(found)
+    bare.is_fixed_by(found)
 
 
 def test_2_a_role_that_may_not_write(patient: Patient, ward: Ward) -> None:
     ward.run(f'REVOKE UPDATE, DELETE ON "job" FROM "{patient.name}"', patient.name)
     found = patient.only_finding("fatal", f"{patient.name} lacks DELETE, UPDATE on the table job.")
-    patient.is_mended_by(found)
+    patient.is_fixed_by(found)
 
 
 def test_3_a_server_that_does_not_wait_for_its_disk(patient: Patient, ward: Ward) -> None:
@@ -117,32 +117,32 @@ def test_3_a_server_that_does_not_wait_for_its_disk(patient: Patient, ward: Ward
     ward.run("SELECT pg_reload_conf()")
     patient.until_found("fsync is off")
     found = patient.only_finding("loses_work", "fsync is off (set by: configuration file).")
-    patient.is_mended_by(found)
+    patient.is_fixed_by(found)
 
 
 def test_4_a_database_whose_commits_return_before_they_are_kept(patient: Patient, ward: Ward) -> None:
     ward.run(f'ALTER DATABASE "{patient.name}" SET synchronous_commit = off')
     found = patient.only_finding("loses_work", "synchronous_commit is off (set by: database).")
-    patient.is_mended_by(found)
+    patient.is_fixed_by(found)
 
 
 def test_5_a_read_only_database(patient: Patient, ward: Ward) -> None:
     ward.run(f'ALTER DATABASE "{patient.name}" SET default_transaction_read_only = on')
     found = patient.only_finding("fatal", "default_transaction_read_only is on")
-    patient.is_mended_by(found)
+    patient.is_fixed_by(found)
 
 
 def test_6_too_few_connections_for_the_pool(patient: Patient, ward: Ward) -> None:
     ward.run(f'ALTER ROLE "{patient.name}" CONNECTION LIMIT 10')
     found = patient.only_finding("loses_work", "3 instances take 12 connections", "--instances", "3")
     assert "leaves 10" in found["what"]
-    patient.is_mended_by(found, "--instances", "3")
+    patient.is_fixed_by(found, "--instances", "3")
 
 
 def test_7_a_hot_table_that_is_never_vacuumed(patient: Patient, ward: Ward) -> None:
     ward.run('ALTER TABLE "job" SET (autovacuum_enabled = off)', patient.name)
     found = patient.only_finding("loses_work", "autovacuum is off for the table job.")
-    patient.is_mended_by(found)
+    patient.is_fixed_by(found)
 
 
 def test_8_topics_and_subscriptions_that_nobody_made(bare: Patient) -> None:
@@ -155,7 +155,7 @@ def test_8_topics_and_subscriptions_that_nobody_made(bare: Patient) -> None:
         "job-events does not exist.",
         "jobs-worker does not exist.",
     ]
-    bare.is_mended_by(findings[0])
+    bare.is_fixed_by(findings[0])
 
 
 def test_9_a_subscription_left_with_the_service_s_own_defaults(patient: Patient) -> None:
@@ -165,7 +165,7 @@ def test_9_a_subscription_left_with_the_service_s_own_defaults(patient: Patient)
         assert word in whats
     assert {finding["fix"] for finding in patient.findings()} == {"headcount provision --repair"}
     assert patient.exit_code == 1
-    patient.is_mended_by(patient.findings()[0])
+    patient.is_fixed_by(patient.findings()[0])
 
 
 def test_10_a_subscription_of_another_topic(patient: Patient) -> None:
@@ -173,7 +173,7 @@ def test_10_a_subscription_of_another_topic(patient: Patient) -> None:
     found = patient.worst_finding("fatal", "is attached to")
     assert "would lose the messages it holds" in found["why"]
     assert "delete" not in found["fix"]
-    patient.is_mended_by(found)
+    patient.is_fixed_by(found)
 
 
 def test_11_an_account_that_may_not_pull(patient: Patient, control: Control) -> None:
@@ -181,20 +181,20 @@ def test_11_an_account_that_may_not_pull(patient: Patient, control: Control) -> 
     control.deny("pubsub.subscriptions.consume", resource=subscription)
     found = patient.only_finding("fatal", f"This account may not pull from the subscription {subscription}.")
     assert "--role=roles/pubsub.subscriber" in found["fix"]
-    patient.is_mended_by(found)
+    patient.is_fixed_by(found)
 
 
 def test_12_dead_letters_that_nobody_keeps(patient: Patient) -> None:
     patient.delete_subscription("jobs-dead-worker")
     found = patient.worst_finding("loses_work", "jobs-dead-worker does not exist")
-    patient.is_mended_by(found)
+    patient.is_fixed_by(found)
 
 
 def test_13_dead_letters_that_pubsub_may_not_forward(patient: Patient) -> None:
     patient.set_policy("topics/jobs-dead", "roles/pubsub.publisher", "serviceAccount:other@x.iam.gserviceaccount.com")
     found = patient.only_finding("loses_work", "Pub/Sub's own account has no roles/pubsub.publisher")
     assert found["fix"].startswith("gcloud pubsub topics add-iam-policy-binding jobs-dead ")
-    patient.is_mended_by(found)
+    patient.is_fixed_by(found)
 
 
 def test_14_a_handler_whose_jobs_no_filter_lets_through(patient: Patient, ward: Ward) -> None:
@@ -212,7 +212,7 @@ def test_15_a_filter_for_jobs_without_a_handler(patient: Patient, ward: Ward) ->
     patient.replace_subscription(filter='attributes.job_name = "resize" OR attributes.job_name = "zoom"', good=True)
     found = patient.only_finding("fatal", "lets through jobs without a handler here: zoom.")
     assert "Deploy handlers named zoom" in found["why"]
-    patient.is_mended_by(found)
+    patient.is_fixed_by(found)
     del patient.environment["HEADCOUNT_JOBS_SUBSCRIPTION"]
     (ward.folder / patient.environment["HEADCOUNT_HANDLERS"] / "zoom.py").write_text(HANDLER.format(name="zoom"))
     assert patient.findings() == []
@@ -229,7 +229,7 @@ def test_16_a_handler_whose_library_is_not_installed(
     built_package(library, ward.folder / "wheels")
     for name, value in (("NO_INDEX", "1"), ("FIND_LINKS", "wheels"), ("TARGET", str(ward.folder))):
         monkeypatch.setenv(f"PIP_{name}", value)
-    patient.is_mended_by(found)
+    patient.is_fixed_by(found)
 
 
 def test_17_a_health_port_that_another_program_has(patient: Patient) -> None:
@@ -237,12 +237,12 @@ def test_17_a_health_port_that_another_program_has(patient: Patient) -> None:
         other.bind(("127.0.0.1", int(patient.environment["HEADCOUNT_HTTP_PORT"])))
         other.listen()
         found = patient.only_finding("fatal", "cannot be bound: Address already in use.")
-        patient.is_mended_by(found)
+        patient.is_fixed_by(found)
 
 
 def test_18_a_release_that_would_talk_to_an_emulator(patient: Patient) -> None:
     found = patient.only_finding("fatal", "PUBSUB_EMULATOR_HOST is set", "--before-deploy", "--only", "worker")
-    patient.is_mended_by(found, "--before-deploy", "--only", "worker")
+    patient.is_fixed_by(found, "--before-deploy", "--only", "worker")
 
 
 def test_19_a_dockerfile_that_puts_a_shell_in_between(patient: Patient, ward: Ward) -> None:

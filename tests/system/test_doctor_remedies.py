@@ -44,7 +44,7 @@ def test_no_grants_at_all_is_one_command_that_covers_later_tables_too(least: Pat
     kickoff = least.process("kickoff", "resize", "--param", "n=1")
     assert (kickoff.returncode, "Traceback" in kickoff.stderr) == (2, False), kickoff.stderr
     assert "headcount doctor --only database" in kickoff.stderr
-    least.is_mended_by(found)
+    least.is_fixed_by(found)
     ward.run(f'SET ROLE "{least.name}"; CREATE TABLE later (id int); RESET ROLE', least.name)
     with psycopg.connect(least.environment["HEADCOUNT_DATABASE_URL"]) as worker:
         worker.execute("INSERT INTO later VALUES (1)")
@@ -56,7 +56,7 @@ def test_a_worker_that_may_not_update_jobs_refuses_to_start_and_says_why(least: 
     said = run_refuses(least)
     assert f"{least.name}_w lacks UPDATE on the table job." in said
     assert "GRANT UPDATE" in said
-    least.is_mended_by(least.only_finding("fatal", "lacks UPDATE on the table job."))
+    least.is_fixed_by(least.only_finding("fatal", "lacks UPDATE on the table job."))
 
 
 def test_tables_that_a_later_migration_makes_are_not_forgotten(least: Patient, ward: Ward) -> None:
@@ -68,7 +68,7 @@ def test_tables_that_a_later_migration_makes_are_not_forgotten(least: Patient, w
     (found,) = least.findings()
     assert (found["severity"], least.exit_code) == ("advice", 0)
     assert "makes later" in found["what"]
-    least.is_mended_by(found)
+    least.is_fixed_by(found)
 
 
 def test_a_migration_is_asked_of_the_owner_when_the_worker_may_not_make_tables(bare: Patient, ward: Ward) -> None:
@@ -92,7 +92,7 @@ def test_a_subscription_that_orders_is_replaced_without_losing_what_it_holds(pat
         _publish(publisher, topic, 5, "before")
     found = patient.only_finding("loses_work", "orders messages")
     assert "would lose the messages it holds" in found["why"]
-    patient.is_mended_by(found)
+    patient.is_fixed_by(found)
     with patient._topics() as publisher:
         _publish(publisher, topic, 1, "after")
     with patient._subscriptions() as client:
@@ -139,7 +139,7 @@ def test_the_database_of_the_shipped_pool_is_right_before_a_deploy(patient: Pati
     assert patient.findings(*options) == []
     patient.environment["HEADCOUNT_DATABASE_URL"] = "postgresql://me:secret@127.0.0.1/headcount"
     (found,) = patient.findings(*options)
-    patient.is_mended_by(found, *options)
+    patient.is_fixed_by(found, *options)
 
 
 def test_a_local_pubsub_that_is_not_there_is_looked_for_by_http(patient: Patient) -> None:

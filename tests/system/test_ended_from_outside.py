@@ -19,7 +19,7 @@ from daemon.client import Client
 from daemon.job import JobMessage
 from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.resources import provision, wanted
-from daemon.rules.envelope import encode, instance_id
+from daemon.rules.messages import encode, instance_id
 from daemon.settings import Settings, load
 from tests.harness.needs import everything_is_required
 from tests.harness.waiting import until
@@ -115,7 +115,7 @@ async def _retried(client: Client, orchestration: UUID) -> bool:
 
 def _bare(orchestration: UUID, index: int, count: int) -> JobMessage:
     job_id = instance_id(orchestration, index)
-    return JobMessage("at_once", job_id, orchestration, index, count, "{}", creates=True)
+    return JobMessage("at_once", job_id, orchestration, index, count, "{}")
 
 
 async def test_every_bare_message_ends_although_its_orchestration_is_cancelled_and_retried_while_they_are_published(

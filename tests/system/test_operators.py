@@ -171,7 +171,7 @@ async def test_a_rejected_message_is_listed_shown_whole_replayed_and_purged(
             return [json.loads(line) for line in lines]
 
         (first,) = await until(listed, within=20)
-        assert first["reason"] == "ParamsNoJson"
+        assert first["reason"] == "InvalidJson"
         shown = asked("rejected", "show", str(first["id"]), "--json", environment=environment)
         assert shown["data"] == "\x00\\xffno json"
         assert shown["attributes"] == {"job_name": "wait_for"}

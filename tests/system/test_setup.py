@@ -54,7 +54,7 @@ def test_an_old_python_is_refused_with_both_versions(bare: Path) -> None:
     assert not (bare / ".venv").exists()
 
 
-def test_a_python_without_venv_is_refused_with_the_command_that_mends_it(bare: Path) -> None:
+def test_a_python_without_venv_is_refused_with_the_command_that_fixes_it(bare: Path) -> None:
     done = make(bare, "setup", f"PYTHON={stand_in_python(bare, new_enough=True, has_venv=False)}")
     assert done.returncode != 0
     assert "apt install python3-venv" in done.stdout

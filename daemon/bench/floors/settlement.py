@@ -38,29 +38,28 @@ class Bare:
         self._connection.adapters.register_dumper(list, ListBinaryDumper)
         arrays.register(self._connection.adapters)
         self.me = uuid4()
-        self.run(workers.BIRTH, {"me": self.me, "host": "bench", "revision": "", "slots": 1, "pool": ""})
+        self.run(workers.REGISTER, {"me": self.me, "host": "bench", "revision": "", "slots": 1, "pool": ""})
         self.commit()
 
     def claim(self, orchestration: UUID, total: int, first: int, size: int) -> list[UUID]:
         """One claim transaction; the ids of the jobs."""
         ids = sorted(uuid4() for _ in range(size))
-        self.run(claim.FRESH, {"me": self.me, "ttl": TTL, "lock_timeout": "1s"})
+        self.run(claim.REQUIRE_LIVE_WORKER, {"me": self.me, "ttl": TTL, "lock_timeout": "1s"})
         self.run(
-            claim.ORCHESTRATIONS,
+            claim.REGISTER_ORCHESTRATIONS,
             {"ids": [orchestration], "names": ["noop"], "totals": [total], "tags": ["{}"], "traceparents": [None]},
         )
         self.run(
-            claim.JOBS,
+            claim.CLAIM_JOBS,
             {
                 "me": self.me,
-                "token": uuid4(),
                 "ids": ids,
+                "tokens": [uuid4() for _ in ids],
                 "orchestration_ids": [orchestration] * size,
                 "indexes": list(range(first, first + size)),
                 "counts": [total] * size,
                 "names": ["noop"] * size,
                 "params": ["{}"] * size,
-                "creates": [True] * size,
                 "message_ids": [str(1_000_000 + first + number) for number in range(size)],
             },
         )

@@ -23,7 +23,7 @@ from daemon.bench.hired import BenchFailed, Hired
 from daemon.bench.shift import Bench
 from daemon.bench.stack import Site
 from daemon.job import JobMessage
-from daemon.rules.envelope import encode
+from daemon.rules.messages import encode
 
 PAUSE = 0.05
 WARM = 20
@@ -86,7 +86,7 @@ def _send(site: Site, topic: str, pairs: int) -> None:
             time.sleep(PAUSE)
             job_id = uuid4()
             params = json.dumps({"sent": time.time()})
-            data, attributes = encode(JobMessage("stopwatch", job_id, job_id, 0, 1, params, creates=True))
+            data, attributes = encode(JobMessage("stopwatch", job_id, job_id, 0, 1, params))
             client.publish(topic=site.topic, messages=[PubsubMessage(data=data, attributes=attributes)])
             time.sleep(PAUSE)
 

@@ -15,7 +15,7 @@ from daemon.engine.cancellation import TaskCancellation
 from daemon.errors import ClaimLost, GiveUp, ResultNotStorable, RetryLater, Stopped
 from daemon.job import Failed, Interrupted, JobError, Kind, Result, Returned, StopReason
 from daemon.registry import Handler
-from daemon.rules.canonical import brief, encode_json, storable_text
+from daemon.rules.storable import encode_json, safe_str, storable_text
 
 
 def returned(value: object, limit: int) -> Result:
@@ -30,7 +30,7 @@ def returned(value: object, limit: int) -> Result:
     except ResultNotStorable as error:
         return Failed(JobError(Kind.RESULT_NOT_STORABLE, str(error)), final=True)
     except BaseException as error:  # a serializer is the author's code too
-        text = f"encoding the result raised {type(error).__name__}: {brief(error)}"
+        text = f"encoding the result raised {type(error).__name__}: {safe_str(error)}"
         return Failed(JobError(Kind.RESULT_NOT_STORABLE, text), final=True)
 
 
@@ -61,10 +61,10 @@ def failure_of(error: BaseException, handler: Handler, attempt: Attempt) -> Resu
     if isinstance(error, ClaimLost) and reason is StopReason.CLAIM_LOST:  # its own ClaimLost would cost it nothing
         return Interrupted(reason)
     if isinstance(error, GiveUp):
-        return Failed(JobError(Kind.GAVE_UP, brief(error), _trace(error)), final=True)
+        return Failed(JobError(Kind.GAVE_UP, safe_str(error), _trace(error)), final=True)
     if isinstance(error, RetryLater):
-        return Failed(JobError(Kind.RETRY_LATER, brief(error), _trace(error)), retry_in=_seconds(error.after))
-    return Failed(JobError(Kind.RAISED, f"{type(error).__name__}: {brief(error)}", _trace(error)))
+        return Failed(JobError(Kind.RETRY_LATER, safe_str(error), _trace(error)), retry_in=_seconds(error.after))
+    return Failed(JobError(Kind.RAISED, f"{type(error).__name__}: {safe_str(error)}", _trace(error)))
 
 
 def _unwrapped(error: BaseException) -> BaseException:

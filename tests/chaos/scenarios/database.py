@@ -14,7 +14,7 @@ import psycopg
 from daemon.job import JobMessage
 from daemon.local.postgres import EmbeddedPostgres
 from daemon.pubsub.publisher import Publisher
-from daemon.rules.envelope import encode, instance_id
+from daemon.rules.messages import encode, instance_id
 from tests.chaos.crew import Crew
 from tests.chaos.judge import intervals, judge_invariants, judge_rows, overlaps, silences
 from tests.chaos.load import Load
@@ -142,9 +142,7 @@ async def by_messages(scene: Scene) -> None:
     """Work that arrives while the database is away: messages only."""
     orchestration = uuid4()
     messages = [
-        encode(
-            JobMessage("nap", instance_id(orchestration, index), orchestration, index, SHORT_JOBS, "{}", creates=True)
-        )
+        encode(JobMessage("nap", instance_id(orchestration, index), orchestration, index, SHORT_JOBS, "{}"))
         for index in range(SHORT_JOBS)
     ]
     await asyncio.sleep(4)

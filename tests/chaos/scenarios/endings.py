@@ -12,7 +12,7 @@ from uuid import uuid4
 from daemon.client import Client
 from daemon.job import JobMessage
 from daemon.pubsub.publisher import Publisher
-from daemon.rules.envelope import encode, instance_id
+from daemon.rules.messages import encode, instance_id
 from tests.chaos.crew import Crew
 from tests.chaos.report import Report
 from tests.chaos.scenarios.recovery import all_begun, jobs_of
@@ -95,7 +95,7 @@ async def cancel(report: Report, stage: Stage, client: Client) -> None:
 async def unborn(report: Report, stage: Stage, client: Client, witness: Witness) -> None:
     """Instances whose messages never came are closed with the rest."""
     orchestration, count = uuid4(), 8
-    message = JobMessage("nap", instance_id(orchestration, 3), orchestration, 3, count, "{}", creates=True)
+    message = JobMessage("nap", instance_id(orchestration, 3), orchestration, 3, count, "{}")
     publisher = Publisher()
     try:
         await publisher.publish(stage.settings().topic("jobs"), [encode(message)])

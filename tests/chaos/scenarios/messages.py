@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from daemon.client import Client
 from daemon.job import JobMessage
 from daemon.pubsub.publisher import Outgoing, Publisher
-from daemon.rules.envelope import encode, instance_id
+from daemon.rules.messages import encode, instance_id
 from tests.chaos.crew import Crew
 from tests.chaos.judge import judge_invariants
 from tests.chaos.report import Report
@@ -135,7 +135,7 @@ async def dead_letter(report: Report, stage: Stage, client: Client, publisher: P
 
 def _messages(orchestration: UUID, count: int, params: str) -> Sequence[Outgoing]:
     return [
-        encode(JobMessage("nap", instance_id(orchestration, index), orchestration, index, count, params, creates=True))
+        encode(JobMessage("nap", instance_id(orchestration, index), orchestration, index, count, params))
         for index in range(count)
     ]
 

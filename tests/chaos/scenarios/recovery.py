@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from itertools import pairwise
 from uuid import UUID
 
-from daemon.rules.envelope import instance_id
+from daemon.rules.messages import instance_id
 from tests.chaos.crew import Crew, Member
 from tests.chaos.hogs import hogs
 from tests.chaos.judge import intervals as attempts_of

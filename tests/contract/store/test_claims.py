@@ -21,8 +21,8 @@ from daemon.job import (
     Status,
     StopReason,
 )
-from daemon.rules.envelope import instance_id
 from daemon.rules.lifecycle import Policy, settle
+from daemon.rules.messages import instance_id
 from tests.contract.store.conftest import Open
 from tests.contract.store.grounds import Ground, Seen
 
@@ -32,7 +32,7 @@ GROUP = uuid4()
 def a_message(index: int = 0, count: int | None = 2, group: UUID = GROUP, **changes: object) -> JobMessage:
     """The message of one instance."""
     job_id = instance_id(group, index)
-    plain = JobMessage("paint", job_id, group, index, count, '{"n": 1}', True, {"customer": "7"}, None, uuid4().hex)
+    plain = JobMessage("paint", job_id, group, index, count, '{"n": 1}', {"customer": "7"}, None, uuid4().hex)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -68,7 +68,7 @@ async def test_a_held_job_is_refused_and_says_why_it_came_again(opened: Open, wh
         asked = message if again else replace(message, message_id=uuid4().hex)
         answer = await getattr(ground, whose).claim(asked)
         cause = Cause.LEASE_EXPIRED if again else Cause.DUPLICATE_PUBLISH
-        assert answer == Refused(Refusal.HELD, cause)
+        assert answer == Refused(Refusal.CLAIMED, cause)
 
 
 async def test_a_finished_job_is_refused(opened: Open) -> None:
@@ -84,13 +84,13 @@ async def test_a_message_that_points_at_a_job_takes_its_params_from_the_row(open
         message = a_message()
         claim = await claimed(ground, message)
         await ground.one.settle(claim, settle(claim, Interrupted(StopReason.DRAINING), Policy(), 300, lambda: 0.5))
-        again = await ground.other.claim(replace(message, params=None, creates=False, message_id="relay"))
+        again = await ground.other.claim(replace(message, params=None, message_id="relay"))
         assert isinstance(again, Claim)
         assert (again.attempt, again.params) == (2, '{"n": 1}')
 
 
 CONTRADICTIONS: dict[str, tuple[JobMessage, str]] = {
-    "a job that is not there": (a_message(1, params=None, creates=False), "NoSuchJob"),
+    "a job that is not there": (a_message(1, params=None), "NoSuchJob"),
     "an index beyond the count": (a_message(5, None), "IndexOutOfRange"),
     "another count": (a_message(1, 3), "CountMismatch"),
     "another name": (a_message(1, job_name="scan"), "NameMismatch"),
@@ -123,7 +123,7 @@ async def test_of_two_who_ask_at_once_one_gets_the_job(opened: Open) -> None:
                 ground.one.claim(message), ground.other.claim(replace(message, message_id="2"))
             )
             assert sum(isinstance(answer, Claim) for answer in answers) == 1
-            assert sum(isinstance(answer, Refused) and answer.why is Refusal.HELD for answer in answers) == 1
+            assert sum(isinstance(answer, Refused) and answer.why is Refusal.CLAIMED for answer in answers) == 1
 
 
 async def test_the_same_message_many_times_at_once_is_one_claim(opened: Open) -> None:

@@ -23,8 +23,8 @@ from daemon.job import (
     Status,
     StopReason,
 )
-from daemon.rules.envelope import instance_of
 from daemon.rules.lifecycle import Policy, settle
+from daemon.rules.messages import rejected_instance
 from daemon.rules.retry import Backoff
 from tests.contract.store.conftest import Open
 from tests.contract.store.grounds import Counted, Seen
@@ -132,11 +132,11 @@ async def test_a_rejected_message_is_kept_once_and_closes_its_instance(opened: O
     async with opened() as ground:
         place = {"job_name": "paint", "orchestration_id": str(GROUP), "index": "1", "count": "2"}
         delivery = FakeDelivery(b"[]", place, "m1")
-        instance = instance_of(delivery.data, delivery.attributes)
+        instance = rejected_instance(delivery.data, delivery.attributes)
         assert instance is not None
         for _ in range(2):
-            await ground.one.reject(delivery, "ParamsNoObject", "data is JSON, but no object", instance)
-        assert ground.rejected("m1") == "ParamsNoObject"
+            await ground.one.reject(delivery, "ParamsNotObject", "data is JSON, but no object", instance)
+        assert ground.rejected("m1") == "ParamsNotObject"
         assert ground.job(instance.job_id) == Seen(Status.ERRORED, 0, None, 0, False)
         assert ground.orchestration(GROUP) == Counted(2, 0, 1, False)
         answer = await ground.other.claim(a_message(1))
@@ -148,8 +148,8 @@ async def test_a_rejected_message_leaves_a_job_that_is_there_alone(opened: Open)
     async with opened() as ground:
         claim = await claimed(ground, a_message())
         delivery = FakeDelivery(b"[]", {}, "m2")
-        await ground.other.reject(delivery, "ParamsNoObject", "no object", a_message())
-        assert ground.rejected("m2") == "ParamsNoObject"
+        await ground.other.reject(delivery, "ParamsNotObject", "no object", a_message())
+        assert ground.rejected("m2") == "ParamsNotObject"
         assert ground.job(claim.job_id) == Seen(Status.IN_PROGRESS, 1, ground.me, 0, False)
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from daemon.errors import ResultNotStorable
-from daemon.rules.canonical import encode_json, storable_text
+from daemon.rules.storable import encode_json, storable_text
 from tests.property.strategies import EVERY_TEXT
-from tests.property.test_canonical_laws import HOSTILE
+from tests.property.test_storable_laws import HOSTILE
 
 SLOW = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from daemon.doctor import capacity, durability
+from daemon.doctor import capacity, server, server_settings
 from daemon.doctor.capacity import Limit, too_small
 from daemon.doctor.commands import as_owner, as_superuser, database_in, url_with
-from daemon.doctor.database import Server, of_server
 from daemon.doctor.finding import Severity
-from daemon.service.workroom import CONNECTIONS
+from daemon.doctor.server import Server
+from daemon.service.runtime import CONNECTIONS
 
 URL = "postgresql://wor%40ker:secret@db.example:5433/jobs?sslmode=require&password=also"
 GOOD = Server(
@@ -27,7 +27,7 @@ GOOD = Server(
 
 
 def test_a_good_server_has_no_finding() -> None:
-    assert list(of_server(GOOD)) == []
+    assert list(server.check(GOOD)) == []
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_good_server_has_no_finding() -> None:
     ],
 )
 def test_a_fact_that_is_wrong_is_named(change: dict[str, object], severity: Severity, word: str) -> None:
-    (finding,) = of_server(replace(GOOD, **change))  # type: ignore[arg-type]
+    (finding,) = server.check(replace(GOOD, **change))  # type: ignore[arg-type]
     assert finding.severity is severity
     assert word in finding.what
 
@@ -50,11 +50,11 @@ def test_no_command_shows_a_password() -> None:
     for text in (url_with(URL), as_owner(URL, "own er", "SELECT 1"), as_superuser(URL, "SELECT 1")):
         assert "secret" not in text
         assert "also" not in text
-    for finding in of_server(replace(GOOD, standby=True, version=1)):
+    for finding in server.check(replace(GOOD, standby=True, version=1)):
         assert "secret" not in str(finding)
 
 
-def test_a_command_keeps_place_and_database_and_changes_who_asks() -> None:
+def test_a_command_keeps_address_and_database_and_changes_who_asks() -> None:
     words = shlex.split(as_owner(URL, "own er", 'GRANT SELECT ON "job" TO "it\'s"'))
     assert words == [
         "psql",
@@ -80,8 +80,8 @@ def test_what_concerns_the_server_is_done_beside_the_database() -> None:
         ("command line", "start the server without -c fsync"),
     ],
 )
-def test_a_setting_is_taken_back_where_it_was_made(source: str, word: str) -> None:
-    assert word in durability.taken_back(URL, "w", "jobs", "fsync", source)
+def test_a_setting_is_reset_where_it_was_made(source: str, word: str) -> None:
+    assert word in server_settings.reset(replace(GOOD, role="w"), "fsync", source)
 
 
 def test_the_doctor_counts_the_connections_that_a_worker_opens() -> None:
@@ -90,5 +90,5 @@ def test_the_doctor_counts_the_connections_that_a_worker_opens() -> None:
 
 
 def test_room_for_the_pool_but_not_for_a_rollout_is_advice() -> None:
-    assert too_small(Limit(12, "max_connections 15", ""), 2, "fix").severity is Severity.ADVICE
-    assert too_small(Limit(7, "max_connections 10", ""), 2, "fix").severity is Severity.LOSES_WORK
+    assert too_small(Limit(12, "max_connections 15", "fix"), 2).severity is Severity.ADVICE
+    assert too_small(Limit(7, "max_connections 10", "fix"), 2).severity is Severity.LOSES_WORK

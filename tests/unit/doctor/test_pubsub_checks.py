@@ -3,9 +3,8 @@
 import pytest
 from google.pubsub_v1.types import Subscription
 
-from daemon.doctor.agent import grant_command, is_agent
 from daemon.doctor.finding import Severity
-from daemon.doctor.pubsub import unmatched
+from daemon.doctor.pubsub import grant_command, is_agent, unmatched
 from daemon.pubsub.repair import changes
 from daemon.pubsub.terms import WantedSubscription, problems_of
 
@@ -48,7 +47,7 @@ def test_the_grant_finds_the_project_s_number_by_itself() -> None:
     assert command.endswith("--role=roles/pubsub.publisher")
 
 
-def test_a_repair_mends_everything_that_is_called_repairable() -> None:
+def test_a_repair_fixes_everything_that_is_called_repairable() -> None:
     terms: dict[str, object] = {"name": WANT.name, "topic": WANT.topic, "enable_exactly_once_delivery": True}
     bad = Subscription(terms)
     fields = changes(bad, WANT)

@@ -56,7 +56,7 @@ def test_derived_values_follow_the_settings() -> None:
     assert load(NEEDED | {"HEADCOUNT_PREFETCH": "0"}).held == 0
 
 
-def test_every_problem_is_told_at_once_with_what_mends_it() -> None:
+def test_every_problem_is_told_at_once_with_what_fixes_it() -> None:
     refusal = _refusal(
         {
             "HEADCOUNT_SLOTS": "many",

@@ -27,7 +27,7 @@ from daemon.job import (
     Settled,
     Settlement,
     StopReason,
-    Undecided,
+    TryAgain,
 )
 from daemon.registry import Handler, Registry
 from tests.fakes.delivery import CLAIM, FakeDelivery, a_claim, a_handler
@@ -100,7 +100,7 @@ async def test_a_handler_that_cancels_its_own_task_has_failed_and_cannot_do_so_f
     processing = asyncio.create_task(line.process(delivery, Attempt()))
     await processing
     assert (delivery.reply, processing.cancelling()) == ("ack", 0)
-    assert [(one.action, one.counts) for one in script.stored] == [(Action.RETRY, True)]
+    assert [(one.action, one.counts_as_failure) for one in script.stored] == [(Action.RETRY, True)]
 
 
 async def test_a_cancellation_that_was_asked_for_passes_through_the_line() -> None:
@@ -127,14 +127,14 @@ async def test_a_refused_message_is_acked_and_runs_nothing(why: Refusal) -> None
 
 
 async def test_an_undecided_claim_is_asked_for_again_and_never_acked() -> None:
-    script, heard = Scripted([Undecided()]), Listening()
+    script, heard = Scripted([TryAgain()]), Listening()
     delivery = await _process(script, FakeDelivery(), heard)
     assert (delivery.reply, script.ran) == ("nack", 0)
     assert len(heard.all("undecided")) == 1
 
 
 async def test_a_claim_that_is_decided_at_last_runs() -> None:
-    script = Scripted([*[Undecided()] * (CLAIM_TRIES - 1), CLAIM])
+    script = Scripted([*[TryAgain()] * (CLAIM_TRIES - 1), CLAIM])
     assert (await _process(script, FakeDelivery())).reply == "ack"
     assert script.ran == 1
 
@@ -162,7 +162,7 @@ async def test_a_message_that_the_database_refuses_for_its_own_reasons_goes_back
     assert (delivery.reply, script.rejected, script.ran) == ("nack", [], 0)
 
 
-@pytest.mark.parametrize(("data", "reason"), [(b"[]", "ParamsNoObject"), (b"{", "ParamsNoJson")])
+@pytest.mark.parametrize(("data", "reason"), [(b"[]", "ParamsNotObject"), (b"{", "InvalidJson")])
 async def test_a_message_that_does_not_decode_is_kept_and_acked(data: bytes, reason: str) -> None:
     script = Scripted()
     delivery = await _process(script, FakeDelivery(data))
@@ -173,7 +173,7 @@ async def test_a_job_without_a_handler_here_is_tried_again_and_named() -> None:
     script = Scripted([a_claim(job_name="scan")])
     delivery = await _process(script, FakeDelivery(attributes={"job_name": "scan"}))
     [one] = script.stored
-    assert (delivery.reply, one.action, one.counts) == ("ack", Action.RETRY, False)
+    assert (delivery.reply, one.action, one.counts_as_failure) == ("ack", Action.RETRY, False)
     assert one.error is not None
     assert "'scan'" in one.error.message
     assert "paint" in one.error.message
@@ -198,7 +198,7 @@ async def test_a_result_that_postgres_refuses_ends_the_job_instead_of_hanging_it
     script = Scripted(refuses=1)
     delivery = await _process(script, FakeDelivery())
     first, second = script.stored
-    expected = replace(first, action=Action.FAIL, result=None, error=second.error, counts=True)
+    expected = replace(first, action=Action.FAIL, result=None, error=second.error, counts_as_failure=True)
     assert (delivery.reply, second) == ("ack", expected)
     assert second.error is not None
     assert second.error.kind is Kind.RESULT_NOT_STORABLE

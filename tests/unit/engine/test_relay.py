@@ -10,7 +10,7 @@ import pytest
 from daemon.engine.relay import BATCH, Relay
 from daemon.errors import PublishFailed
 from daemon.job import JobMessage
-from daemon.rules.envelope import decode, instance_id
+from daemon.rules.messages import decode, instance_id
 from tests.fakes.bus import MemoryBus, Message
 from tests.fakes.delivery import MESSAGE, ORCHESTRATION
 from tests.fakes.due import REFUSED, Lease, MemoryDue
@@ -23,7 +23,7 @@ from tests.fakes.tables import Tables
 def _tables(jobs: int) -> Tables:
     tables = Tables()
     for index in range(jobs):
-        message = JobMessage("paint", instance_id(ORCHESTRATION, index), ORCHESTRATION, index, jobs, "{}", True)
+        message = JobMessage("paint", instance_id(ORCHESTRATION, index), ORCHESTRATION, index, jobs, "{}")
         tables.jobs[message.job_id] = Row(message)
     return tables
 

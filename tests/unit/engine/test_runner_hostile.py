@@ -13,7 +13,7 @@ import pytest
 from daemon import JobContext
 from daemon.errors import ClaimLost, GiveUp, RetryLater, Stopped
 from daemon.job import Failed, Interrupted, Kind, Returned, StopReason
-from daemon.rules.canonical import storable_text
+from daemon.rules.storable import storable_text
 from tests.unit.engine.attempts import Recorded, failure, run_attempt
 
 

@@ -7,8 +7,8 @@ from uuid import UUID, uuid5
 import pytest
 
 from daemon.errors import DecodeError
-from daemon.rules.canonical import MAX_DEPTH
-from daemon.rules.envelope import MAX_COUNT, MAX_TAGS, NAMESPACE, decode, instance_of
+from daemon.rules.messages import MAX_COUNT, MAX_TAGS, NAMESPACE, decode, rejected_instance
+from daemon.rules.storable import MAX_DEPTH
 
 O = "00000000-0000-4000-8000-0000000000aa"  # noqa: E741
 J = "00000000-0000-4000-8000-0000000000bb"
@@ -18,18 +18,18 @@ PAINT = {"job_name": "paint"}
 def test_a_name_and_an_object_are_a_complete_message() -> None:
     message = decode(b'{"path": "README.md"}', PAINT, "42")
     assert message.job_id == message.orchestration_id == uuid5(NAMESPACE, "42")
-    assert (message.index, message.count, message.creates) == (0, 1, True)
+    assert (message.index, message.count, message.carries_params) == (0, 1, True)
     assert message.params == '{"path": "README.md"}'
 
 
 def test_an_empty_body_without_a_job_id_means_no_params() -> None:
     assert decode(b"", PAINT, "1").params == "{}"
-    assert decode(b"", PAINT, "1").creates
+    assert decode(b"", PAINT, "1").params == "{}"
 
 
 def test_an_empty_body_with_a_job_id_points_at_a_row() -> None:
     message = decode(b"", PAINT | {"job_id": J}, "1")
-    assert (message.params, message.creates) == (None, False)
+    assert (message.params, message.carries_params) == (None, False)
 
 
 def test_an_instance_of_an_orchestration_may_leave_its_id_and_its_count_out() -> None:
@@ -78,13 +78,13 @@ BROKEN: dict[str, tuple[bytes, dict[str, str], str]] = {
     ),
     "a count of zero": (b"{}", PAINT | {"count": "0"}, "IndexOutOfRange"),
     "a count beyond the limit": (b"{}", PAINT | {"count": str(MAX_COUNT + 1)}, "CountTooLarge"),
-    "a list": (b"[]", PAINT, "ParamsNoObject"),
-    "no JSON": (b"{'a': 1}", PAINT, "ParamsNoJson"),
-    "NaN": (b'{"a": NaN}', PAINT, "ParamsNoJson"),
-    "not UTF-8": (b'{"a": "\xff"}', PAINT, "ParamsNoJson"),
-    "half a surrogate pair": (b'{"a": "\\ud800"}', PAINT, "ParamsNoJson"),
-    "brackets without end": (b'{"a":' * 100_000, PAINT, "ParamsNoJson"),
-    "a NUL": (b'{"a": "\\u0000"}', PAINT, "ParamsHoldNul"),
+    "a list": (b"[]", PAINT, "ParamsNotObject"),
+    "no JSON": (b"{'a': 1}", PAINT, "InvalidJson"),
+    "NaN": (b'{"a": NaN}', PAINT, "InvalidJson"),
+    "not UTF-8": (b'{"a": "\xff"}', PAINT, "InvalidJson"),
+    "half a surrogate pair": (b'{"a": "\\ud800"}', PAINT, "InvalidJson"),
+    "brackets without end": (b'{"a":' * 100_000, PAINT, "InvalidJson"),
+    "a NUL": (b'{"a": "\\u0000"}', PAINT, "ParamsContainNul"),
     "one level too deep": (b'{"a":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}", PAINT, "ParamsTooDeep"),
     "1,000 levels": (b'{"a":' * 1_000 + b"1" + b"}" * 1_000, PAINT, "ParamsTooDeep"),
     "a reserved tag": (b"{}", PAINT | {"tag.outcome": "x"}, "BadTag"),
@@ -105,18 +105,18 @@ def test_each_mistake_has_a_name_and_an_explanation(mistake: str) -> None:
 
 
 def test_a_rejected_message_without_ids_stands_for_no_instance() -> None:
-    assert instance_of(b"[]", PAINT) is None
+    assert rejected_instance(b"[]", PAINT) is None
 
 
 def test_a_rejected_message_whose_place_does_not_decode_stands_for_no_instance() -> None:
-    assert instance_of(b"[]", PAINT | {"orchestration_id": O, "index": "x"}) is None
+    assert rejected_instance(b"[]", PAINT | {"orchestration_id": O, "index": "x"}) is None
 
 
 def test_a_rejected_instance_keeps_what_is_good_about_its_message() -> None:
     place = {"orchestration_id": O, "index": "1", "count": "2"}
-    bad_params = instance_of(b"[]", PAINT | place | {"tag.customer": "7"})
+    bad_params = rejected_instance(b"[]", PAINT | place | {"tag.customer": "7"})
     assert bad_params is not None
     assert (bad_params.index, bad_params.count, bad_params.params, bad_params.tags) == (1, 2, "{}", {"customer": "7"})
-    bad_tag = instance_of(b'{"a":1}', PAINT | place | {"tag.outcome": "x"})
+    bad_tag = rejected_instance(b'{"a":1}', PAINT | place | {"tag.outcome": "x"})
     assert bad_tag is not None
     assert (bad_tag.params, bad_tag.tags) == ('{"a":1}', {})

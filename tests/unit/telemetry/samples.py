@@ -33,7 +33,7 @@ CLAIM = Claim(
     cause=None,
     traceparent=None,
 )
-MESSAGE = JobMessage("thumbnail", JOB, ORCHESTRATION, 0, 1, "{}", True)
+MESSAGE = JobMessage("thumbnail", JOB, ORCHESTRATION, 0, 1, "{}")
 COMPLETED = Settlement(JOB, WORKER, 1, Action.COMPLETE, result="null")
 
 

@@ -222,7 +222,7 @@ def test_stop_is_quick_and_frees_the_port_although_clients_hang_on(worker: Worke
         connection.close()
 
 
-def test_a_taken_port_is_a_refusal_to_start_that_says_how_to_mend_it(server: HealthServer, metrics: Metrics) -> None:
+def test_a_taken_port_is_a_refusal_to_start_that_says_how_to_fix_it(server: HealthServer, metrics: Metrics) -> None:
     second = HealthServer(metrics.registry, Worker(), "127.0.0.1", server.port)
     with pytest.raises(StartupError, match=f"{server.port}.*HEADCOUNT_HTTP_PORT"):
         second.start()

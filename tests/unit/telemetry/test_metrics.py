@@ -128,12 +128,12 @@ def test_every_reason_of_a_rejection_in_the_code_is_known_to_the_metrics() -> No
 
 def test_a_redelivery_has_one_cause_whether_it_ran_or_was_refused(metrics: Metrics) -> None:
     metrics.started(replace(CLAIM, cause=Cause.WORKER_LOST, attempt=2), 1.0)
-    metrics.refused(MESSAGE, Refusal.HELD, Cause.LEASE_EXPIRED)
+    metrics.refused(MESSAGE, Refusal.CLAIMED, Cause.LEASE_EXPIRED)
     metrics.refused(MESSAGE, Refusal.FINISHED, None)
 
     counted = {cause: value(metrics, "headcount_redeliveries_total", cause=cause.value) for cause in Cause}
     assert {cause for cause, count in counted.items() if count} == {Cause.WORKER_LOST, Cause.LEASE_EXPIRED}
-    assert value(metrics, "headcount_messages_refused_total", reason="held") == 1
+    assert value(metrics, "headcount_messages_refused_total", reason="claimed") == 1
 
 
 def test_an_unknown_queue_delay_is_not_measured_as_zero(metrics: Metrics) -> None:
@@ -187,7 +187,7 @@ def test_every_report_of_the_observer_changes_a_metric(metrics: Metrics) -> None
     reports = {
         "received": (None,),
         "rejected": ("NoJobName", "text"),
-        "refused": (MESSAGE, Refusal.HELD, None),
+        "refused": (MESSAGE, Refusal.CLAIMED, None),
         "undecided": (MESSAGE,),
         "returned": (3, "drain"),
         "started": (CLAIM, 1.0),
@@ -208,17 +208,17 @@ def test_every_report_of_the_observer_changes_a_metric(metrics: Metrics) -> None
         "unfinished": (2, 60.0),
         "rescued": (WORKER, 3, 1, [uuid4()]),
         "repaired": ("counters", 1),
-        "gave_back": ([uuid4()],),
+        "jobs_released": ([uuid4()],),
         "claim_lost": (uuid4(), 1),
-        "beat": (0.01, 0.0),
-        "beat_failed": (StoreUnavailable(),),
+        "heartbeat": (0.01, 0.0),
+        "heartbeat_failed": (StoreUnavailable(),),
         "loop_lag": (0.1,),
         "loop_blocked": (1.5, BlockedLoop(None, (), ())),
         "stream_ended": (None, 1.0),
         "deadline_passed": (uuid4(), 3),
         "dead_lettered": (1, 1, 1),
-        "worker_born": (WORKER, "r7"),
-        "worker_gone": (WORKER,),
+        "worker_registered": (WORKER, "r7"),
+        "worker_declared_dead": (WORKER,),
         "draining": (3, 6.0),
         "drained": (1, 2.0),
         "loop_failed": ("relay", RuntimeError(), 1.0),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from daemon.errors import DecodeError
 from daemon.job import JobMessage
-from daemon.rules.canonical import holds_nul
-from daemon.rules.envelope import MAX_COUNT, check_tags, decode, encode, instance_id, instance_of
+from daemon.rules.messages import MAX_COUNT, check_tags, decode, encode, instance_id, rejected_instance
+from daemon.rules.storable import holds_nul
 from tests.property.strategies import ATTRIBUTES, BODIES, EVERY_TEXT, NAMES, TAGS, UUIDS, messages
 
 T = TypeVar("T")
@@ -25,9 +25,9 @@ REASONS = {
     "BadNumber",
     "CountTooLarge",
     "IndexOutOfRange",
-    "ParamsNoObject",
-    "ParamsNoJson",
-    "ParamsHoldNul",
+    "ParamsNotObject",
+    "InvalidJson",
+    "ParamsContainNul",
     "ParamsTooDeep",
     "BadTag",
 }
@@ -66,7 +66,7 @@ def _obeys_the_limits(message: JobMessage) -> None:
     assert 1 <= len(message.job_name) <= 200
     assert 0 <= message.index < (message.count or MAX_COUNT)
     assert message.count is None or message.count <= MAX_COUNT
-    assert message.creates == (message.params is not None)
+    assert message.carries_params == (message.params is not None)
     if message.params is not None:
         message.params.encode()
         assert message.params.lstrip()[0] == "{"
@@ -76,17 +76,17 @@ def _obeys_the_limits(message: JobMessage) -> None:
 
 @given(BODIES, ATTRIBUTES)
 def test_a_rejected_message_names_an_instance_or_none(data: bytes, attributes: dict[str, str]) -> None:
-    instance = instance_of(data, attributes)
+    instance = rejected_instance(data, attributes)
     if instance is not None:
         _obeys_the_limits(instance)
         assert "job_id" in attributes or "orchestration_id" in attributes
 
 
-@given(messages().filter(lambda message: message.creates))
+@given(messages().filter(lambda message: message.carries_params))
 def test_a_rejected_instance_is_the_one_that_would_have_run(message: JobMessage) -> None:
     data, attributes = encode(message)
     good = decode(data, attributes, "1")
-    bad = instance_of(b"no JSON", attributes | {"schema_version": "2"})
+    bad = rejected_instance(b"no JSON", attributes | {"schema_version": "2"})
     assert bad is not None
     assert replace(bad, params=good.params, traceparent=good.traceparent, message_id="1") == good
 

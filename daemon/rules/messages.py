@@ -2,7 +2,7 @@
 
 Used by the pipeline (decode), the relay and every producer (encode). Pure: any input either decodes or raises
 DecodeError with a stable reason. Limits of messages are Pub/Sub's own (100 attributes, keys of 256 bytes, values of
-1,024 bytes); NUL and JSON rules are Postgres's (see `canonical`).
+1,024 bytes); NUL and JSON rules are Postgres's (see `storable`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 
 from daemon.errors import DecodeError
 from daemon.job import JobMessage
-from daemon.rules.canonical import MAX_DEPTH, depth, holds_nul, is_object, is_too_deep
+from daemon.rules.storable import MAX_DEPTH, depth, holds_nul, is_object, is_too_deep
 
 SCHEMA_VERSION = "1"
 MAX_COUNT = 1_000_000
@@ -29,7 +29,7 @@ RESERVED_TAGS = frozenset(
 )
 RESERVED_TAG_PREFIXES = ("ce-", "goog")
 
-_PLACE = ("job_name", "job_id", "orchestration_id", "index", "count")
+_INSTANCE = ("job_name", "job_id", "orchestration_id", "index", "count")
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _KEY_BYTES = 256 - len(TAG_PREFIX)
@@ -41,40 +41,40 @@ def decode(data: bytes, attributes: Mapping[str, str], message_id: str) -> JobMe
     if attributes.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
         raise DecodeError("UnknownSchemaVersion", f"schema_version is {attributes['schema_version']!r}, known is 1")
     job_name = _job_name(attributes.get("job_name"))
-    orchestration_id = _uuid(attributes, "orchestration_id", _shared)
+    orchestration_id = _uuid(attributes, "orchestration_id", _cached_uuid)
     index = _number(attributes, "index", 0)
     count = _number(attributes, "count", None)
     given_id = _uuid(attributes, "job_id")
     job_id = given_id or _derived_id(orchestration_id, index or 0, message_id)
     if orchestration_id is None:
         orchestration_id, count = job_id, 1 if count is None else count
-    _check_place(index or 0, count)
+    _check_index(index or 0, count)
     params = _params(data)
-    creates = params is not None or given_id is None
+    if params is None and given_id is None:
+        params = "{}"
     return JobMessage(
         job_name=job_name,
         job_id=job_id,
         orchestration_id=orchestration_id,
         index=index or 0,
         count=count,
-        params="{}" if params is None and creates else params,
-        creates=creates,
+        params=params,
         tags=_tags(attributes),
         traceparent=_traceparent(attributes),
         message_id=message_id,
     )
 
 
-def instance_of(data: bytes, attributes: Mapping[str, str]) -> JobMessage | None:
+def rejected_instance(data: bytes, attributes: Mapping[str, str]) -> JobMessage | None:
     """The instance that a rejected message speaks of, if it names one: what must be closed for its orchestration.
 
     None for a message without ids of its own, and for one whose ids, index or name do not decode.
     """
     if "orchestration_id" not in attributes and "job_id" not in attributes:
         return None
-    told = {key: value for key, value in attributes.items() if key in _PLACE}
+    named = {key: value for key, value in attributes.items() if key in _INSTANCE}
     try:
-        message = decode(b"{}", told, "")
+        message = decode(b"{}", named, "")
     except DecodeError:
         return None
     with suppress(DecodeError):
@@ -136,14 +136,14 @@ def _job_name(value: str | None) -> str:
     return check_name(value)
 
 
-def _own(value: str) -> UUID:
+def _parsed_uuid(value: str) -> UUID:
     return UUID(int=int(value.replace("-", ""), 16))  # half the cost of UUID(value), which checks what we have checked
 
 
-_shared = functools.lru_cache(maxsize=1024)(_own)  # thousands of messages name the same orchestration
+_cached_uuid = functools.lru_cache(maxsize=1024)(_parsed_uuid)  # thousands of messages name the same orchestration
 
 
-def _uuid(attributes: Mapping[str, str], key: str, make: Callable[[str], UUID] = _own) -> UUID | None:
+def _uuid(attributes: Mapping[str, str], key: str, make: Callable[[str], UUID] = _parsed_uuid) -> UUID | None:
     value = attributes.get(key)
     if value is None:
         return None
@@ -165,7 +165,7 @@ def _derived_id(orchestration_id: UUID | None, index: int, message_id: str) -> U
     return uuid5(NAMESPACE, message_id) if orchestration_id is None else instance_id(orchestration_id, index)
 
 
-def _check_place(index: int, count: int | None) -> None:
+def _check_index(index: int, count: int | None) -> None:
     if count is not None and count > MAX_COUNT:
         raise DecodeError("CountTooLarge", f"count is {count}; the limit is {MAX_COUNT}")
     if index >= (MAX_COUNT if count is None else count):
@@ -177,14 +177,14 @@ def _params(data: bytes) -> str | None:
         return None
     try:
         if not is_object(data):
-            raise DecodeError("ParamsNoObject", "data is JSON, but no object")
+            raise DecodeError("ParamsNotObject", "data is JSON, but not an object")
         if is_too_deep(data):
             raise DecodeError("ParamsTooDeep", f"data nests {depth(data):,} levels deep; the limit is {MAX_DEPTH}")
         text = data.decode()
     except ValueError as error:
-        raise DecodeError("ParamsNoJson", f"data is not JSON: {error}") from None
+        raise DecodeError("InvalidJson", f"data is not JSON: {error}") from None
     if holds_nul(text):
-        raise DecodeError("ParamsHoldNul", "data holds a NUL character (\\u0000), which Postgres can't store")
+        raise DecodeError("ParamsContainNul", "data holds a NUL character (\\u0000), which Postgres can't store")
     return text
 
 

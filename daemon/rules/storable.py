@@ -34,7 +34,7 @@ def holds_nul(text: str) -> bool:
 def encode_json(value: object, limit_bytes: int) -> str:
     """A value as JSON text. Anything pydantic can dump is accepted: models, dataclasses, dates, UUIDs, sets.
 
-    Raises ResultNotStorable when the value is no JSON (NaN included), holds a NUL or a lone surrogate, nests too
+    Raises ResultNotStorable when the value is not JSON (NaN included), holds a NUL or a lone surrogate, nests too
     deeply, or takes more than `limit_bytes` bytes.
     """
     try:
@@ -42,7 +42,7 @@ def encode_json(value: object, limit_bytes: int) -> str:
         text = json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(text.encode())
     except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
-        raise ResultNotStorable(f"not JSON that can be stored: {brief(error)}") from None
+        raise ResultNotStorable(f"not JSON that can be stored: {safe_str(error)}") from None
     except Exception as error:
         raise ResultNotStorable(f"encoding it to JSON raised {type(error).__name__}") from error
     if holds_nul(text):
@@ -53,7 +53,7 @@ def encode_json(value: object, limit_bytes: int) -> str:
 
 
 def is_object(raw: bytes) -> bool:
-    """Whether bytes are a JSON object. Raises ValueError with the parser's words when they are no JSON at all."""
+    """Whether bytes are a JSON object. Raises ValueError with the parser's words when they are not JSON at all."""
     return isinstance(orjson.loads(raw), dict)
 
 
@@ -86,7 +86,7 @@ def storable_text(text: str, limit: int = _TEXT_LIMIT) -> str:
     return f"{clean[:half]}\n... {len(clean) - 2 * half} characters left out ...\n{clean[len(clean) - half :]}"
 
 
-def brief(error: BaseException) -> str:
+def safe_str(error: BaseException) -> str:
     """An exception's text, even when its own `str()` raises."""
     try:
         text = str(error)

@@ -19,7 +19,7 @@ from daemon.engine.executors import Executor
 from daemon.engine.executors.coroutine import CoroutineExecutor
 from daemon.engine.executors.thread import ThreadExecutor
 from daemon.engine.intake import Intake
-from daemon.engine.lifeline import Identity
+from daemon.engine.lifeline import WorkerId
 from daemon.engine.pipeline import Pipeline
 from daemon.engine.relay import Relay
 from daemon.engine.rescue import Rescuer
@@ -49,14 +49,14 @@ REGULAR_BEATS = 2.5
 STUCK_SECONDS = 10.0
 
 
-class Workroom:
+class WorkerRuntime:
     """Everything that lives on the event loop, built on it."""
 
     def __init__(
         self,
         settings: Settings,
         registry: Registry,
-        identity: Identity,
+        identity: WorkerId,
         in_flight: InFlight,
         observer: Observer,
         failed: Callable[[Exception], None],
@@ -173,7 +173,7 @@ class Workroom:
             on_buffer_timeout=self.streaming_pull.waited_in_vain,
         )
 
-    def _make_tickers(self, identity: Identity) -> list[Ticker]:
+    def _make_tickers(self, identity: WorkerId) -> list[Ticker]:
         settings = self._settings
         beat = settings.beat_seconds
         rescue = Rescue(
