@@ -97,16 +97,16 @@ class Observer:
     def repaired(self, cause: str, count: int) -> None:
         """The sweeper repaired something: each one is a bug."""
 
-    def gave_back(self, jobs: Iterable[UUID]) -> None:
+    def jobs_released(self, jobs: Iterable[UUID]) -> None:
         """The database says we hold jobs that we do not run: they were freed."""
 
     def claim_lost(self, job_id: UUID, attempt: int) -> None:
         """We run an attempt that the database no longer counts as ours: its handler is cancelled."""
 
-    def beat(self, seconds: float, late: float) -> None:
+    def heartbeat(self, seconds: float, late: float) -> None:
         """A heartbeat took `seconds` and began `late` after it was due."""
 
-    def beat_failed(self, error: BaseException) -> None:
+    def heartbeat_failed(self, error: BaseException) -> None:
         """A heartbeat could not be written."""
 
     def loop_lag(self, seconds: float) -> None:
@@ -124,10 +124,10 @@ class Observer:
     def dead_lettered(self, again: int, closed: int, kept: int) -> None:
         """Dead letters were consumed: jobs published again, jobs closed, messages kept as rejected."""
 
-    def worker_born(self, worker_id: UUID, revision: str) -> None:
+    def worker_registered(self, worker_id: UUID, revision: str) -> None:
         """The worker is registered and begins to pull."""
 
-    def worker_gone(self, worker_id: UUID) -> None:
+    def worker_declared_dead(self, worker_id: UUID) -> None:
         """The worker was declared dead by another one and starts over."""
 
     def draining(self, running: int, seconds: float) -> None:

@@ -41,7 +41,7 @@ def run(
     asyncio.run(_check_pubsub(settings, registry))
     _check_database(settings)
 
-    from daemon.service import Worker
+    from daemon.service.worker import Worker
 
     raise typer.Exit(Worker(settings, registry).run())
 

@@ -16,7 +16,8 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from daemon.engine.running import Running, compare
+from daemon.engine.attempt import InFlight
+from daemon.engine.reconciliation import compare
 from daemon.errors import WorkerGone
 from daemon.job import Holdings, StopReason
 from daemon.observe import BlockedLoop, Observer
@@ -30,18 +31,18 @@ STANDARD_ERROR = 2
 FROZEN = 70
 
 
-class Pulse(Protocol):
+class WorkerRegistration(Protocol):
     """The worker's row in the database, on a connection of its own."""
 
-    def birth(self, me: UUID) -> None:
+    def register(self, me: UUID) -> None:
         """Register."""
         ...
 
-    def beat(self, me: UUID, running: int, draining: bool) -> None:
+    def heartbeat(self, me: UUID, running: int, draining: bool) -> None:
         """One heartbeat; raises WorkerGone."""
         ...
 
-    def held(self, me: UUID) -> Holdings:
+    def claimed_jobs(self, me: UUID) -> Holdings:
         """What the database says we hold."""
         ...
 
@@ -49,11 +50,11 @@ class Pulse(Protocol):
         """The handlers of jobs that were ended from outside have ended."""
         ...
 
-    def give_back(self, me: UUID, jobs: Sequence[tuple[UUID, int]]) -> frozenset[UUID]:
+    def release(self, me: UUID, jobs: Sequence[tuple[UUID, int]]) -> frozenset[UUID]:
         """Free jobs that we hold but do not run; those that were still held."""
         ...
 
-    def farewell(self, me: UUID, delay: float = 0.0) -> int:
+    def deregister(self, me: UUID, delay: float = 0.0) -> int:
         """Delete our row and free what we hold; it begins elsewhere after `delay` seconds."""
         ...
 
@@ -75,7 +76,7 @@ class LoopThread(Protocol):
 
 
 @dataclass(slots=True)
-class Identity:
+class WorkerId:
     """Who this worker is. New at every start, and again when another worker declared it dead."""
 
     id: UUID
@@ -86,9 +87,9 @@ class Lifeline:
 
     def __init__(
         self,
-        pulse: Pulse,
-        identity: Identity,
-        running: Running,
+        registration: WorkerRegistration,
+        identity: WorkerId,
+        in_flight: InFlight,
         loop: LoopThread,
         observer: Observer,
         *,
@@ -97,9 +98,9 @@ class Lifeline:
         drain: Callable[[], None],
         plan: ShutdownPlan,
     ) -> None:
-        self._pulse = pulse
+        self._registration = registration
         self._identity = identity
-        self._running = running
+        self._in_flight = in_flight
         self._loop = loop
         self._observer = observer
         self._beat_seconds = beat_seconds
@@ -201,55 +202,57 @@ class Lifeline:
         late = max(0.0, began - self._beat_due) if self._beat_due else 0.0
         try:
             try:
-                self._pulse.beat(self._identity.id, self._running.attempts, self.draining)
+                self._registration.heartbeat(self._identity.id, self._in_flight.claimed, self.draining)
             except WorkerGone:
                 self._start_over()
         except Exception as error:
-            self._observer.beat_failed(error)
+            self._observer.heartbeat_failed(error)
             self._beat_due = time.monotonic() + RETRY_SECONDS
             return
         self.last_beat = time.monotonic()
-        self._observer.beat(self.last_beat - began, late)
+        self._observer.heartbeat(self.last_beat - began, late)
         self._beat_due = began + self._beat_seconds
 
     def _start_over(self) -> None:
         """Another worker declared us dead and freed our jobs: drop them all and live on under a new id."""
-        self._observer.worker_gone(self._identity.id)
-        self._loop.call(lambda: self._running.cancel_all(StopReason.CLAIM_LOST))
+        self._observer.worker_declared_dead(self._identity.id)
+        self._loop.call(lambda: self._in_flight.cancel_all(StopReason.CLAIM_LOST))
         if not self.draining:
             new = uuid4()
-            self._pulse.birth(new)
+            self._registration.register(new)
             self._identity.id = new
 
     def _compare(self) -> None:
         me = self._identity.id
-        before = self._running.standings()
+        before = self._in_flight.snapshot()
         try:
-            held = self._pulse.held(me)
-            difference = compare(before, held, self._running.standings())
+            held = self._registration.claimed_jobs(me)
+            difference = compare(before, held, self._in_flight.snapshot())
             # A job that was claimed and settled within this comparison looks like a stray; freeing it finds no row.
-            strays = difference.held_not_run and self._pulse.give_back(me, difference.held_not_run)
+            strays = difference.claimed_not_run and self._registration.release(me, difference.claimed_not_run)
             if strays:
-                self._observer.gave_back(sorted(strays))
+                self._observer.jobs_released(sorted(strays))
             if difference.over:
-                self._pulse.vacate(me, difference.over)
+                self._registration.vacate(me, difference.over)
         except Exception as error:
-            self._observer.beat_failed(error)
+            self._observer.heartbeat_failed(error)
             self._compare_due = time.monotonic() + RETRY_SECONDS
             return
-        for job_id, attempt in difference.run_not_held:
+        for job_id, attempt in difference.run_not_claimed:
             self._lose(job_id, attempt)
         self._compare_due = time.monotonic() + COMPARE_SECONDS
 
     def _lose(self, job_id: UUID, attempt: int) -> None:
         self._observer.claim_lost(job_id, attempt)
-        self._loop.call(lambda: self._running.cancel(job_id, attempt, StopReason.CLAIM_LOST))
+        self._loop.call(lambda: self._in_flight.cancel(job_id, attempt, StopReason.CLAIM_LOST))
 
     def _say_farewell(self) -> None:
         try:
-            self._pulse.farewell(self._identity.id, self.exit_in() + 1.0 if self._running.left_threads else 0.0)
+            self._registration.deregister(
+                self._identity.id, self.exit_in() + 1.0 if self._in_flight.left_threads else 0.0
+            )
         except Exception as error:
-            self._observer.beat_failed(error)
+            self._observer.heartbeat_failed(error)
 
     def _last_resort(self) -> None:
         """End the process before Cloud Run kills it, whatever still hangs: the client's own joins have no timeout."""

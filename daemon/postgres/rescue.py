@@ -50,7 +50,7 @@ class Rescue:
         """One round: nothing at all unless this worker has been regular for a full worker_ttl."""
         me = {"me": self._me(), "ttl": self._ttl, "gap": self._gap}
         async with self._engine.connect() as connection:
-            lost = (await connection.execute(sql.HOLDERS_LOST, {"ttl": self._ttl})).all()
+            lost = (await connection.execute(sql.LOST_CLAIMANTS, {"ttl": self._ttl})).all()
             stale = (await connection.execute(sql.STALE, {"ttl": self._ttl})).scalars().all()
             await connection.commit()
         if not lost and not stale:
@@ -59,7 +59,7 @@ class Rescue:
             if (await connection.execute(sql.REGULAR, me)).first() is None:
                 return []
             buried = await connection.execute(
-                sql.BURY, me | {"ids": sorted({*stale, *(row.worker_id for row in lost)})}
+                sql.DELETE_DEAD, me | {"ids": sorted({*stale, *(row.worker_id for row in lost)})}
             )
             draining = {row.id: row.draining for row in buried}
             gone = {**draining, **{row.worker_id: False for row in lost if row.missing}}
@@ -70,7 +70,7 @@ class Rescue:
         freed, errored = Counter[UUID](), Counter[UUID]()
         jobs: dict[UUID, list[UUID]] = {worker: [] for worker in gone}
         completes = False
-        while rows := (await connection.execute(sql.LEFT_BEHIND, {"ids": sorted(gone)})).all():
+        while rows := (await connection.execute(sql.JOBS_OF_WORKERS, {"ids": sorted(gone)})).all():
             holders = {row.id: row.worker_id for row in rows}
             held = [UnfinishedJob(row.id, row.worker_id, row.attempt, row.losses, gone[row.worker_id]) for row in rows]
             settlements = [settle_worker_lost(one, self._max_losses) for one in held]

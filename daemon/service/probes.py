@@ -11,7 +11,7 @@ from typing import Protocol
 from daemon.engine.lifeline import Lifeline
 from daemon.job import Claim
 from daemon.observe import BlockedLoop
-from daemon.service.workroom import REGULAR_BEATS, Workroom
+from daemon.service.runtime import REGULAR_BEATS, WorkerRuntime
 from daemon.settings import Settings
 
 PULL_PATIENCE = 10.0  # streams end in daily use too, and are back within a second or two
@@ -22,7 +22,7 @@ class Probed(Protocol):
 
     settings: Settings
     lifeline: Lifeline
-    workroom: Workroom | None
+    workroom: WorkerRuntime | None
 
     def where(self) -> BlockedLoop:
         """What the event loop is doing at this moment."""

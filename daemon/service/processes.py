@@ -25,8 +25,8 @@ REFUSED = 2  # a worker that can't start for a reason: another try would end the
 Report = Callable[[str, Mapping[str, object]], None]
 
 
-class Seat:
-    """One place for a worker: its port, and the process that holds it now."""
+class WorkerChild:
+    """One of the workers: its port, and its process while it has one."""
 
     def __init__(self, command: Sequence[str], port: int) -> None:
         self.port = port
@@ -34,12 +34,12 @@ class Seat:
         self.start_at = 0.0
         self._command = command
         self._started = 0.0
-        self.child: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start a worker in it."""
+        """Start a process."""
         self._started = time.monotonic()
-        self.child = subprocess.Popen(
+        self.process = subprocess.Popen(
             self._command,
             env={**os.environ, "HEADCOUNT_HTTP_PORT": str(self.port)},
             stdin=subprocess.DEVNULL,
@@ -48,10 +48,10 @@ class Seat:
         )
 
     def ended(self) -> int | None:
-        """The exit code of a worker that ended since the last look; then the seat is empty."""
-        code = None if self.child is None else self.child.poll()
+        """The exit code of a worker that ended since the last call, once."""
+        code = None if self.process is None else self.process.poll()
         if code is not None:
-            self.child = None
+            self.process = None
             if time.monotonic() - self._started > HEALTHY_SECONDS:
                 self.failures = 0
         return code
@@ -65,8 +65,8 @@ class Seat:
 
     def signal(self, number: signal.Signals) -> None:
         """Pass a signal on."""
-        if self.child is not None and self.child.poll() is None:
-            self.child.send_signal(number)
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
 
 
 class Supervisor:
@@ -74,7 +74,7 @@ class Supervisor:
 
     def __init__(self, command: Sequence[str], count: int, first_port: int, report: Report) -> None:
         ports = [first_port + number if first_port else 0 for number in range(count)]
-        self._seats = [Seat(command, port) for port in ports]
+        self._children = [WorkerChild(command, port) for port in ports]
         self._report = report
         self._signals = 0
         self._stopping_at: float | None = None
@@ -84,30 +84,30 @@ class Supervisor:
         """Supervise; the worst exit code of a worker that was not started again."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        while self._stopping_at is None or any(seat.child is not None for seat in self._seats):
-            for seat in self._seats:
-                self._look_at(seat)
+        while self._stopping_at is None or any(child.process is not None for child in self._children):
+            for child in self._children:
+                self._look_at(child)
             if self._stopping_at is not None and time.monotonic() - self._stopping_at > KILL_SECONDS:
                 self._pass_on(signal.SIGKILL)
             time.sleep(LOOK_SECONDS)
         return self._worst
 
-    def _look_at(self, seat: Seat) -> None:
-        code = seat.ended()
+    def _look_at(self, child: WorkerChild) -> None:
+        code = child.ended()
         if code is not None:
-            self._ended(seat, code)
-        if seat.child is None and self._stopping_at is None and time.monotonic() >= seat.start_at:
-            seat.start()
+            self._ended(child, code)
+        if child.process is None and self._stopping_at is None and time.monotonic() >= child.start_at:
+            child.start()
 
-    def _ended(self, seat: Seat, code: int) -> None:
+    def _ended(self, child: WorkerChild, code: int) -> None:
         if self._stopping_at is not None or code == REFUSED:
             # One that our signal met before it could drain had nothing to drain.
             asked = self._stopping_at is not None and -code in (signal.SIGTERM, signal.SIGINT)
             self._worst = max(self._worst, 0 if asked else code if code >= 0 else 128 - code)
             self._stop(signal.SIGTERM)
             return
-        pause = seat.pause()
-        self._report("a worker ended and is started again", {"port": seat.port, "exit_code": code, "pause": pause})
+        pause = child.pause()
+        self._report("a worker ended and is started again", {"port": child.port, "exit_code": code, "pause": pause})
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signals += 1
@@ -121,5 +121,5 @@ class Supervisor:
             self._pass_on(number)
 
     def _pass_on(self, number: signal.Signals) -> None:
-        for seat in self._seats:
-            seat.signal(number)
+        for child in self._children:
+            child.signal(number)

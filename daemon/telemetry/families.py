@@ -227,7 +227,7 @@ class CareFamilies:
         self.rescues = new.counter("headcount_rescues_total", "Dead workers whose jobs were taken back.")
         self.rescued = new.counter("headcount_jobs_rescued_total", "Jobs taken back from dead workers.", "fate")
         self.repairs = new.counter("headcount_repairs_total", "Rows repaired by the sweeper: each is a bug.", "cause")
-        self.gave_back = new.counter("headcount_jobs_given_back_total", "Jobs held here but not run: each is a bug.")
+        self.released = new.counter("headcount_jobs_given_back_total", "Jobs held here but not run: each is a bug.")
         self.deadlines = new.counter("headcount_deadlines_passed_total", "Orchestrations whose deadline passed.")
         self.expired = new.counter("headcount_jobs_expired_total", "Jobs Errored by a passed deadline.")
         self.failures = new.counter("headcount_loop_failures_total", "Failures of a background loop.", "loop")

@@ -202,7 +202,7 @@ class Logs(Observer):
         """The sweeper found a bug of ours."""
         self._log.error("the sweeper repaired rows: this is a bug, please report it", cause=cause, count=count)
 
-    def gave_back(self, jobs: Iterable[UUID]) -> None:
+    def jobs_released(self, jobs: Iterable[UUID]) -> None:
         """Held but not run: a bug of ours, or a lost answer of the database."""
         listed = [str(job) for job in jobs]
         text = "jobs were held here but not run; they were freed"
@@ -220,16 +220,16 @@ class Logs(Observer):
 
     # --- the worker ----------------------------------------------------------------------------------------------
 
-    def worker_born(self, worker_id: UUID, revision: str) -> None:
+    def worker_registered(self, worker_id: UUID, revision: str) -> None:
         """The worker begins."""
         self._log.info("the worker is registered and pulls", worker_id=str(worker_id), revision=revision)
 
-    def worker_gone(self, worker_id: UUID) -> None:
+    def worker_declared_dead(self, worker_id: UUID) -> None:
         """Others think it dead."""
         text = "this worker was declared dead; it cancels its handlers and starts over under a new id"
         self._log.error(text, worker_id=str(worker_id))
 
-    def beat(self, seconds: float, late: float) -> None:
+    def heartbeat(self, seconds: float, late: float) -> None:
         """A late heartbeat is worth a line; each one is the moment to sum up what was left out."""
         if late >= LATE_BEAT:
             self._limited(
@@ -237,7 +237,7 @@ class Logs(Observer):
             )
         self._sum_up()
 
-    def beat_failed(self, error: BaseException) -> None:
+    def heartbeat_failed(self, error: BaseException) -> None:
         """A heartbeat was not written."""
         self._limited("beat", "warning", "a heartbeat could not be written", problem=_sentence(error))
 

@@ -208,9 +208,9 @@ class CareRecorder(Observer):
         """Count repairs."""
         self._repairs[cause].inc(count)
 
-    def gave_back(self, jobs: Iterable[UUID]) -> None:
+    def jobs_released(self, jobs: Iterable[UUID]) -> None:
         """Count jobs that were held but not run."""
-        self._families.gave_back.inc(sum(1 for _ in jobs))
+        self._families.released.inc(sum(1 for _ in jobs))
 
     def deadline_passed(self, orchestration_id: UUID, errored: int) -> None:
         """Count a deadline and its victims."""
@@ -228,21 +228,21 @@ class WorkerRecorder(Observer):
     def __init__(self, families: WorkerFamilies) -> None:
         self._families = families
 
-    def worker_born(self, worker_id: UUID, revision: str) -> None:
+    def worker_registered(self, worker_id: UUID, revision: str) -> None:
         """A registration is a heartbeat too."""
         self._families.beat_at.set(time.time())
 
-    def worker_gone(self, worker_id: UUID) -> None:
+    def worker_declared_dead(self, worker_id: UUID) -> None:
         """Count a death that others declared."""
         self._families.declared_dead.inc()
 
-    def beat(self, seconds: float, late: float) -> None:
+    def heartbeat(self, seconds: float, late: float) -> None:
         """Measure a heartbeat."""
         self._families.beat_at.set(time.time())
         self._families.beat_seconds.observe(seconds)
         self._families.beat_lag.observe(late)
 
-    def beat_failed(self, error: BaseException) -> None:
+    def heartbeat_failed(self, error: BaseException) -> None:
         """Count a heartbeat that was not written."""
         self._families.beat_failures.inc()
 

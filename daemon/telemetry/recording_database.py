@@ -45,11 +45,11 @@ class StoreRecorder(Observer):
         self._unavailable[lane].set(0)
         self._unavailable_seconds[lane].inc(seconds)
 
-    def beat_failed(self, error: BaseException) -> None:
+    def heartbeat_failed(self, error: BaseException) -> None:
         """An idle worker writes nothing else."""
         self._unavailable[HEARTBEAT].set(1)
 
-    def beat(self, seconds: float, late: float) -> None:
+    def heartbeat(self, seconds: float, late: float) -> None:
         """The heartbeat is written again."""
         self._unavailable[HEARTBEAT].set(0)
 

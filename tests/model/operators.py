@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from daemon.errors import RequestRefused
 from daemon.job import Kind
 from daemon.postgres.events import DueEvents
-from daemon.postgres.pulse import Pulse
 from daemon.postgres.retries import Reopening
+from daemon.postgres.worker_registration import WorkerRegistration
 from tests.model.oracle import Oracle, Whole
 from tests.postgres.scene import Scene, Worker
 
@@ -27,7 +27,7 @@ class OperatorRules:
 
     scene: Scene
     oracle: Oracle
-    pulse: Pulse
+    registration: WorkerRegistration
     workers: list[Worker]
     wholes: list[Whole]
     events: list[tuple[UUID, int]]
@@ -83,9 +83,9 @@ class OperatorRules:
 
     def handlers_of_ended_jobs_end(self, data: st.DataObject) -> None:
         worker = data.draw(st.sampled_from(self.workers))
-        occupied = self.pulse.held(worker.id).occupied
+        occupied = self.registration.claimed_jobs(worker.id).occupied
         assert sorted(occupied) == self.oracle.vacate(worker.id)
-        self.pulse.vacate(worker.id, sorted(occupied))
+        self.registration.vacate(worker.id, sorted(occupied))
 
     def events_are_published(self, data: st.DataObject) -> None:
         due = DueEvents(self.scene.engine)

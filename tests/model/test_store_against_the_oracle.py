@@ -34,7 +34,7 @@ from daemon.postgres.claims import ClaimRequest
 from daemon.postgres.database import async_engine, sync_engine
 from daemon.postgres.due import Due, Leased
 from daemon.postgres.orchestrations import NewOrchestration
-from daemon.postgres.pulse import Pulse
+from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.rules.lifecycle import Policy, settle_released
 from daemon.rules.messages import instance_id
 from daemon.rules.retry import Backoff
@@ -81,9 +81,9 @@ indexes = st.integers(0, TOTAL - 1)
 class StoreMachine(OperatorRules, RuleBasedStateMachine):
     """Does the same to the store and to the oracle."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, scene: Scene, pulse: Pulse) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, scene: Scene, registration: WorkerRegistration) -> None:
         super().__init__()
-        self.loop, self.scene, self.pulse = loop, scene, pulse
+        self.loop, self.scene, self.registration = loop, scene, registration
         self.claims: list[Claim] = []
         self.settled: list[Settlement] = []
         self.leases: list[Leased] = []
@@ -180,7 +180,7 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
         who, draining = data.draw(workers), data.draw(st.booleans(), label="draining")
         worker = self.workers[who]
         if draining:
-            self.pulse.beat(worker.id, 0, True)
+            self.registration.heartbeat(worker.id, 0, True)
         self.do(self.scene.silence(worker))
         self.do(self.judge.rescue(MAX_LOSSES))
         assert self.do(self.judge.rescue(MAX_LOSSES)) == []
@@ -189,7 +189,7 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
 
     def a_worker_leaves(self, data: st.DataObject) -> None:
         who = data.draw(workers)
-        assert self.pulse.farewell(self.workers[who].id) == self.oracle.leave(self.workers[who].id)
+        assert self.registration.deregister(self.workers[who].id) == self.oracle.leave(self.workers[who].id)
         self.workers[who] = self.do(self.scene.worker())
 
     def the_relay_publishes(self, data: st.DataObject) -> None:
@@ -263,7 +263,10 @@ def test_the_store_does_what_the_oracle_says(database_url: str, monkeypatch: pyt
     monkeypatch.setattr(retries_module, "SLICE", 1)
     examples = 2_000 if os.environ.get("LONG") == "1" else 40
     loop = asyncio.new_event_loop()
-    engine, pulse = async_engine(database_url, 20), Pulse(sync_engine(database_url), "host", "", 1, GAP)
+    engine, registration = (
+        async_engine(database_url, 20),
+        WorkerRegistration(sync_engine(database_url), "host", "", 1, GAP),
+    )
     scene = Scene(engine, database_url)
     chosen = settings(
         max_examples=examples,
@@ -274,8 +277,8 @@ def test_the_store_does_what_the_oracle_says(database_url: str, monkeypatch: pyt
         suppress_health_check=list(HealthCheck),
     )
     try:
-        run_state_machine_as_test(lambda: StoreMachine(loop, scene, pulse), settings=chosen)
+        run_state_machine_as_test(lambda: StoreMachine(loop, scene, registration), settings=chosen)
     finally:
-        pulse.close()
+        registration.close()
         loop.run_until_complete(engine.dispose())
         loop.close()

@@ -23,11 +23,11 @@ from daemon.postgres.database import sync_engine
 from daemon.postgres.events import DueEvents
 from daemon.postgres.orchestrations import Made, NewOrchestration, Orchestrations
 from daemon.postgres.progress import ProgressBuffer
-from daemon.postgres.pulse import Pulse
 from daemon.postgres.rescue import Rescue, Rescued
 from daemon.postgres.retries import Retries
 from daemon.postgres.settlements import Settlements
 from daemon.postgres.terminations import Terminations
+from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.rules.lifecycle import Policy, settle
 from daemon.rules.messages import instance_id
 from daemon.rules.retry import Backoff
@@ -114,9 +114,9 @@ def decided(claim: Claim, result: Result | None = None, policy: Policy = POLICY)
     return settle(claim, result or Returned('"ok"'), policy, 300, lambda: 0.5)
 
 
-def pulse_of(scene: Scene) -> Pulse:
+def registration_of(scene: Scene) -> WorkerRegistration:
     """The heartbeat thread's side of any worker of a scene."""
-    return Pulse(sync_engine(scene.url), "host", "", 1, GAP)
+    return WorkerRegistration(sync_engine(scene.url), "host", "", 1, GAP)
 
 
 class Scene:

@@ -16,7 +16,7 @@ from daemon.postgres.reads import Reads
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.terminations import Terminated, Terminations
 from daemon.rules.messages import instance_id
-from tests.postgres.scene import BOOM, TTL, Scene, Worker, message_for, messages_for, pointer_to, pulse_of
+from tests.postgres.scene import BOOM, TTL, Scene, Worker, message_for, messages_for, pointer_to, registration_of
 
 UNFENCED_MARK = "UPDATE orchestration SET event_published_at = now() WHERE id = :id"
 
@@ -124,7 +124,7 @@ async def test_a_settlement_of_the_old_generation_writes_nothing_into_the_new_on
     await scene.terminations.cancel(message.orchestration_id)
     await scene.publish_events()
     await scene.retries.retry_failed(message.orchestration_id)
-    await asyncio.to_thread(pulse_of(scene).vacate, worker.id, [message.job_id])
+    await asyncio.to_thread(registration_of(scene).vacate, worker.id, [message.job_id])
     again = await worker.claim(pointer_to(message))
     assert await worker.settle(old) is Settled.STALE
     assert await worker.settle(again) is Settled.STORED

@@ -11,7 +11,7 @@ import pytest
 from daemon.errors import WorkerGone
 from daemon.job import Claim
 from daemon.postgres.database import sync_engine
-from daemon.postgres.pulse import Pulse
+from daemon.postgres.worker_registration import WorkerRegistration
 from tests.postgres.scene import GAP, Scene, Worker, message_for, messages_for, pointer_to
 
 JUDGED_BY_SNAPSHOT = """
@@ -23,10 +23,10 @@ RETURNING j.id
 
 
 @pytest.fixture
-def pulse(scene: Scene) -> Iterator[Pulse]:
-    pulse = Pulse(sync_engine(scene.url), "host", "revision", 4, GAP)
-    yield pulse
-    pulse.close()
+def registration(scene: Scene) -> Iterator[WorkerRegistration]:
+    registration = WorkerRegistration(sync_engine(scene.url), "host", "revision", 4, GAP)
+    yield registration
+    registration.close()
 
 
 async def _holder(scene: Scene, jobs: int = 1) -> tuple[Worker, list[Claim]]:
@@ -76,9 +76,11 @@ async def test_a_job_that_loses_three_workers_is_errored_and_completes_its_orche
     assert (await scene.orchestration(message.orchestration_id))["outcome"] == "Errored"
 
 
-async def test_a_worker_that_dies_while_it_drains_costs_its_jobs_nothing(scene: Scene, pulse: Pulse) -> None:
+async def test_a_worker_that_dies_while_it_drains_costs_its_jobs_nothing(
+    scene: Scene, registration: WorkerRegistration
+) -> None:
     dead, claims = await _holder(scene)
-    await asyncio.to_thread(pulse.beat, dead.id, 1, True)
+    await asyncio.to_thread(registration.heartbeat, dead.id, 1, True)
     await scene.silence(dead)
     await (await scene.worker()).rescue(max_losses=1)
     row = await scene.job(claims[0].job_id)
@@ -110,32 +112,34 @@ async def test_a_worker_without_a_row_judges_nobody(scene: Scene) -> None:
     assert await Worker(uuid4(), scene.engine).rescue() == []
 
 
-async def test_a_gap_between_heartbeats_starts_regularity_anew(scene: Scene, pulse: Pulse) -> None:
+async def test_a_gap_between_heartbeats_starts_regularity_anew(scene: Scene, registration: WorkerRegistration) -> None:
     worker = await scene.worker()
     since = "regular_since > now() - interval '1 minute' FROM worker"
     await scene.silence(worker, GAP - 2)
-    await asyncio.to_thread(pulse.beat, worker.id, 0, False)
+    await asyncio.to_thread(registration.heartbeat, worker.id, 0, False)
     assert not await scene.value(since)
     await scene.silence(worker, GAP + 1)
-    await asyncio.to_thread(pulse.beat, worker.id, 0, False)
+    await asyncio.to_thread(registration.heartbeat, worker.id, 0, False)
     assert await scene.value(since)
 
 
-async def test_after_an_outage_of_all_the_first_one_back_rescues_nobody(scene: Scene, pulse: Pulse) -> None:
+async def test_after_an_outage_of_all_the_first_one_back_rescues_nobody(
+    scene: Scene, registration: WorkerRegistration
+) -> None:
     first, others = await scene.worker(), [await _holder(scene) for _ in range(3)]
     await scene.run("UPDATE worker SET seen_at = now() - interval '5 minutes'")
-    await asyncio.to_thread(pulse.beat, first.id, 0, False)
+    await asyncio.to_thread(registration.heartbeat, first.id, 0, False)
     assert await first.rescue() == []
     assert await scene.value("count(*) FROM worker") == 4
     assert all([(await scene.job(claims[0].job_id))["losses"] == 0 for _, claims in others])
 
 
-async def test_a_heartbeat_never_brings_a_removed_row_back(scene: Scene, pulse: Pulse) -> None:
+async def test_a_heartbeat_never_brings_a_removed_row_back(scene: Scene, registration: WorkerRegistration) -> None:
     dead, _ = await _holder(scene)
     await scene.silence(dead)
     await (await scene.worker()).rescue()
     with pytest.raises(WorkerGone):
-        await asyncio.to_thread(pulse.beat, dead.id, 1, False)
+        await asyncio.to_thread(registration.heartbeat, dead.id, 1, False)
     assert await scene.value("count(*) FROM worker") == 1
 
 
@@ -206,10 +210,12 @@ async def test_several_dead_workers_are_told_apart(scene: Scene) -> None:
     assert {one.worker_id: one.freed for one in await rescuer.rescue()} == dead
 
 
-async def test_the_last_transaction_of_a_worker_frees_whatever_it_holds(scene: Scene, pulse: Pulse) -> None:
+async def test_the_last_transaction_of_a_worker_frees_whatever_it_holds(
+    scene: Scene, registration: WorkerRegistration
+) -> None:
     worker, claims = await _holder(scene, 2)
-    assert await asyncio.to_thread(pulse.farewell, worker.id) == 2
-    assert await asyncio.to_thread(pulse.farewell, worker.id) == 0
+    assert await asyncio.to_thread(registration.deregister, worker.id) == 2
+    assert await asyncio.to_thread(registration.deregister, worker.id) == 0
     for claim in claims:
         row = await scene.job(claim.job_id)
         assert (row["worker_id"], row["losses"], row["due"]) == (None, 0, True)
@@ -217,13 +223,15 @@ async def test_the_last_transaction_of_a_worker_frees_whatever_it_holds(scene: S
     assert await scene.value("count(*) FROM worker") == 0
 
 
-async def test_the_last_transaction_waits_for_a_claim_in_flight_and_frees_it_too(scene: Scene, pulse: Pulse) -> None:
+async def test_the_last_transaction_waits_for_a_claim_in_flight_and_frees_it_too(
+    scene: Scene, registration: WorkerRegistration
+) -> None:
     worker = await scene.worker()
     made = await scene.kick_off()
     async with scene.rival() as claim:
         await claim.run("SELECT 1 FROM worker WHERE id = :id FOR KEY SHARE", id=worker.id)
         await claim.run("UPDATE job SET worker_id = :me, attempt = 1, publish_at = NULL", me=worker.id)
-        leaving = asyncio.create_task(asyncio.to_thread(pulse.farewell, worker.id))
+        leaving = asyncio.create_task(asyncio.to_thread(registration.deregister, worker.id))
         await scene.until_blocked()
         await claim.commit()
     assert await leaving == 1

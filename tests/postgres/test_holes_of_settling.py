@@ -24,8 +24,8 @@ from daemon.job import (
 )
 from daemon.observe import Observer
 from daemon.postgres.progress import ProgressBuffer
-from daemon.postgres.pulse import Pulse
 from daemon.postgres.settlements import parameters
+from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.rules.lifecycle import Policy, settle_closed
 from tests.postgres.scene import BOOM, POLICY, Scene, Worker, decided, message_for, messages_for, pointer_to, writing
 
@@ -197,17 +197,17 @@ async def test_a_claim_whose_answer_was_lost_is_found_by_comparison_and_given_ba
 
     worker = await scene.worker()
     claim = await worker.claim(message_for(uuid4()))
-    pulse = Pulse(sync_engine(scene.url), "host", "", 1, 12.5)
-    held = await asyncio.to_thread(pulse.held, worker.id)
+    registration = WorkerRegistration(sync_engine(scene.url), "host", "", 1, 12.5)
+    held = await asyncio.to_thread(registration.claimed_jobs, worker.id)
     assert held == Holdings(frozenset({(claim.job_id, 1)}))
-    await asyncio.to_thread(pulse.give_back, worker.id, [(claim.job_id, 1)])
+    await asyncio.to_thread(registration.release, worker.id, [(claim.job_id, 1)])
     row = await scene.job(claim.job_id)
     assert (row["worker_id"], row["losses"], row["failures"], row["due"]) == (None, 0, 0, True)
     assert await scene.history(claim.job_id) == [(1, "Interrupted")]
     await worker.settle(await worker.claim(pointer_to(message_for(claim.orchestration_id))))
-    await asyncio.to_thread(pulse.give_back, worker.id, [(claim.job_id, 1)])  # too late: the fence stands
+    await asyncio.to_thread(registration.release, worker.id, [(claim.job_id, 1)])  # too late: the fence stands
     assert (await scene.job(claim.job_id))["status"] == "Completed"
-    await asyncio.to_thread(pulse.close)
+    await asyncio.to_thread(registration.close)
 
 
 async def test_finish_numbers_have_no_gaps_and_follow_the_commits(scene: Scene) -> None:

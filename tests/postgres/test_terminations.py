@@ -10,7 +10,7 @@ import pytest
 from daemon.job import Failed, Refusal, Refused, Settled
 from daemon.postgres import terminations as module
 from daemon.postgres.terminations import SLICE, Terminations
-from tests.postgres.scene import BOOM, Scene, message_for, messages_for, pointer_to, pulse_of
+from tests.postgres.scene import BOOM, Scene, message_for, messages_for, pointer_to, registration_of
 
 OVERDUE = "UPDATE orchestration SET deadline = now() - interval '1 second' WHERE id = :id"
 GIANT = "INSERT INTO orchestration (id, job_name, total, cancelled_at) VALUES (:id, 'count', :total, now())"
@@ -147,10 +147,10 @@ async def test_a_job_that_is_ended_while_it_runs_is_not_claimed_again_before_its
     answer = await other.answer(pointer_to(message))
     assert isinstance(answer, Refused)
     assert answer.why is Refusal.NOT_DUE
-    pulse = pulse_of(scene)
-    holdings = await asyncio.to_thread(pulse.held, worker.id)
+    registration = registration_of(scene)
+    holdings = await asyncio.to_thread(registration.claimed_jobs, worker.id)
     assert (holdings.claimed, holdings.occupied) == (frozenset(), frozenset({message.job_id}))
-    await asyncio.to_thread(pulse.vacate, worker.id, [message.job_id])
+    await asyncio.to_thread(registration.vacate, worker.id, [message.job_id])
     assert (await scene.job(message.job_id))["due"]
     again = await other.claim(pointer_to(message))
     assert (again.attempt, await worker.settle(old)) == (3, Settled.STALE)
@@ -168,7 +168,7 @@ async def test_what_a_worker_occupied_is_free_when_the_worker_is_gone(scene: Sce
         await other.rescue()
         assert (await scene.job(message.job_id))["due"]
     else:
-        await asyncio.to_thread(pulse_of(scene).farewell, worker.id, 3.0)
+        await asyncio.to_thread(registration_of(scene).deregister, worker.id, 3.0)
         row = await scene.job(message.job_id)
         assert row["not_before"] == row["publish_at"]
         assert 1.0 < row["due_in"] <= 3.0, "a thread of it may run until the process has ended"

@@ -140,7 +140,7 @@ def test_a_trace_is_found_from_the_duration_of_its_job(metrics: Metrics, prometh
 
 
 def test_the_alert_rules_load_and_a_fault_is_seen(metrics: Metrics, prometheus: Prometheus) -> None:
-    metrics.worker_born(WORKER, "r7")
+    metrics.worker_registered(WORKER, "r7")
     rules = prometheus.rules()
     assert len(rules) > 25
     assert {rule["health"] for rule in rules} <= {"ok", "unknown"}

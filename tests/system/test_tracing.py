@@ -18,13 +18,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from daemon.client import Client
-from daemon.engine.lifeline import Identity
-from daemon.engine.running import Running
+from daemon.engine.attempt import InFlight
+from daemon.engine.lifeline import WorkerId
 from daemon.postgres.database import sync_engine
-from daemon.postgres.pulse import Pulse
+from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.registry import discover
 from daemon.rules.shutdown import ShutdownPlan
-from daemon.service.workroom import Workroom
+from daemon.service.runtime import WorkerRuntime
 from daemon.settings import load
 from daemon.telemetry.spans import recording
 from tests.harness.waiting import until
@@ -186,14 +186,14 @@ async def test_the_wired_parts_of_a_worker_give_the_same_trace_to_any_exporter(
     program = TracerProvider()
     program.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer", program.get_tracer)
-    settings, identity = load(environment), Identity(uuid4())
+    settings, identity = load(environment), WorkerId(uuid4())
     engine = sync_engine(settings.database_url.get_secret_value(), 1, settings.database_pooler, patience=3)
-    Pulse(engine, "here", "r1", settings.slots, 60.0).birth(identity.id)
+    WorkerRegistration(engine, "here", "r1", settings.slots, 60.0).register(identity.id)
     failures: list[Exception] = []
     spans = recording(SimpleSpanProcessor(exporter))
     plan = ShutdownPlan.of(settings.drain_seconds)
     registry = discover([HANDLERS], REPOSITORY)
-    room = Workroom(settings, registry, identity, Running(), spans, failures.append, lambda: 0.0, plan)
+    room = WorkerRuntime(settings, registry, identity, InFlight(), spans, failures.append, lambda: 0.0, plan)
     working = asyncio.create_task(room.run())
     async with Client(settings) as client:
         orchestration = await client.kick_off("traced", [{}])

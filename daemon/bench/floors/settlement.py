@@ -38,7 +38,7 @@ class Bare:
         self._connection.adapters.register_dumper(list, ListBinaryDumper)
         arrays.register(self._connection.adapters)
         self.me = uuid4()
-        self.run(workers.BIRTH, {"me": self.me, "host": "bench", "revision": "", "slots": 1, "pool": ""})
+        self.run(workers.REGISTER, {"me": self.me, "host": "bench", "revision": "", "slots": 1, "pool": ""})
         self.commit()
 
     def claim(self, orchestration: UUID, total: int, first: int, size: int) -> list[UUID]:

@@ -46,7 +46,7 @@ class Swarm:
                 self.waits.append((claimed - now, time.monotonic() - claimed))
             if now > beat_due:
                 beat_due = now + BEAT_SECONDS
-                bare.run(sql.BEAT, {"me": bare.me, "running": 0, "draining": False, "gap": 12.5})
+                bare.run(sql.HEARTBEAT, {"me": bare.me, "running": 0, "draining": False, "gap": 12.5})
                 bare.commit()
 
     def _place(self) -> int:

@@ -6,11 +6,11 @@ restarts after a gap, so that nobody judges others right after an outage; the ju
 
 from sqlalchemy import text
 
-BIRTH = text("""
+REGISTER = text("""
 INSERT INTO worker (id, host, revision, slots, pool) VALUES (:me, :host, :revision, :slots, :pool)
 """)
 
-BEAT = text("""
+HEARTBEAT = text("""
 UPDATE worker
 SET seen_at = statement_timestamp(),
     regular_since = CASE WHEN statement_timestamp() - seen_at > make_interval(secs => :gap)
@@ -21,7 +21,7 @@ WHERE id = :me
 RETURNING id
 """)
 
-HELD = text("""
+CLAIMED_JOBS = text("""
 SELECT id, attempt, true AS claimed FROM job WHERE worker_id = :me AND status = 'InProgress'
 UNION ALL
 SELECT id, attempt, false FROM job WHERE occupied_by = :me
@@ -46,7 +46,7 @@ SET occupied_by = NULL,
 FROM over WHERE j.id = over.id
 """)
 
-HOLDERS_LOST = text("""
+LOST_CLAIMANTS = text("""
 WITH RECURSIVE holder AS (
     (SELECT worker_id FROM job WHERE worker_id IS NOT NULL ORDER BY worker_id LIMIT 1)
     UNION ALL
@@ -72,7 +72,7 @@ FOR KEY SHARE
 """)
 
 # A row that a stuck transaction holds (its own last claim, or another rescue) is left for a later round.
-BURY = text("""
+DELETE_DEAD = text("""
 WITH dead AS MATERIALIZED (
     SELECT w.id
     FROM worker w CROSS JOIN worker me
@@ -87,14 +87,14 @@ DELETE FROM worker w USING dead WHERE w.id = dead.id
 RETURNING w.id, w.draining_at IS NOT NULL AS draining
 """)
 
-LEFT_BEHIND = text("""
+JOBS_OF_WORKERS = text("""
 SELECT id, worker_id, attempt, losses FROM job
 WHERE worker_id = ANY(CAST(:ids AS uuid[])) AND status = 'InProgress'
 ORDER BY id
 LIMIT 20000
 """)
 
-FAREWELL = text("DELETE FROM worker WHERE id = :me")
+DEREGISTER = text("DELETE FROM worker WHERE id = :me")
 
 LIST = text("""
 SELECT id, host, revision, pool, slots, running, started_at, draining_at,

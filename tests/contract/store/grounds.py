@@ -18,8 +18,8 @@ from daemon.engine.pipeline import Store as StoreProtocol
 from daemon.job import Status
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine, sync_engine
-from daemon.postgres.pulse import Pulse
 from daemon.postgres.store import Store
+from daemon.postgres.worker_registration import WorkerRegistration
 from tests.fakes.store import MemoryStore
 from tests.fakes.tables import Tables
 
@@ -120,10 +120,10 @@ async def in_postgres(url: str) -> AsyncIterator[Ground]:
     """The real store for two living workers, on an empty database."""
     engine, life = async_engine(url, 4), sync_engine(url, 1)
     names = [uuid4(), uuid4()]
-    pulse = Pulse(life, "here", "test", 1, 12.5)
+    registration = WorkerRegistration(life, "here", "test", 1, 12.5)
     stores = []
     for name in names:
-        pulse.birth(name)
+        registration.register(name)
         stores.append(_store(engine, name))
     try:
         async with anyio.create_task_group() as lanes:
@@ -132,7 +132,7 @@ async def in_postgres(url: str) -> AsyncIterator[Ground]:
             yield InPostgres(url, stores[0], stores[1], names[0])
             lanes.cancel_scope.cancel()
     finally:
-        pulse.close()
+        registration.close()
         await engine.dispose()
 
 

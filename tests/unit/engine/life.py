@@ -1,4 +1,4 @@
-"""A lifeline without a database, a loop thread or real time: a pulse, a loop and a clock that tests decide on.
+"""A lifeline without a database, a loop thread or real time: a registration, a loop and a clock that tests decide on.
 
 Used by the tests of the lifeline. Waiting moves the clock on; events planned for a moment happen as it passes.
 """
@@ -13,8 +13,8 @@ from uuid import UUID
 import pytest
 
 from daemon.engine import lifeline as lifeline_module
-from daemon.engine.lifeline import Identity, Lifeline
-from daemon.engine.running import Running
+from daemon.engine.attempt import InFlight
+from daemon.engine.lifeline import Lifeline, WorkerId
 from daemon.job import Holdings
 from daemon.observe import BlockedLoop
 from daemon.rules.shutdown import ShutdownPlan
@@ -28,7 +28,7 @@ class Ended(BaseException):
     """The process would have ended here."""
 
 
-class FakePulse:
+class FakeRegistration:
     """The worker's row; `failures` are raised by the next calls of a method, in order."""
 
     def __init__(self) -> None:
@@ -38,14 +38,14 @@ class FakePulse:
         self.failures: dict[str, list[BaseException]] = {}
         self.while_reading: Callable[[], None] = lambda: None
 
-    def birth(self, me: UUID) -> None:
-        self._called("birth", me)
+    def register(self, me: UUID) -> None:
+        self._called("register", me)
 
-    def beat(self, me: UUID, running: int, draining: bool) -> None:
-        self._called("beat", me, running, draining)
+    def heartbeat(self, me: UUID, running: int, draining: bool) -> None:
+        self._called("heartbeat", me, running, draining)
 
-    def held(self, me: UUID) -> Holdings:
-        self._called("held", me)
+    def claimed_jobs(self, me: UUID) -> Holdings:
+        self._called("claimed_jobs", me)
         holds = Holdings(self.holds, self.occupies)
         self.while_reading()
         return holds
@@ -53,12 +53,12 @@ class FakePulse:
     def vacate(self, me: UUID, jobs: Sequence[UUID]) -> None:
         self._called("vacate", me, tuple(jobs))
 
-    def give_back(self, me: UUID, jobs: Sequence[Pair]) -> frozenset[UUID]:
-        self._called("give_back", me, tuple(jobs))
+    def release(self, me: UUID, jobs: Sequence[Pair]) -> frozenset[UUID]:
+        self._called("release", me, tuple(jobs))
         return frozenset(job_id for job_id, _ in jobs)
 
-    def farewell(self, me: UUID, delay: float = 0.0) -> int:
-        self._called("farewell", me, *([delay] if delay else []))
+    def deregister(self, me: UUID, delay: float = 0.0) -> int:
+        self._called("deregister", me, *([delay] if delay else []))
         return 0
 
     def all(self, name: str) -> list[tuple[object, ...]]:
@@ -101,8 +101,13 @@ class Life:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
-        self.pulse, self.loop, self.running, self.heard = FakePulse(), FakeLoop(), Running(), Listening()
-        self.identity = Identity(WORKER)
+        self.registration, self.loop, self.in_flight, self.heard = (
+            FakeRegistration(),
+            FakeLoop(),
+            InFlight(),
+            Listening(),
+        )
+        self.identity = WorkerId(WORKER)
         self.drains, self.exits = 0, []
         self._plans: list[tuple[float, Callable[[], None]]] = []
         monkeypatch.setattr(lifeline_module, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self._sleep))
@@ -110,9 +115,9 @@ class Life:
         monkeypatch.setattr(lifeline_module, "threading", SimpleNamespace(Thread=lambda **_: self._no_thread()))
         monkeypatch.setattr(lifeline_module, "os", SimpleNamespace(_exit=self._exit))
         self.lifeline = Lifeline(
-            self.pulse,
+            self.registration,
             self.identity,
-            self.running,
+            self.in_flight,
             self.loop,
             self.heard,
             beat_seconds=5.0,

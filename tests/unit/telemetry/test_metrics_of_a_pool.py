@@ -30,9 +30,9 @@ def test_a_missed_heartbeat_says_that_the_database_is_unavailable_until_the_next
     metrics: Metrics,
 ) -> None:
     assert value(metrics, "headcount_database_unavailable", lane="heartbeat") == 0
-    metrics.beat_failed(StoreUnavailable())
+    metrics.heartbeat_failed(StoreUnavailable())
     assert value(metrics, "headcount_database_unavailable", lane="heartbeat") == 1
-    metrics.beat(0.01, 0.0)
+    metrics.heartbeat(0.01, 0.0)
     assert value(metrics, "headcount_database_unavailable", lane="heartbeat") == 0
 
 

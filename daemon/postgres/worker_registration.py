@@ -18,7 +18,7 @@ from daemon.postgres.statements import workers as sql
 from daemon.rules.lifecycle import settle_released
 
 
-class Pulse:
+class WorkerRegistration:
     """The life signs. `gap` is how many seconds between two heartbeats break a worker's regularity."""
 
     def __init__(self, engine: Engine, host: str, revision: str, slots: int, gap: float, pool: str = "") -> None:
@@ -29,7 +29,7 @@ class Pulse:
         self._gap = gap
         self._pool = pool
 
-    def birth(self, me: UUID) -> None:
+    def register(self, me: UUID) -> None:
         """Register a new worker; nothing may be claimed before this is committed."""
         with self._engine.begin() as connection:
             values = {
@@ -39,19 +39,19 @@ class Pulse:
                 "slots": self._slots,
                 "pool": self._pool,
             }
-            connection.execute(sql.BIRTH, values)
+            connection.execute(sql.REGISTER, values)
 
-    def beat(self, me: UUID, running: int, draining: bool) -> None:
+    def heartbeat(self, me: UUID, running: int, draining: bool) -> None:
         """One heartbeat. Raises WorkerGone when the row was taken away: it is never made again."""
         with self._engine.begin() as connection:
             values = {"me": me, "running": running, "draining": draining, "gap": self._gap}
-            if connection.execute(sql.BEAT, values).first() is None:
+            if connection.execute(sql.HEARTBEAT, values).first() is None:
                 raise WorkerGone(f"worker {me} was declared dead")
 
-    def held(self, me: UUID) -> Holdings:
+    def claimed_jobs(self, me: UUID) -> Holdings:
         """What the database says this worker holds."""
         with self._engine.begin() as connection:
-            rows = connection.execute(sql.HELD, {"me": me}).all()
+            rows = connection.execute(sql.CLAIMED_JOBS, {"me": me}).all()
         claimed = frozenset((row.id, row.attempt) for row in rows if row.claimed)
         return Holdings(claimed, frozenset(row.id for row in rows if not row.claimed))
 
@@ -60,20 +60,20 @@ class Pulse:
         with self._engine.begin() as connection:
             connection.execute(sql.VACATE, {"workers": [me], "all": False, "ids": list(jobs), "delay": 0.0})
 
-    def give_back(self, me: UUID, jobs: Sequence[tuple[UUID, int]]) -> frozenset[UUID]:
+    def release(self, me: UUID, jobs: Sequence[tuple[UUID, int]]) -> frozenset[UUID]:
         """Free jobs that are held but not run; each is an interruption. Those that were still held."""
         with self._engine.begin() as connection:
             settlements = [settle_released(UnfinishedJob(job_id, me, attempt)) for job_id, attempt in jobs]
             return settle(connection, settlements).jobs
 
-    def farewell(self, me: UUID, delay: float = 0.0) -> int:
+    def deregister(self, me: UUID, delay: float = 0.0) -> int:
         """The last transaction: the worker's row first, then whatever it holds is freed. How many jobs that were.
 
         With `delay` they begin elsewhere only so many seconds later: threads that still run end with the process.
         """
         with self._engine.begin() as connection:
-            connection.execute(sql.FAREWELL, {"me": me})
-            rows = [row for row in connection.execute(sql.HELD, {"me": me}) if row.claimed]
+            connection.execute(sql.DEREGISTER, {"me": me})
+            rows = [row for row in connection.execute(sql.CLAIMED_JOBS, {"me": me}) if row.claimed]
             if rows:
                 settle(connection, [settle_released(UnfinishedJob(row.id, me, row.attempt), delay) for row in rows])
             connection.execute(sql.VACATE, {"workers": [me], "all": True, "ids": [], "delay": delay})
