@@ -1,8 +1,8 @@
 """Takes deliveries from the source and runs a bounded number of them at the same time.
 
 Built by the service; `receive` is called by the source on the event loop. A delivery that finds no free slot waits here
-with its lease kept alive, for `hold_seconds` at most; then it goes back for another worker. A slot is free again as
-soon as its handler has ended: while the outcomes of some are stored, others are claimed and run.
+with its lease kept alive, for `buffer_timeout_seconds` at most; then it goes back for another worker. A slot is free
+again as soon as its handler has ended: while the outcomes of some are stored, others are claimed and run.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Consumer:
         pipeline: Process,
         running: Running,
         slots: int,
-        hold_seconds: float,
+        buffer_timeout_seconds: float,
         observer: Observer,
         *,
         overfull: Callable[[], None] | None = None,
@@ -60,7 +60,7 @@ class Consumer:
         self._pipeline = pipeline
         self._running = running
         self._slots = slots
-        self._hold_seconds = hold_seconds
+        self._hold_seconds = buffer_timeout_seconds
         self._observer = observer
         self._overfull = overfull
         self._held: deque[tuple[float, Delivery]] = deque()
@@ -106,7 +106,7 @@ class Consumer:
         if overdue:
             if self._overfull is not None:
                 self._overfull()  # first, or the source is sent them again at once
-            self._return(overdue, "hold")
+            self._return(overdue, "buffer_timeout")
 
     def stop(self) -> None:
         """Start nothing any more, and give back what never started."""

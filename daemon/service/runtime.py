@@ -132,9 +132,9 @@ class WorkerRuntime:
         return StreamingPull(
             settings.subscription(settings.jobs_subscription),
             streams=settings.streams,
-            window=settings.hold_seconds,
+            window=settings.buffer_timeout_seconds,
             slots=settings.slots,
-            prefetch=settings.held,
+            prefetch=settings.prefetch_limit,
             busy=lambda: self.consumer.busy,
             lease_seconds=settings.lease_seconds,
             observer=self._observer,
@@ -163,22 +163,26 @@ class WorkerRuntime:
             self._exit_in,
             show_values=settings.log_values,
         )
-        patience = settings.unknown_job_patience_seconds
+        patience = settings.unknown_job_grace_seconds
         pipeline = Pipeline(self.store, runner, registry, running, self._observer, patience, random.random)
         return Consumer(
             pipeline,
             running,
             settings.slots,
-            settings.hold_seconds,
+            settings.buffer_timeout_seconds,
             self._observer,
             overfull=self.streaming_pull.waited_in_vain,
         )
 
     def _make_tickers(self, identity: WorkerId, running: Running) -> list[Ticker]:
         settings = self._settings
-        beat = settings.beat_seconds
+        beat = settings.heartbeat_seconds
         rescue = Rescue(
-            self._engine, lambda: identity.id, settings.worker_ttl_seconds, beat * REGULAR_BEATS, settings.max_losses
+            self._engine,
+            lambda: identity.id,
+            settings.worker_ttl_seconds,
+            beat * REGULAR_BEATS,
+            settings.max_worker_losses,
         )
         wake = self._events.wake
         rescuer = Rescuer(rescue, self._observer, wake)
@@ -201,8 +205,8 @@ class WorkerRuntime:
             "retries": (5.0, Retries(self._engine).continue_abandoned),
             "dead-letters": (10.0, letters.consume),
         }
-        if settings.sweep_seconds:
-            steps["sweep"] = (settings.sweep_seconds, Sweeper(self._engine, self._observer, wake).sweep)
+        if settings.sweep_interval_seconds:
+            steps["sweep"] = (settings.sweep_interval_seconds, Sweeper(self._engine, self._observer, wake).sweep)
         return [self._events, *(Ticker(name, pause, step, self._observer) for name, (pause, step) in steps.items())]
 
     async def _report_backlog(self) -> None:

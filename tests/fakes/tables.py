@@ -63,6 +63,6 @@ class Tables:
         for row in [row for row in self.jobs.values() if row.worker == worker]:
             held = UnfinishedJob(row.message.job_id, worker, row.attempt, row.losses)
             if runs is None:
-                self.settle(settle_worker_lost(held, max_losses=3))
+                self.settle(settle_worker_lost(held, max_worker_losses=3))
             elif row.message.job_id not in runs:
                 self.settle(settle_released(held))

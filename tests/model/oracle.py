@@ -66,9 +66,9 @@ class One:
 class Oracle:
     """All jobs, and the answers that are due."""
 
-    def __init__(self, jobs: Iterable[One], max_losses: int) -> None:
+    def __init__(self, jobs: Iterable[One], max_worker_losses: int) -> None:
         self.jobs = {job.id: job for job in jobs}
-        self._max_losses = max_losses
+        self._max_losses = max_worker_losses
 
     def of(self, whole: Whole) -> list[One]:
         return sorted((job for job in self.jobs.values() if job.whole is whole), key=lambda job: job.id)
