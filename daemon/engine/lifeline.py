@@ -16,7 +16,8 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from daemon.engine.running import Running, compare
+from daemon.engine.attempt import InFlight
+from daemon.engine.reconciliation import compare
 from daemon.errors import WorkerGone
 from daemon.job import Holdings, StopReason
 from daemon.observe import BlockedLoop, Observer
@@ -88,7 +89,7 @@ class Lifeline:
         self,
         registration: WorkerRegistration,
         identity: WorkerId,
-        running: Running,
+        in_flight: InFlight,
         loop: LoopThread,
         observer: Observer,
         *,
@@ -99,7 +100,7 @@ class Lifeline:
     ) -> None:
         self._registration = registration
         self._identity = identity
-        self._running = running
+        self._in_flight = in_flight
         self._loop = loop
         self._observer = observer
         self._beat_seconds = beat_seconds
@@ -201,7 +202,7 @@ class Lifeline:
         late = max(0.0, began - self._beat_due) if self._beat_due else 0.0
         try:
             try:
-                self._registration.heartbeat(self._identity.id, self._running.attempts, self.draining)
+                self._registration.heartbeat(self._identity.id, self._in_flight.claimed, self.draining)
             except WorkerGone:
                 self._start_over()
         except Exception as error:
@@ -215,7 +216,7 @@ class Lifeline:
     def _start_over(self) -> None:
         """Another worker declared us dead and freed our jobs: drop them all and live on under a new id."""
         self._observer.worker_declared_dead(self._identity.id)
-        self._loop.call(lambda: self._running.cancel_all(StopReason.CLAIM_LOST))
+        self._loop.call(lambda: self._in_flight.cancel_all(StopReason.CLAIM_LOST))
         if not self.draining:
             new = uuid4()
             self._registration.register(new)
@@ -223,12 +224,12 @@ class Lifeline:
 
     def _compare(self) -> None:
         me = self._identity.id
-        before = self._running.standings()
+        before = self._in_flight.snapshot()
         try:
             held = self._registration.claimed_jobs(me)
-            difference = compare(before, held, self._running.standings())
+            difference = compare(before, held, self._in_flight.snapshot())
             # A job that was claimed and settled within this comparison looks like a stray; freeing it finds no row.
-            strays = difference.held_not_run and self._registration.release(me, difference.held_not_run)
+            strays = difference.claimed_not_run and self._registration.release(me, difference.claimed_not_run)
             if strays:
                 self._observer.jobs_released(sorted(strays))
             if difference.over:
@@ -237,18 +238,18 @@ class Lifeline:
             self._observer.heartbeat_failed(error)
             self._compare_due = time.monotonic() + RETRY_SECONDS
             return
-        for job_id, attempt in difference.run_not_held:
+        for job_id, attempt in difference.run_not_claimed:
             self._lose(job_id, attempt)
         self._compare_due = time.monotonic() + COMPARE_SECONDS
 
     def _lose(self, job_id: UUID, attempt: int) -> None:
         self._observer.claim_lost(job_id, attempt)
-        self._loop.call(lambda: self._running.cancel(job_id, attempt, StopReason.CLAIM_LOST))
+        self._loop.call(lambda: self._in_flight.cancel(job_id, attempt, StopReason.CLAIM_LOST))
 
     def _say_farewell(self) -> None:
         try:
             self._registration.deregister(
-                self._identity.id, self.exit_in() + 1.0 if self._running.left_threads else 0.0
+                self._identity.id, self.exit_in() + 1.0 if self._in_flight.left_threads else 0.0
             )
         except Exception as error:
             self._observer.heartbeat_failed(error)

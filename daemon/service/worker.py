@@ -19,9 +19,9 @@ from uuid import uuid4
 
 import uvloop
 
+from daemon.engine.attempt import InFlight
 from daemon.engine.blocked import examine
 from daemon.engine.lifeline import Lifeline, WorkerId
-from daemon.engine.running import Running
 from daemon.errors import StartupError
 from daemon.observe import BlockedLoop, Observer, Observers
 from daemon.postgres.database import sync_engine
@@ -56,7 +56,7 @@ class Worker:
         hearers = (self._metrics, Logs(), self._tracing, observer)
         self._observer = Observers(*(one for one in hearers if one is not None))
         self._identity = WorkerId(uuid4())
-        self._running = Running()
+        self._in_flight = InFlight()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._begun = threading.Event()
@@ -75,7 +75,7 @@ class Worker:
         self.lifeline = Lifeline(
             self._registration,
             self._identity,
-            self._running,
+            self._in_flight,
             self,
             self._observer,
             beat_seconds=settings.heartbeat_seconds,
@@ -126,7 +126,7 @@ class Worker:
 
     def where(self) -> BlockedLoop:
         """What the event loop is doing at this moment. Any thread; waits for nothing."""
-        return examine(self._loop, self._thread.ident, self._running, self._registry)
+        return examine(self._loop, self._thread.ident, self._in_flight, self._registry)
 
     def _lingers(self) -> bool:
         """Whether a handler holds the loop's thread or one of its own: the interpreter would wait for that."""
@@ -158,7 +158,7 @@ class Worker:
                 self.settings,
                 self._registry,
                 self._identity,
-                self._running,
+                self._in_flight,
                 self._observer,
                 self._fail,
                 self.lifeline.exit_in,
@@ -189,7 +189,7 @@ class Worker:
             slots_total=self.settings.slots,
             slots_used=reading(lambda room: room.consumer.busy),
             outstanding=reading(lambda room: room.consumer.outstanding),
-            held=reading(lambda room: room.consumer.held),
+            held=reading(lambda room: room.consumer.buffered),
             drain_budget=self.settings.drain_seconds,
         )
 

@@ -147,7 +147,8 @@ def test_rejected_messages_under_an_old_reason_are_renamed(empty: Engine) -> Non
     with empty.begin() as connection:
         for number, reason in enumerate(("ParamsNoJson", "ParamsNoObject", "ParamsHoldNul", "BadUuid")):
             row = {"id": str(number), "reason": reason}
-            insert = "INSERT INTO rejected_message (message_id, reason, text, data, attributes) VALUES (:id, :reason, '', '', '{}')"
+            columns = "message_id, reason, text, data, attributes"
+            insert = f"INSERT INTO rejected_message ({columns}) VALUES (:id, :reason, '', '', '{{}}')"
             connection.execute(text(insert), row)
     upgrade(_url(empty))
     with empty.connect() as connection:

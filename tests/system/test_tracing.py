@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from daemon.client import Client
+from daemon.engine.attempt import InFlight
 from daemon.engine.lifeline import WorkerId
-from daemon.engine.running import Running
 from daemon.postgres.database import sync_engine
 from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.registry import discover
@@ -193,7 +193,7 @@ async def test_the_wired_parts_of_a_worker_give_the_same_trace_to_any_exporter(
     spans = recording(SimpleSpanProcessor(exporter))
     plan = ShutdownPlan.of(settings.drain_seconds)
     registry = discover([HANDLERS], REPOSITORY)
-    room = WorkerRuntime(settings, registry, identity, Running(), spans, failures.append, lambda: 0.0, plan)
+    room = WorkerRuntime(settings, registry, identity, InFlight(), spans, failures.append, lambda: 0.0, plan)
     working = asyncio.create_task(room.run())
     async with Client(settings) as client:
         orchestration = await client.kick_off("traced", [{}])

@@ -13,8 +13,8 @@ from uuid import UUID
 import pytest
 
 from daemon.engine import lifeline as lifeline_module
+from daemon.engine.attempt import InFlight
 from daemon.engine.lifeline import Lifeline, WorkerId
-from daemon.engine.running import Running
 from daemon.job import Holdings
 from daemon.observe import BlockedLoop
 from daemon.rules.shutdown import ShutdownPlan
@@ -101,7 +101,12 @@ class Life:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
-        self.registration, self.loop, self.running, self.heard = FakeRegistration(), FakeLoop(), Running(), Listening()
+        self.registration, self.loop, self.in_flight, self.heard = (
+            FakeRegistration(),
+            FakeLoop(),
+            InFlight(),
+            Listening(),
+        )
         self.identity = WorkerId(WORKER)
         self.drains, self.exits = 0, []
         self._plans: list[tuple[float, Callable[[], None]]] = []
@@ -112,7 +117,7 @@ class Life:
         self.lifeline = Lifeline(
             self.registration,
             self.identity,
-            self.running,
+            self.in_flight,
             self.loop,
             self.heard,
             beat_seconds=5.0,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from daemon.engine.attempt import Attempt
 from daemon.engine.lifeline import FROZEN
-from daemon.engine.running import Place
 from daemon.errors import WorkerGone
 from daemon.job import StopReason
 from tests.fakes.delivery import CLAIM, JOB, WORKER
@@ -19,10 +19,11 @@ def life(monkeypatch: pytest.MonkeyPatch) -> Life:
     return Life(monkeypatch)
 
 
-def _runs_a_job(life: Life) -> Place:
-    place = life.running.enter(JOB)
-    place.claimed(CLAIM)
-    return place
+def _runs_a_job(life: Life) -> Attempt:
+    attempt = Attempt(JOB)
+    life.in_flight.add(attempt)
+    attempt.claimed(CLAIM)
+    return attempt
 
 
 def test_a_worker_beats_every_five_seconds_and_says_farewell_last(life: Life) -> None:
@@ -48,10 +49,10 @@ def test_a_beat_that_fails_is_reported_and_tried_again_within_a_second_or_so(lif
 
 
 def test_a_worker_declared_dead_drops_its_handlers_and_lives_on_under_a_new_id(life: Life) -> None:
-    place = _runs_a_job(life)
+    attempt = _runs_a_job(life)
     life.registration.failures["heartbeat"] = [WorkerGone("gone")]
     life.live(6)
-    assert place.signal.reason is StopReason.CLAIM_LOST
+    assert attempt.signal.reason is StopReason.CLAIM_LOST
     assert life.heard.all("worker_declared_dead") == [(WORKER,)]
     [(born,)] = life.registration.all("register")
     assert born == life.identity.id != WORKER
@@ -59,17 +60,17 @@ def test_a_worker_declared_dead_drops_its_handlers_and_lives_on_under_a_new_id(l
 
 
 def test_a_birth_that_fails_is_tried_again_and_the_handlers_are_dropped_all_the_same(life: Life) -> None:
-    place = _runs_a_job(life)
+    attempt = _runs_a_job(life)
     life.registration.failures["heartbeat"] = [WorkerGone("gone"), WorkerGone("gone")]
     life.registration.failures["register"] = [AWAY]
-    life.at(5.5, lambda: _assert_stopped(place))
+    life.at(5.5, lambda: _assert_stopped(attempt))
     life.live(8)
     assert len(life.registration.all("register")) == 2
     assert life.identity.id == life.registration.all("register")[1][0] != WORKER
 
 
-def _assert_stopped(place: Place) -> None:
-    assert place.signal.reason is StopReason.CLAIM_LOST
+def _assert_stopped(attempt: Attempt) -> None:
+    assert attempt.signal.reason is StopReason.CLAIM_LOST
 
 
 def test_a_draining_worker_is_not_born_again(life: Life) -> None:
@@ -89,33 +90,34 @@ def test_what_is_held_and_not_run_is_given_back(life: Life) -> None:
 
 
 def test_what_is_run_and_not_held_is_cancelled(life: Life) -> None:
-    place = _runs_a_job(life)
+    attempt = _runs_a_job(life)
     life.live(1.5)
-    assert place.signal.reason is StopReason.CLAIM_LOST
+    assert attempt.signal.reason is StopReason.CLAIM_LOST
     assert life.heard.all("claim_lost") == [(JOB, 1)]
 
 
 def test_a_claim_whose_answer_comes_in_during_the_comparison_is_left_alone(life: Life) -> None:
-    place = life.running.enter(JOB)
-    life.registration.while_reading = lambda: place.claimed(CLAIM)
+    attempt = Attempt(JOB)
+    life.in_flight.add(attempt)
+    life.registration.while_reading = lambda: attempt.claimed(CLAIM)
     life.at(1.2, lambda: setattr(life.registration, "holds", frozenset({(JOB, 1)})))
     life.live(3)
-    assert place.signal.reason is None
+    assert attempt.signal.reason is None
     assert life.heard.all("claim_lost") == []
 
 
 def test_an_attempt_that_is_being_settled_is_left_alone(life: Life) -> None:
-    place = _runs_a_job(life)
-    place.settling = True
+    attempt = _runs_a_job(life)
+    attempt.settling = True
     life.live(3)
-    assert place.signal.reason is None
+    assert attempt.signal.reason is None
 
 
 def test_a_comparison_that_fails_changes_nothing(life: Life) -> None:
-    place = _runs_a_job(life)
+    attempt = _runs_a_job(life)
     life.registration.failures["claimed_jobs"] = [AWAY, AWAY]
     life.live(2.5)
-    assert place.signal.reason is None
+    assert attempt.signal.reason is None
     assert life.heard.all("heartbeat_failed") == [(AWAY,), (AWAY,)]
 
 
