@@ -49,7 +49,7 @@ class Probes:
             problems.append("the worker is draining")
         room = self._worker.workroom
         silent = time.monotonic() - self._worker.lifeline.last_beat
-        if room is not None and room.store.away:
+        if room is not None and room.store.unavailable:
             problems.append("the database does not answer")
         elif silent > self._worker.settings.beat_seconds * REGULAR_BEATS:  # an idle worker notices by nothing else
             problems.append(f"no heartbeat could be written for {silent:.0f} s")

@@ -86,7 +86,7 @@ class WorkerRuntime:
             settings.worker_ttl_seconds,
             observer,
             completed=self._events.wake,
-            on_away=self.intake.away,
+            on_unavailable=self.intake.away,
         )
         self.consumer = self._make_consumer(registry)
         self._tickers = self._make_tickers(identity)
@@ -162,7 +162,7 @@ class WorkerRuntime:
             "async": CoroutineExecutor(limit),
             "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._exit_in),
         }
-        runner = HandlerRunner(self.store.records, executors, show_values=settings.log_values)
+        runner = HandlerRunner(self.store.progress, executors, show_values=settings.log_values)
         grace = settings.unknown_job_patience_seconds
         return Consumer(
             Pipeline(self.store, runner, registry, self._observer, grace, random.random),
@@ -191,7 +191,7 @@ class WorkerRuntime:
         )
         steps: dict[str, tuple[float, Step]] = {
             "relay-jobs": (1.0, self._relay.publish_jobs),
-            "progress": (0.5, self.store.records.flush),
+            "progress": (0.5, self.store.progress.flush),
             "hold": (1.0, self.consumer.nack_overdue),
             "rescue": (beat / 2, rescuer.round),
             "backlog": (5.0, self._report_backlog),
