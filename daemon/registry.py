@@ -100,6 +100,7 @@ class Registry:
         self.names: tuple[str, ...] = tuple(sorted(self._handlers))
 
     def find(self, name: str) -> Handler | None:
+        """The handler of this name; None when there is none."""
         return self._handlers.get(name)
 
     def __iter__(self) -> Iterator[Handler]:
