@@ -79,7 +79,7 @@ def _bounded(seconds: float) -> float:
 def _unknown(claim: Claim, result: Unknown, patience: float, rng: Callable[[], float]) -> Settlement:
     names = ", ".join(result.known) or "none"
     error = JobError(Kind.UNKNOWN_JOB, f"no handler is named {claim.job_name!r} here; known: {names}")
-    # Patience begins with the first worker that did not know the name, not with a backlog that the job waited in.
+    # The grace period begins with the first worker that did not know the name, not with the time in a backlog.
     if claim.age >= patience and time_searching(claim.attempt) >= patience:
         return _settlement(claim, Action.FAIL, error, counts_as_failure=True)
     delay = retry_delay(UNKNOWN_JOB_BACKOFF, claim.attempt, rng)
