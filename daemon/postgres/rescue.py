@@ -39,12 +39,14 @@ class Rescued:
 class Rescue:
     """Frees what the dead hold. `gap` is the longest pause between heartbeats that counts as regular."""
 
-    def __init__(self, engine: AsyncEngine, me: Callable[[], UUID], ttl: float, gap: float, max_losses: int) -> None:
+    def __init__(
+        self, engine: AsyncEngine, me: Callable[[], UUID], ttl: float, gap: float, max_worker_losses: int
+    ) -> None:
         self._engine = engine
         self._me = me
         self._ttl = ttl
         self._gap = gap
-        self._max_losses = max_losses
+        self._max_losses = max_worker_losses
 
     async def rescue(self) -> list[Rescued]:
         """One round: nothing at all unless this worker has been regular for a full worker_ttl."""

@@ -72,9 +72,9 @@ Job = TypeVar("Job", bound=One)
 class Oracle(Generic[Job]):
     """All jobs, and the answers that are due."""
 
-    def __init__(self, jobs: Iterable[Job], max_losses: int) -> None:
+    def __init__(self, jobs: Iterable[Job], max_worker_losses: int) -> None:
         self.jobs = {job.id: job for job in jobs}
-        self._max_losses = max_losses
+        self._max_losses = max_worker_losses
 
     def of(self, whole: Whole) -> list[Job]:
         return sorted((job for job in self.jobs.values() if job.whole is whole), key=lambda job: job.id)
