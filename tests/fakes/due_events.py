@@ -49,18 +49,18 @@ class MemoryDueEvents:
         return leased
 
     async def confirm(self, leased: Sequence[EventLease]) -> None:
-        for one in self._standing(leased):
+        for one in self._snapshot(leased):
             one.told = True
 
     async def pull_back(self, leased: Sequence[EventLease]) -> None:
-        for one in self._standing(leased):
+        for one in self._snapshot(leased):
             one.tell_at = self._tables.now
 
     async def refuse(self, leased: EventLease, reason: str) -> None:
-        for one in self._standing([leased]):
+        for one in self._snapshot([leased]):
             one.tell_at = self._tables.now + REFUSED
 
-    def _standing(self, leased: Sequence[EventLease]) -> list[Group]:
+    def _snapshot(self, leased: Sequence[EventLease]) -> list[Group]:
         groups = [(self._tables.groups[one.message.id], one) for one in leased]
         return [group for group, one in groups if group.tell_at == one.publish_at and not group.told]
 

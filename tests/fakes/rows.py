@@ -27,7 +27,7 @@ class Row:
     history: list[Settlement] = field(default_factory=list)
 
     @property
-    def place(self) -> tuple[UUID, int]:
+    def position(self) -> tuple[UUID, int]:
         """Which instance of which orchestration it is."""
         return self.message.orchestration_id, self.message.index
 

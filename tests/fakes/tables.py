@@ -35,8 +35,8 @@ class Tables:
 
     def taken(self, message: JobMessage) -> Row | None:
         """Whoever has the message's index."""
-        place = (message.orchestration_id, message.index)
-        return next((row for row in self.jobs.values() if row.place == place), None)
+        position = (message.orchestration_id, message.index)
+        return next((row for row in self.jobs.values() if row.position == position), None)
 
     def settle(self, one: Settlement) -> bool:
         """Carry a settlement out, if its fence still stands."""

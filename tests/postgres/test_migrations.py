@@ -134,5 +134,5 @@ def test_the_lock_is_given_up_after_a_migration(empty: Engine) -> None:
     upgrade(_url(empty))
     with empty.connect() as connection:
         locks = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
-        mine = f"{locks} WHERE d.datname = current_database() AND locktype = 'advisory'"
-        assert connection.execute(text(mine)).scalar() == 0
+        own = f"{locks} WHERE d.datname = current_database() AND locktype = 'advisory'"
+        assert connection.execute(text(own)).scalar() == 0
