@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 import grimp
 import pytest
 
-from daemon.settings import BESIDE, PREFIX
+from daemon.settings import OTHER_VARIABLES, PREFIX
 from tests.architecture.sources import Source, sources
 
 QUIET = ("daemon/engine", "daemon/rules")
@@ -47,7 +47,7 @@ def _calls(source: Source) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("source", sources(*QUIET), ids=lambda source: source.name)
 def test_rules_and_engine_report_and_never_log_or_count(source: Source) -> None:
     assert not {name.partition(".")[0] for name in _imported(source)} & REPORTS
-    assert [line for line, call in _calls(source) if call == "print"] == []
+    assert [place for place, call in _calls(source) if call == "print"] == []
 
 
 @pytest.mark.parametrize("source", sources(*QUIET), ids=lambda source: source.name)
@@ -59,18 +59,18 @@ def test_rules_and_engine_have_no_holes_in_their_types(source: Source) -> None:
 
 @pytest.mark.parametrize("source", sources("daemon/rules"), ids=lambda source: source.name)
 def test_rules_take_time_and_chance_as_arguments(source: Source) -> None:
-    impure = [(line, call) for line, call in _calls(source) if call in IMPURE]
+    impure = [(place, call) for place, call in _calls(source) if call in IMPURE]
     assert impure == []
     assert not any(isinstance(node, ast.AsyncFunctionDef | ast.Await) for node in ast.walk(source.tree))
 
 
 def test_the_settings_file_alone_reads_headcounts_variables() -> None:
     readers = {
-        f"{source.name}:{line} {name}"
+        f"{source.name}:{place} {name}"
         for source in sources("daemon")
         if source.name != "daemon/settings.py"
-        for line, name in _variables_read(source)
-        if name.startswith(PREFIX) and name not in BESIDE
+        for place, name in _variables_read(source)
+        if name.startswith(PREFIX) and name not in OTHER_VARIABLES
     }
     assert readers == set()
 

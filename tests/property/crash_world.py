@@ -244,7 +244,11 @@ class World:
 
     def _quiet(self) -> bool:
         jobs = all(row.status is not Status.IN_PROGRESS for row in self.tables.jobs.values())
-        return jobs and not self.queue and all(one.told for one in self.tables.groups.values() if one.ended is not None)
+        return (
+            jobs
+            and not self.queue
+            and all(one.event_published for one in self.tables.groups.values() if one.ended is not None)
+        )
 
     def _check_ack(self, flight: Flight) -> None:
         assert flight.worker is not None
@@ -252,9 +256,9 @@ class World:
         claimed = {one.claim.job_id: one.claim.attempt for one in flight.worker.in_flight.all() if one.claim}
         held = [row for row in self.tables.jobs.values() if row.worker == flight.worker.store.me]
         own = [row for row in held if claimed.get(row.message.job_id) == row.attempt]
-        own = self._row_of(flight.delivery)
-        if own not in self._rows_beside(flight):
-            assert own is None or own not in own, "acked before the attempt's settlement was committed"
+        acked = self._row_of(flight.delivery)
+        if acked not in self._rows_beside(flight):
+            assert acked is None or acked not in own, "acked before the attempt's settlement was committed"
         known = flight.delivery.message_id in self.tables.rejected
         assert known or own is not None, "acked without a row and without a rejection"
 
