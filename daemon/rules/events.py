@@ -12,16 +12,9 @@ from uuid import UUID, uuid5
 
 import orjson
 
-from daemon.orchestration import CompletedOrchestration, Outcome
+from daemon.orchestration import CompletedOrchestration
 
 EVENT_TYPE = "dev.headcount.JobCompleted.v1"
-
-
-def outcome_of(completed: int, errored: int) -> Outcome:
-    """The outcome of an orchestration whose every instance has left InProgress."""
-    if errored == 0:
-        return Outcome.COMPLETED
-    return Outcome.PARTIAL if completed else Outcome.ERRORED
 
 
 def event_id(orchestration_id: UUID, generation: int) -> UUID:
