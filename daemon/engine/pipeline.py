@@ -106,7 +106,7 @@ class Pipeline:
             case Conflict() as conflict:
                 await self._reject(delivery, conflict.reason, conflict.text, ends_instance=conflict.ends_instance)
             case TryAgain():
-                self._observer.undecided(message)
+                self._observer.claim_unresolved(message)
                 delivery.nack()
                 return
         delivery.ack()
