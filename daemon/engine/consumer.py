@@ -68,7 +68,6 @@ class Consumer:
         self._taken = 0
         self._loop = asyncio.get_running_loop()
         self._stopping = False
-        self._hurry = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -115,26 +114,26 @@ class Consumer:
         self._held.clear()
         self._return(waiting, "drain")
 
-    async def drain(self, seconds: float, last_seconds: float) -> int:
-        """Let handlers end for `seconds`, cancel the rest, wait `last_seconds` more. How many were cancelled."""
+    async def drain(self, seconds: float, last_seconds: float, cut_short: asyncio.Event | None = None) -> int:
+        """Let handlers end for `seconds` or until `cut_short`, cancel the rest, wait `last_seconds` more for them.
+
+        How many were cancelled.
+        """
+        cut_short = cut_short or asyncio.Event()
         self.stop()
         self._running.ask_to_stop(StopReason.DRAINING)
         async with asyncio.TaskGroup() as waits:
             idle = waits.create_task(self._idle.wait())
-            hurry = waits.create_task(self._hurry.wait())
-            await asyncio.wait({idle, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            cut = waits.create_task(cut_short.wait())
+            await asyncio.wait({idle, cut}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             idle.cancel()
-            hurry.cancel()
+            cut.cancel()
         if self._idle.is_set():
             return 0
         left = len(self._live)
         self._running.cancel_all(StopReason.DRAINING)
         await self._emptied(last_seconds)
         return left
-
-    def hurry(self) -> None:
-        """Wait for no handler any longer."""
-        self._hurry.set()
 
     async def _emptied(self, seconds: float) -> bool:
         try:

@@ -1,6 +1,6 @@
 """What this worker is doing right now: one place per delivery, from before its claim until after its settlement.
 
-Filled by the pipeline on the event loop, read by the lifeline from its own thread, which compares it with what the
+Filled by the pipeline on the event loop, read by the main thread, which compares it with what the
 database says this worker holds. Places are kept in a dict that is copied in one step, so no lock is needed.
 """
 

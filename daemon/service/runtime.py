@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 
 import anyio
 
 from daemon.engine.consumer import Consumer
 from daemon.engine.dead_letters import DeadLetterConsumer
 from daemon.engine.deadlines import DeadlineEnforcer
+from daemon.engine.heartbeat import WorkerId
 from daemon.engine.intake import Intake
-from daemon.engine.lifeline import WorkerId
 from daemon.engine.pipeline import Pipeline
 from daemon.engine.relay import Relay
 from daemon.engine.rescue import Rescuer
 from daemon.engine.runner import HandlerRunner
 from daemon.engine.running import Running
+from daemon.engine.shutdown import Shutdown
 from daemon.engine.ticker import Step, Ticker
 from daemon.errors import SlotsExhausted
 from daemon.job import StopReason
@@ -38,7 +38,6 @@ from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.puller import Puller
 from daemon.pubsub.streaming_pull import StreamingPull
 from daemon.registry import Registry
-from daemon.rules.shutdown import ShutdownPlan
 from daemon.settings import Settings
 
 CONNECTIONS = 3
@@ -56,16 +55,12 @@ class WorkerRuntime:
         identity: WorkerId,
         running: Running,
         observer: Observer,
-        failed: Callable[[Exception], None],
-        exit_in: Callable[[], float],
-        plan: ShutdownPlan,
+        shutdown: Shutdown,
     ) -> None:
         self._settings = settings
         self._observer = observer
-        self._failed = failed
-        self._exit_in = exit_in
-        self._plan = plan
-        self._wanted = asyncio.Event()
+        self._shutdown = shutdown
+        self._stop_begun, self._cut_short = shutdown.events()
         self._running = running
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
         shown = settings.log_values
@@ -73,7 +68,7 @@ class WorkerRuntime:
         self._publisher = Publisher()
         self._puller = Puller()
         self.streaming_pull = self._make_streaming_pull()
-        self.intake = Intake(self.streaming_pull)
+        self.intake = Intake(self.streaming_pull, shutdown)
         self._due = Due(self._engine, settings.republish_after_seconds)
         self._relay = self._make_relay()
         self._events = Ticker("relay-events", 1.0, self._relay.publish_events, observer)
@@ -83,23 +78,23 @@ class WorkerRuntime:
             settings.worker_ttl_seconds,
             observer,
             completed=self._events.wake,
-            on_away=self.intake.away,
+            on_away=self.intake.database_unavailable,
         )
         self.consumer = self._make_consumer(registry, running)
         self._tickers = self._make_tickers(identity, running)
         self.opened = False
 
     async def run(self) -> None:
-        """Work until `drain` is asked for, then stop in order."""
+        """Work until a stop begins, then drain."""
         try:
             async with anyio.create_task_group() as loops:
                 loops.start_soon(self.store.run)
                 for ticker in self._tickers:
                     loops.start_soon(ticker.run)
-                await self.streaming_pull.open(self.consumer.receive, self._failed)
+                await self.streaming_pull.open(self.consumer.receive, self._shutdown.fail)
                 self.opened = True
-                await self._wanted.wait()
-                await self._stop()
+                await self._stop_begun.wait()
+                await self._drain()
                 loops.cancel_scope.cancel()
         finally:
             self._running.ask_to_stop(StopReason.DRAINING)  # whatever ended this work, its loop is closed next
@@ -107,17 +102,11 @@ class WorkerRuntime:
             await self._puller.close()
             await self._engine.dispose()
 
-    def drain(self) -> None:
-        """Begin the orderly stop; asked for a second time, cut it short. On the loop."""
-        if self._wanted.is_set():
-            self.consumer.hurry()
-        self._wanted.set()
-
-    async def _stop(self) -> None:
+    async def _drain(self) -> None:
         began = asyncio.get_running_loop().time()
         self._observer.draining(self.consumer.busy, self._settings.drain_seconds)
-        plan = self._plan
-        interrupted = await self.consumer.drain(plan.cancel_at, plan.settled_by - plan.cancel_at)
+        plan = self._shutdown.plan
+        interrupted = await self.consumer.drain(plan.cancel_at, plan.settled_by - plan.cancel_at, self._cut_short)
         try:
             async with asyncio.timeout(plan.flushed_by - plan.settled_by):
                 await self._relay.publish_jobs()
@@ -160,7 +149,7 @@ class WorkerRuntime:
             settings.result_limit_bytes,
             settings.slots,
             running,
-            self._exit_in,
+            self._shutdown.exit_in,
             show_values=settings.log_values,
         )
         patience = settings.unknown_job_patience_seconds
@@ -216,4 +205,4 @@ class WorkerRuntime:
             self._observer.stuck(claim, seconds)
         stuck = running.stuck_threads(STUCK_SECONDS)
         if 2 * stuck >= self._settings.slots:
-            self._failed(SlotsExhausted(stuck, self._settings.slots))
+            self._shutdown.fail(SlotsExhausted(stuck, self._settings.slots))

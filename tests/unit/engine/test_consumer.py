@@ -183,17 +183,18 @@ async def test_a_drain_of_an_idle_worker_ends_at_once() -> None:
     assert await asyncio.wait_for(consumer.drain(30.0, 30.0), 5) == 0
 
 
-@pytest.mark.parametrize("hurried", [False, True], ids=["in time", "hurried"])
-async def test_what_outlives_the_drain_is_cancelled(hurried: bool) -> None:
+@pytest.mark.parametrize("is_cut_short", [False, True], ids=["in time", "is_cut_short"])
+async def test_what_outlives_the_drain_is_cancelled(is_cut_short: bool) -> None:
     gate, running = Gate(), Cancelling()
     consumer = Consumer(gate, running, 2, 10.0, Listening())
     running.gate = gate
     delivery, *_ = _deliveries(1)
     consumer.receive(delivery)
-    drain = asyncio.create_task(consumer.drain(30.0 if hurried else 0.01, 30.0))
+    cut_short = asyncio.Event()
+    drain = asyncio.create_task(consumer.drain(30.0 if is_cut_short else 0.01, 30.0, cut_short))
     await until(lambda: gate.running == 1)
-    if hurried:
-        consumer.hurry()
+    if is_cut_short:
+        cut_short.set()
     assert await asyncio.wait_for(drain, 5) == 1
     assert delivery.reply == "ack", "the interruption was stored, so its delivery is acked"
 
