@@ -13,8 +13,11 @@ from uuid import UUID, uuid4
 
 from pydantic import JsonValue, TypeAdapter
 
+from daemon.engine.attempt import Attempt, InFlight
+from daemon.engine.executors import Executor
+from daemon.engine.executors.coroutine import CoroutineExecutor
+from daemon.engine.executors.thread import ThreadExecutor
 from daemon.engine.runner import HandlerRunner
-from daemon.engine.running import Place, Running
 from daemon.errors import HeadcountError
 from daemon.job import Claim, Failed, Interrupted, JobError, Progress, Returned, StopReason, Unknown
 from daemon.observe import Observer
@@ -85,11 +88,14 @@ async def run_handler(
         cause=None,
         traceparent=None,
     )
-    place = Place(claim.job_id, claim)
+    running = Attempt(claim.job_id, claim)
     if stopping:
-        asyncio.get_running_loop().call_soon(place.signal.set, StopReason.DRAINING)
-    runner = HandlerRunner(_Recorder(said), Observer(), LIMIT, 1, Running(), show_values=True)
-    result = await runner.run(claim, handler, place)
+        asyncio.get_running_loop().call_soon(running.signal.set, StopReason.DRAINING)
+    executors: dict[str, Executor] = {
+        "async": CoroutineExecutor(LIMIT),
+        "thread": ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0),
+    }
+    result = await HandlerRunner(_Recorder(said), executors, show_values=True).run(claim, handler, running)
     match result:
         case Returned():
             return _JSON.validate_json(result.result)

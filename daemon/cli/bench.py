@@ -52,12 +52,12 @@ def bench(
 def _show(figures: list[Figure]) -> None:
     rows: list[tuple[Cell, ...]] = []
     last = ""
-    for one in figures:
-        verdict = VERDICTS[one.passed]
-        spread = "" if one.spread is None else f"{_number(one.spread[0])} - {_number(one.spread[1])}"
-        first = one.scenario if one.scenario != last else ""
-        rows.append((first, one.name, _number(one.value), one.unit, str(one.bar or ""), verdict, spread))
-        last = one.scenario
+    for figure in figures:
+        verdict = VERDICTS[figure.passed]
+        spread = "" if figure.spread is None else f"{_number(figure.spread[0])} - {_number(figure.spread[1])}"
+        first = figure.scenario if figure.scenario != last else ""
+        rows.append((first, figure.name, _number(figure.value), figure.unit, str(figure.bar or ""), verdict, spread))
+        last = figure.scenario
     show_table(("scenario", "figure", "value", "unit", "bar", "", "lowest and highest"), rows)
 
 

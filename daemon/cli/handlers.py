@@ -49,7 +49,7 @@ def summary(schema: dict[str, object]) -> str:
         return str(schema.get("title") or schema.get("type") or "any")
     required = schema.get("required")
     needed = required if isinstance(required, list) else []
-    return ", ".join(f"{name}{'' if name in needed else '?'}: {_kind(one)}" for name, one in fields.items())
+    return ", ".join(f"{name}{'' if name in needed else '?'}: {_kind(field)}" for name, field in fields.items())
 
 
 def _kind(schema: object) -> str:
@@ -59,7 +59,7 @@ def _kind(schema: object) -> str:
         case {"$ref": str(reference)}:
             return reference.rpartition("/")[2]
         case {"anyOf": list(choices)}:
-            return " or ".join(_kind(one) for one in choices)
+            return " or ".join(_kind(choice) for choice in choices)
         case {"format": str(name)} | {"type": str(name)}:
             return name
     return "any"

@@ -109,12 +109,12 @@ async def _summary(begun: Orchestration, state: OrchestrationState, as_json: boo
 
     failures: list[InstanceResult] = []
     if state.errored:
-        async for one in begun.stream_results(Status.ERRORED):
-            failures.append(one)
+        async for failure in begun.stream_results(Status.ERRORED):
+            failures.append(failure)
             if len(failures) == FAILURES_SHOWN:
                 break
     if as_json:
-        echo_json({**state_as_json(state), "failures": [instance_as_json(one) for one in failures]})
+        echo_json({**state_as_json(state), "failures": [instance_as_json(failure) for failure in failures]})
         return
     show_state(state)
     if failures:

@@ -53,30 +53,30 @@ def verify(
 ) -> None:
     """Check every invariant against the rows. Exit code 1 when one is broken. Changes nothing but what
     --delete-orphans says."""
-    found = _verify()
+    violations = _verify()
     if deletes_orphans:
-        found = _delete_orphans(found, yes)
+        violations = _delete_orphans(violations, yes)
     if as_json:
-        echo_json([{"check": one.check, "id": one.id, "text": one.text} for one in found])
+        echo_json([{"check": violation.check, "id": violation.id, "text": violation.text} for violation in violations])
     else:
-        for one in found:
-            echo(f"{one.check}: {one.id} {one.text}", style="red")
-        if not found:
+        for violation in violations:
+            echo(f"{violation.check}: {violation.id} {violation.text}", style="red")
+        if not violations:
             echo("every invariant holds", style="green")
-    raise typer.Exit(Exit.FAILED if found else Exit.OK)
+    raise typer.Exit(Exit.FAILED if violations else Exit.OK)
 
 
 def _verify() -> list[Violation]:
     return with_database(lambda database: database.reads.verify())
 
 
-def _delete_orphans(found: list[Violation], yes: bool) -> list[Violation]:
+def _delete_orphans(violations: list[Violation], yes: bool) -> list[Violation]:
     """Delete what the violations name as orphans; what is broken afterwards."""
-    orphans = [one for one in found if one.check == "orphans"]
-    for one in orphans:
-        echo_err(f"{one.id} {one.text}")
+    orphans = [violation for violation in violations if violation.check == "orphans"]
+    for orphan in orphans:
+        echo_err(f"{orphan.id} {orphan.text}")
     if not orphans or not (yes or typer.confirm("Delete these jobs, with their results?", err=True)):
-        return found
+        return violations
 
     async def delete(database: Database) -> int:
         return sum([await database.maintenance.delete_orphans(UUID(orphan.id)) for orphan in orphans])

@@ -50,12 +50,12 @@ def results(
 
     async def stream(client: Client) -> bool:
         fine = True
-        async for one in client.orchestration(orchestration_id).stream_results(Status.ERRORED if failed else None):
-            fine = fine and one.error is None
+        async for result in client.orchestration(orchestration_id).stream_results(Status.ERRORED if failed else None):
+            fine = fine and result.error is None
             if as_json:
-                echo_json(instance_as_json(one))
+                echo_json(instance_as_json(result))
             else:
-                show_instance(one)
+                show_instance(result)
         return fine
 
     raise typer.Exit(Exit.OK if with_client(stream) else Exit.FAILED)

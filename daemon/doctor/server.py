@@ -44,7 +44,7 @@ def look_at(connection: Connection, url: str) -> Server:
     return Server(url=url, skew=row.clock - here, **facts)
 
 
-def check(server: Server) -> Iterator[Finding]:
+def check_facts(server: Server) -> Iterator[Finding]:
     """What the facts say. Pure."""
     if server.version < OLDEST:
         what = f"The database is PostgreSQL {server.version_text}; Headcount needs 15 or newer."

@@ -11,7 +11,7 @@ import inspect
 import sys
 import traceback
 
-from daemon.engine.running import Running
+from daemon.engine.attempt import InFlight
 from daemon.job import Claim
 from daemon.observe import BlockedLoop
 from daemon.registry import Registry
@@ -21,20 +21,20 @@ NAMED = 10
 
 
 def examine(
-    loop: asyncio.AbstractEventLoop | None, thread: int | None, running: Running, registry: Registry
+    loop: asyncio.AbstractEventLoop | None, thread: int | None, in_flight: InFlight, registry: Registry
 ) -> BlockedLoop:
     """What the loop of that thread is doing at this moment. Any thread."""
     task = None if loop is None else asyncio.current_task(loop)
     frame = None if thread is None else sys._current_frames().get(thread)
     codes = [] if frame is None else [(inner.f_code, line) for inner, line in traceback.walk_stack(frame)]
     stack = tuple(f"{code.co_filename}:{line} in {code.co_name}" for code, line in codes[:DEEPEST])
-    places = [place for place in running.places() if place.claim is not None]
-    own = [place.claim for place in places if task is not None and place.task is task and place.claim is not None]
+    claimed = [(attempt.task, attempt.claim) for attempt in in_flight.all()]
+    own = [claim for attempt_task, claim in claimed if task is not None and attempt_task is task and claim is not None]
     if own:
         return BlockedLoop(own[0], (), stack)
     # A task that the handler made itself: the files on the stack tell whose it is.
     files = {code.co_filename for code, _ in codes}
-    suspects = [place.claim for place in places if place.claim is not None and _is_in(place.claim, registry, files)]
+    suspects = [claim for _, claim in claimed if claim is not None and _is_in(claim, registry, files)]
     if len(suspects) == 1:
         return BlockedLoop(suspects[0], (), stack)
     return BlockedLoop(None, tuple(suspects[:NAMED]), stack)

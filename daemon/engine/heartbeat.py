@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from daemon.engine.running import Running
+from daemon.engine.attempt import InFlight
 from daemon.engine.shutdown import Shutdown
 from daemon.errors import WorkerGone
 from daemon.job import StopReason
@@ -44,7 +44,7 @@ class Heartbeat:
         self,
         row: WorkerRow,
         worker_id: WorkerId,
-        running: Running,
+        in_flight: InFlight,
         shutdown: Shutdown,
         run_on_loop: RunOnLoop,
         observer: Observer,
@@ -54,7 +54,7 @@ class Heartbeat:
     ) -> None:
         self._row = row
         self._worker_id = worker_id
-        self._running = running
+        self._in_flight = in_flight
         self._shutdown = shutdown
         self._run_on_loop = run_on_loop
         self._observer = observer
@@ -73,7 +73,7 @@ class Heartbeat:
 
     def deregister(self) -> None:
         """Delete the row and free what it still claims; threads that still run end with the process, so that waits."""
-        delay = self._shutdown.exit_in() + 1.0 if self._running.left_threads else 0.0
+        delay = self._shutdown.exit_in() + 1.0 if self._in_flight.left_threads else 0.0
         try:
             self._row.deregister(self._worker_id.id, delay)
         except Exception as error:
@@ -83,7 +83,7 @@ class Heartbeat:
         began = time.perf_counter()
         try:
             try:
-                self._row.heartbeat(self._worker_id.id, self._running.attempts, self._draining)
+                self._row.heartbeat(self._worker_id.id, self._in_flight.claimed, self._draining)
             except WorkerGone:
                 self._start_over()
         except Exception as error:
@@ -96,7 +96,7 @@ class Heartbeat:
     def _start_over(self) -> None:
         """Another worker declared us dead and freed our jobs: drop them all and go on under a new id."""
         self._observer.worker_declared_dead(self._worker_id.id)
-        self._run_on_loop(lambda: self._running.cancel_all(StopReason.CLAIM_LOST))
+        self._run_on_loop(lambda: self._in_flight.cancel_all(StopReason.CLAIM_LOST))
         if not self._shutdown.stopping:
             new = uuid4()
             self._row.register(new)

@@ -1,4 +1,4 @@
-"""The straight line: decode, claim, admit, run, settle, ack. The one place where a delivery's way is decided.
+"""The straight line: decode, wait for a turn, claim, run, settle, ack. The one place where a delivery's way is decided.
 
 Called by the consumer for every delivery. Every way out stores first and acks after; what can't be stored is nacked.
 It must not log, count, compute a backoff or speak SQL.
@@ -6,21 +6,20 @@ It must not log, count, compute a backoff or speak SQL.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
 from daemon.delivery import Delivery
-from daemon.engine.running import Place, Running
+from daemon.engine.attempt import Attempt
+from daemon.engine.turns import Turns
 from daemon.errors import DecodeError, StoreUnavailable
 from daemon.job import (
     Action,
     Claim,
     ClaimAnswer,
     Conflict,
-    Failed,
     JobError,
     JobMessage,
     Kind,
@@ -40,33 +39,23 @@ from daemon.rules.storable import safe_str
 CLAIM_TRIES = 5
 NO_POLICY = Policy()
 
-
-def _stay() -> None:
-    """For a caller without slots."""
+Decoder = Callable[[bytes, Mapping[str, str], str], JobMessage]
 
 
 class Store(Protocol):
     """Where claims, outcomes and rejections are committed, each before the call returns."""
 
-    def claim(self, message: JobMessage) -> Awaitable[ClaimAnswer]:
-        """The right to run a job, or why not."""
-        ...
+    def claim(self, message: JobMessage) -> Awaitable[ClaimAnswer]: ...
 
-    def settle(self, claim: Claim, settlement: Settlement) -> Awaitable[Settled]:
-        """Store the end of an attempt."""
-        ...
+    def settle(self, claim: Claim, settlement: Settlement) -> Awaitable[Settled]: ...
 
-    async def reject(self, delivery: Delivery, reason: str, text: str, instance: JobMessage | None) -> None:
-        """Keep a message that can't become a job."""
-        ...
+    async def reject(self, delivery: Delivery, reason: str, text: str, instance: JobMessage | None) -> None: ...
 
 
 class Runner(Protocol):
-    """What runs a handler."""
+    """What runs a handler; it never raises, unless its loop is being closed."""
 
-    async def run(self, claim: Claim, handler: Handler, place: Place) -> Result:
-        """What the handler did; never raises."""
-        ...
+    async def run(self, claim: Claim, handler: Handler, attempt: Attempt) -> Result: ...
 
 
 class Pipeline:
@@ -77,51 +66,50 @@ class Pipeline:
         store: Store,
         runner: Runner,
         registry: Registry,
-        running: Running,
         observer: Observer,
-        unknown_job_patience: float,
+        unknown_job_grace: float,
         rng: Callable[[], float],
         wall_clock: Callable[[], float] = time.time,
+        decoder: Decoder = decode,
     ) -> None:
         self._store = store
         self._runner = runner
         self._registry = registry
-        self._running = running
         self._observer = observer
-        self._patience = unknown_job_patience
+        self._unknown_job_grace = unknown_job_grace
         self._rng = rng
         self._wall_clock = wall_clock
+        self._decode = decoder
+        self._turns = Turns()
 
-    async def process(self, delivery: Delivery, leave: Callable[[], None] = _stay) -> None:
-        """Take one delivery to its end: what became of it is committed before it is acked.
-
-        `leave` is called once its handler has ended.
-        """
+    async def process(self, delivery: Delivery, attempt: Attempt) -> None:
+        """Take one delivery to its end: what became of it is committed before it is acked."""
         try:
-            message = decode(delivery.data, delivery.attributes, delivery.message_id)
+            message = self._decode(delivery.data, delivery.attributes, delivery.message_id)
         except DecodeError as error:
             await self._reject(delivery, error.reason, str(error), ends_instance=True)
             delivery.ack()
             return
-        place = self._running.enter(message.job_id)
-        try:
-            match await self._claim(message):
-                case Claim() as claim:
-                    place.claimed(claim)
-                    result = await self._attempt(claim, place, delivery)
-                    leave()
-                    await self._settle(claim, place, result)
-                case Refused() as refused:
-                    self._observer.refused(message, refused.why, refused.cause)
-                case Conflict() as conflict:
-                    await self._reject(delivery, conflict.reason, conflict.text, ends_instance=conflict.ends_instance)
-                case TryAgain():
-                    self._observer.undecided(message)
-                    delivery.nack()
-                    return
-            delivery.ack()
-        finally:
-            self._running.leave(place)
+        attempt.job_id = message.job_id
+        handler = self._registry.find(message.job_name)
+        if handler is not None and handler.concurrency is not None and not await self._turns.wait(handler, attempt):
+            delivery.nack()
+            return
+        match await self._claim(message):
+            case Claim() as claim:
+                attempt.claimed(claim)
+                result = await self._run(claim, handler, attempt, delivery)
+                attempt.handler_done()
+                await self._settle(claim, handler, attempt, result)
+            case Refused() as refused:
+                self._observer.refused(message, refused.why, refused.cause)
+            case Conflict() as conflict:
+                await self._reject(delivery, conflict.reason, conflict.text, ends_instance=conflict.ends_instance)
+            case TryAgain():
+                self._observer.undecided(message)
+                delivery.nack()
+                return
+        delivery.ack()
 
     async def _claim(self, message: JobMessage) -> ClaimAnswer:
         try:
@@ -131,12 +119,11 @@ class Pipeline:
                     return answer
         except StoreUnavailable:
             return TryAgain()
-        except Exception as error:  # the message's own guilt
+        except Exception as error:  # a data error caused by this message alone
             return Conflict("NotStorable", safe_str(error), ends_instance=True)
         return TryAgain()
 
-    async def _attempt(self, claim: Claim, place: Place, delivery: Delivery) -> Result:
-        handler = self._registry.find(claim.job_name)
+    async def _run(self, claim: Claim, handler: Handler | None, attempt: Attempt, delivery: Delivery) -> Result:
         refusal = admit(claim)
         if refusal is not None:
             return refusal
@@ -144,21 +131,13 @@ class Pipeline:
             return Unknown(self._registry.names)
         queued = self._wall_clock() - delivery.publish_time if delivery.publish_time else 0.0
         self._observer.started(claim, max(queued, 0.0))
-        try:
-            return await self._runner.run(claim, handler, place)
-        except asyncio.CancelledError:
-            if place.signal.reason is not None:
-                raise
-        # Nobody cancels this task without a reason to stop, not even a loop that is being closed: the handler did.
-        _forget_cancellation()
-        return Failed(JobError(Kind.RAISED, "the handler cancelled its own task"))
+        return await self._runner.run(claim, handler, attempt)
 
-    async def _settle(self, claim: Claim, place: Place, result: Result) -> None:
-        handler = self._registry.find(claim.job_name)
+    async def _settle(self, claim: Claim, handler: Handler | None, attempt: Attempt, result: Result) -> None:
         policy = handler.policy if handler is not None else NO_POLICY
-        settlement = settle(claim, result, policy, self._patience, self._rng)
-        place.settling = True
-        self._observer.finished(claim, settlement, time.monotonic() - place.claimed_at)
+        settlement = settle(claim, result, policy, self._unknown_job_grace, self._rng)
+        attempt.settling = True
+        self._observer.finished(claim, settlement, time.monotonic() - attempt.claimed_at)
         try:
             answer = await self._store.settle(claim, settlement)
         except StoreUnavailable:
@@ -173,12 +152,6 @@ class Pipeline:
         # A message that only disagrees with what is registered ends nothing: the right one is likely on its way.
         instance = rejected_instance(delivery.data, delivery.attributes) if ends_instance else None
         await self._store.reject(delivery, reason, text, instance)
-
-
-def _forget_cancellation() -> None:
-    task = asyncio.current_task()
-    while task is not None and task.cancelling():
-        task.uncancel()
 
 
 def _unstorable(settlement: Settlement, error: Exception) -> Settlement:

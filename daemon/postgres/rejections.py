@@ -72,7 +72,7 @@ async def end_unborn(
         },
     )
     settlements = [settle_closed(UnfinishedJob(row.id, None, 0), by_id[row.id][1]) for row in born]
-    return await settle(connection, settlements) if settlements else None
+    return await connection.run_sync(settle, settlements) if settlements else None
 
 
 def _columns(rejections: Sequence[Rejection]) -> dict[str, object]:

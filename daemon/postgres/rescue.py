@@ -74,7 +74,7 @@ class Rescue:
             holders = {row.id: row.worker_id for row in rows}
             held = [UnfinishedJob(row.id, row.worker_id, row.attempt, row.losses, gone[row.worker_id]) for row in rows]
             settlements = [settle_worker_lost(one, self._max_losses) for one in held]
-            written = await settle(connection, settlements)
+            written = await connection.run_sync(settle, settlements)
             for one in settlements:
                 if one.job_id in written.jobs:
                     holder, fails = holders[one.job_id], one.action is Action.FAIL

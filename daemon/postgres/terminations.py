@@ -130,8 +130,8 @@ class Terminations:
         if not rows:
             return set(), Terminated({}, 0, True, False)
         by_id = {one.id: one for one in ranges}
-        written = await settle(
-            connection,
+        written = await connection.run_sync(
+            settle,
             [
                 settle_closed(
                     UnfinishedJob(row.id, row.worker_id, row.attempt),

@@ -29,7 +29,7 @@ from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
-# Errors that pass by themselves. RetryError is what the library makes of them when its own patience has ended.
+# Transient errors. RetryError is what the library makes of them when its own deadline has passed.
 TRANSIENT = (
     Aborted,
     Cancelled,
@@ -44,7 +44,7 @@ TRANSIENT = (
 Options = Sequence[tuple[str, int]]
 Channel = TypeVar("Channel")
 
-# The library's errors are not annotated; this is how the rest of this folder makes one.
+# The library's errors are not annotated; the rest of this folder makes them through this.
 call_error: Callable[[grpc.StatusCode, str], GoogleAPICallError] = from_grpc_status
 
 # A link that is half open is noticed after twice this. gRPC allows a client to ping every 10 s at most
@@ -76,7 +76,7 @@ def subscriber_client(options: Options = ()) -> SubscriberAsyncClient:
 
 
 def streaming_client() -> SubscriberAsyncClient:
-    """One for a stream that stays open: over a connection of its own, and a link that is half open is noticed."""
+    """A client for a stream that stays open: on a connection of its own, with keepalive to notice a half-open link."""
     return subscriber_client(
         (
             ("grpc.use_local_subchannel_pool", 1),  # clients with the same options would share one connection

@@ -18,9 +18,9 @@ MOST_STREAMS = 8
 class Prefetch:
     """Messages that are kept ready behind busy slots, as long as slots come free often enough for them.
 
-    A message that waited in vain goes back, which spends one of its delivery attempts. Nothing is kept ready from then
-    on, until `prefetch` jobs have ended within `window` seconds: behind long jobs a message is not taken and given back
-    again and again until Pub/Sub gives it up.
+    A message that waited too long is nacked, which spends one of its delivery attempts. From then on nothing is kept
+    ready until `prefetch` jobs have ended within `window` seconds: otherwise messages behind long jobs would be pulled
+    and nacked until Pub/Sub gives them up.
     """
 
     def __init__(self, prefetch: int, window: float = WINDOW_SECONDS) -> None:
@@ -31,13 +31,11 @@ class Prefetch:
         self.size = prefetch
 
     def waited_in_vain(self) -> None:
-        """Messages waited too long for a slot."""
         self.size = 0
         self._ends.clear()
         self._ended = 0
 
     def jobs_ended(self, count: int, now: float) -> None:
-        """So many jobs ended just now."""
         if self.size == self._prefetch:
             return
         self._ends.append((now, count))
@@ -49,7 +47,7 @@ class Prefetch:
 
 
 class Saturation:
-    """Tells when another stream is worth opening: those there carry all they can, and the worker wants more."""
+    """Decides when to open another stream: the open ones are saturated, and the worker could take more."""
 
     def __init__(self) -> None:
         self._began = 0.0

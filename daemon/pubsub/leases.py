@@ -1,8 +1,8 @@
 """How long messages are leased: briefly while they wait for a slot, for long once they run.
 
 Called by `streaming_pull` for each response and every TICK seconds, on the thread of the streams. A worker that is
-killed holds messages that no row tells of; their leases bring them back about when rescue brings back the jobs that it
-ran. What runs rides out an outage.
+killed had pulled messages that no row records; their short leases redeliver them about when its jobs are rescued. A
+message that runs gets the long lease, to survive an outage.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Leases:
         self.calls: set[asyncio.Task[None]] = set()  # under way
 
     def receipt(self, received: list[Received]) -> None:
-        """The first lease of what has just come. Pub/Sub starts the ack timer with it, or ten minutes later."""
+        """The first lease of new messages. Pub/Sub starts the ack timer with it, or ten minutes later."""
         self._extend(received, self._waiting_seconds)
 
     def renew(self, now: float) -> None:
-        """Extend what has less than two thirds of its lease left, or has begun to run under that of the waiting."""
+        """Extend what has less than two thirds of its lease left, or now runs under the short lease."""
         for table, seconds in (
             (self._outstanding.running, self._running_seconds),
             (self._outstanding.waiting, self._waiting_seconds),
@@ -51,7 +51,7 @@ class Leases:
             self._extend(due, seconds)
 
     def nack(self, received: Received) -> None:
-        """Give one back. A call under way would lease it to nobody if it were answered later: that is waited for."""
+        """Nack one, after any lease call in flight: applied later, that would hide the message again."""
         if received.after_modack is not None:
             received.after_modack.append(received)
         else:

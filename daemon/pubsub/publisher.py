@@ -1,6 +1,6 @@
 """Publishing: whole batches to a topic, each confirmed or refused as one.
 
-Used by the relay and by clients, inside the running event loop. It repeats what failed for a reason that passes, for a
+Used by the relay and by clients, inside the running event loop. It retries transient failures for a
 bounded time, so a message may be published twice: its own id in the attributes makes that harmless.
 """
 
@@ -65,7 +65,7 @@ class Publisher:
             await shut()
 
     def _connected(self) -> PublisherAsyncClient:
-        # Made at the first use, inside the running loop: made outside of one, it hangs.
+        # Made at the first use: a client made outside of the running loop hangs.
         if self._client is None:
             self._client = publisher_client()
         return self._client

@@ -1,7 +1,7 @@
 """Unary pulls: a few messages of a subscription that is usually empty.
 
 Used for the dead-letter subscription, inside the running event loop. Pulled messages are leased for the subscription's
-ack deadline and nobody prolongs that, so whoever pulls acknowledges soon or gets them again.
+ack deadline and nobody extends it, so whoever pulls must acknowledge soon or gets them again.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Pulled:
 class Puller:
     """Pulls and acknowledges, over one connection made at the first use.
 
-    All calls raise SubscriptionNotReady for a reason that stays (the subscription is missing, no permission) and
-    google's own error for one that passes.
+    All calls raise SubscriptionNotReady for a permanent reason (the subscription is missing, no permission) and
+    google's own error for a transient one.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,6 @@ class Puller:
         ]
 
     async def acknowledge(self, subscription: str, ack_ids: Sequence[str]) -> None:
-        """Never send these again."""
         for start in range(0, len(ack_ids), MAX_ACKS):
             request = AcknowledgeRequest(subscription=subscription, ack_ids=ack_ids[start : start + MAX_ACKS])
             try:

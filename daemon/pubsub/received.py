@@ -1,4 +1,4 @@
-"""The messages that have come and had no reply yet: which of them wait for a slot, and which run.
+"""The messages that have not been acked or nacked yet: which of them wait for a slot, and which run.
 
 Filled by `streaming_pull` on its own thread, emptied by replies on any. What moves a message from one state to the next
 is a single `pop` of a dict, which one thread alone can win, so no lock is needed.

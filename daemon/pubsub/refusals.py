@@ -1,4 +1,4 @@
-"""What an error of the service means for a subscription: it passes, or somebody has to fix something.
+"""What an error of the service means for a subscription: transient, or something that somebody has to fix.
 
 Called by the subscriber and the puller. Pure: an error in, an error with its sentence out.
 """
@@ -14,7 +14,7 @@ PROVISION = "headcount provision"
 
 
 def refusal(subscription: str, error: GoogleAPICallError) -> GoogleAPICallError | SubscriptionNotReady:
-    """The error itself when it passes, else why the subscription can't be used."""
+    """The error itself when it is transient, else why the subscription can't be used."""
     if isinstance(error, TRANSIENT):
         return error
     if isinstance(error, NotFound):

@@ -1,6 +1,6 @@
-"""Brings the terms of existing subscriptions to what is wanted, as far as Pub/Sub lets them be changed.
+"""Changes existing subscriptions to what is wanted, as far as Pub/Sub allows it.
 
-Called by `headcount provision --repair`, inside the running event loop, after everything missing was made. It never
+Called by `headcount provision --repair`, inside the running event loop, after everything missing was created. It never
 deletes, and it leaves alone what can't be changed: the topic, the filter and the ordering of a subscription.
 """
 

@@ -34,7 +34,7 @@ class Replies:
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
-        """What goes on until everything given so far is answered, or was given up with its lease."""
+        """Calls that end once everything so far is answered, or given up with its lease."""
         return [] if self._sending is None else [self._sending]
 
     def put(self, received: Iterable[Received]) -> None:

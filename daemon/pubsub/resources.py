@@ -1,4 +1,4 @@
-"""The topics and subscriptions of Headcount: made where they are missing, and checked.
+"""The topics and subscriptions of Headcount: created where they are missing, and checked.
 
 Used by the worker's start check, `headcount provision` and `headcount doctor`, inside the running event loop. It
 creates what is missing; it never changes or deletes what exists, but says which command would.
@@ -43,7 +43,7 @@ __all__ = ["Problem", "Wanted", "WantedSubscription", "check", "filter_for", "fi
 
 ANSWER_SECONDS = 10.0
 
-# The library's own patience is a minute for each call: too long for a start that can say what is wrong.
+# The library retries each call for a minute by default: too long for a start that could say what is wrong.
 _RETRY = AsyncRetry(if_exception_type(*TRANSIENT), initial=0.1, maximum=1.0, timeout=ANSWER_SECONDS)
 
 
@@ -204,7 +204,7 @@ async def _check_topic(client: PublisherAsyncClient, topic: WantedTopic) -> list
         what = f"The topic {topic.name} does not exist."
         return [Problem(what, "Nothing can be published to it.", PROVISION, topic.required)]
     except PermissionDenied:
-        pass  # an account that may only publish can't look at it
+        pass  # an account that may only publish can't read it
     if not topic.required or await _granted(client, topic.name, "pubsub.topics.publish"):
         return []
     what = f"This account may not publish to the topic {topic.name}."

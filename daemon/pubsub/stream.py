@@ -17,7 +17,7 @@ from google.pubsub_v1.types import StreamingPullRequest, StreamingPullResponse
 # service that never answered one is watched by the channel's own keepalive alone (`connection.KEEPALIVE_SECONDS`).
 PING_SECONDS = 10.0
 SILENT_SECONDS = 2 * PING_SECONDS
-CONNECT_SECONDS = 1.5  # a connection that can't be had is given up after one
+CONNECT_SECONDS = 1.5  # an attempt to connect is given up after this
 ACK_DEADLINE_SECONDS = 60  # of what is received and has had no receipt yet
 CLOSE_SECONDS = 1.0
 
@@ -54,7 +54,6 @@ class Stream:
         self.task = asyncio.get_running_loop().create_task(self._run())
 
     def age(self, now: float) -> float:
-        """Seconds since it was opened."""
         return now - self.opened_at
 
     def goes_well(self, now: float) -> bool:
@@ -64,14 +63,14 @@ class Stream:
     def close(self) -> None:
         """Half-close it: the service sends nothing new, and what is on its way still arrives.
 
-        A call that is cancelled instead leaves those messages leased to nobody until their time is over.
+        Cancelling the call instead would leave those messages leased to nobody until their leases end.
         """
         if self._closing_at is None:
             self._closing_at = time.monotonic()
         self._half_closed.set()
 
     def look(self, now: float) -> None:
-        """Called several times a second: end it if nobody answers any more."""
+        """Called several times a second: end it if the service no longer answers."""
         if self._closing_at is not None and now - self._closing_at > CLOSE_SECONDS:
             self.task.cancel()
         elif self._pongs and now - self._heard_at > SILENT_SECONDS:

@@ -1,7 +1,8 @@
 """StreamingPull of one subscription: messages to the event loop, replies and leases back to Pub/Sub.
 
 Built by `service`, driven by the engine's consumer. Streams, acks and leases live in a thread of their own, so that a
-handler that blocks the event loop loses no lease. It knows what a message is worth to nobody: replies are theirs.
+handler that blocks the event loop loses no lease. It does not inspect messages; whether to ack is the consumer's
+business.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from daemon.pubsub.streams import Streams
 THREAD = "pubsub-io"
 LOOK_SECONDS = 0.25
 ANSWER_SECONDS = 10.0  # for one ack or lease
-LOOP_SECONDS = 10.0  # an event loop that has not answered for so long starts nothing: what waits goes back
+LOOP_SECONDS = 10.0  # an event loop that has not answered for so long starts nothing: what waits is nacked
 GRACE_SECONDS = 0.2
 COLLECT_SECONDS = 0.002
 
@@ -103,12 +104,11 @@ class StreamingPull:
         await self._io.call(self._begin())
 
     def pause(self) -> None:
-        """Take in nothing more from now on. From any thread and from signal handlers; does not block."""
+        """Pull nothing more from now on. Any thread and signal handlers; does not block."""
         self._paused = True
         self._io.soon(self._intake)
 
     async def resume(self) -> None:
-        """Take in again."""
         if self._closing or self._loop is None:
             return
         self._paused = False
@@ -119,7 +119,7 @@ class StreamingPull:
         self._io.soon(self._shrink)
 
     async def close(self, timeout: float) -> None:
-        """Give back whatever is live and end, within `timeout` seconds. Never raises."""
+        """Nack whatever has no reply and end, within `timeout` seconds. Never raises."""
         if self._closing or self._loop is None:
             return
         self.pause()
@@ -236,7 +236,7 @@ class StreamingPull:
             self._on_the_event_loop(self._observer.returned, len(batch), why)
 
     def _send_replies(self) -> None:
-        self._woken = False  # before the first look: what is put after the last one wakes this again
+        self._woken = False  # before the first check: what is put after the last one wakes this again
         acks = []
         while self._replies:
             received, acked = self._replies.popleft()
@@ -281,4 +281,4 @@ class StreamingPull:
 
 
 def _ignore(_: object) -> None:
-    """Until somebody listens."""
+    """The default callback, until `open` sets one."""

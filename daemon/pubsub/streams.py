@@ -92,7 +92,7 @@ class Streams:
         self.fill(now)
 
     def fill(self, now: float) -> None:
-        """Open what there is room for. Pub/Sub is told nothing of the messages of earlier streams, so they are counted
+        """Open what there is room for. Pub/Sub does not know about the messages of earlier streams, so they are counted
         here; further streams are opened as those get their replies, and all become one again when they are too many.
         """
         room = self._room()
@@ -110,7 +110,7 @@ class Streams:
             self._open_one(room // count + (number < room % count))
 
     def close_all(self) -> None:
-        """Take in nothing new, and keep what is here."""
+        """Receive nothing new, and keep what is here."""
         for stream in self._open:
             stream.close()
         self._closed += self._open
@@ -119,7 +119,6 @@ class Streams:
         self.failing_since = None
 
     async def end(self) -> None:
-        """Close the connections."""
         for client in self._clients:
             await client.transport.close()  # type: ignore[no-untyped-call]  # the library's is not annotated
 
@@ -129,7 +128,7 @@ class Streams:
     def _is_worth(self, room: int, seconds: float) -> bool:
         if not any(one.live for one in self._closed) or room * 2 > self._capacity():
             return True
-        # Short jobs are given a moment, so that the next stream gets all their places at once.
+        # Short jobs get a moment to end, so that the next stream gets all of their room at once.
         enough = not self._open or room >= self._capacity() * WORTH
         return seconds >= (SETTLE_SECONDS if enough else WORTH_SECONDS)
 

@@ -1,7 +1,7 @@
-"""Whether a subscription has the terms that jobs need: the comparison of what is with what is wanted.
+"""Whether a subscription is configured as jobs need it: the comparison of what is with what is wanted.
 
 Called by `resources` for the start check, `headcount provision` and `headcount doctor`. Pure: it asks nobody.
-The reasons for each term are in the problems' own sentences.
+The reason for each setting is in the problems' own sentences.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from contextlib import suppress
 
 import uvloop
 
+from daemon.engine.attempt import InFlight
 from daemon.engine.blocked import examine
-from daemon.engine.running import Running
 from daemon.engine.shutdown import Shutdown
 from daemon.observe import BlockedLoop
 from daemon.registry import Registry
@@ -25,12 +25,12 @@ class LoopThread:
     """Runs a runtime that is made on its loop; what that fails of begins the stop."""
 
     def __init__(
-        self, make_runtime: Callable[[], WorkerRuntime], shutdown: Shutdown, running: Running, registry: Registry
+        self, make_runtime: Callable[[], WorkerRuntime], shutdown: Shutdown, in_flight: InFlight, registry: Registry
     ) -> None:
         self.runtime: WorkerRuntime | None = None
         self._make_runtime = make_runtime
         self._shutdown = shutdown
-        self._running = running
+        self._in_flight = in_flight
         self._registry = registry
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = threading.Event()
@@ -49,7 +49,7 @@ class LoopThread:
 
     def where(self) -> BlockedLoop:
         """What the loop is doing at this moment. Any thread; waits for nothing."""
-        return examine(self._loop, self._thread.ident, self._running, self._registry)
+        return examine(self._loop, self._thread.ident, self._in_flight, self._registry)
 
     def join(self, seconds: float) -> None:
         """Wait until the thread has ended, for so long at most."""

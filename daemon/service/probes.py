@@ -45,7 +45,7 @@ class Probes:
             problems.append("the worker is draining")
         runtime = self._loop.runtime
         silent = time.monotonic() - self._heartbeat.last
-        if runtime is not None and runtime.store.away:
+        if runtime is not None and runtime.store.unavailable:
             problems.append("the database does not answer")
         elif silent > self._settings.beat_seconds * REGULAR_BEATS:  # an idle worker notices by nothing else
             problems.append(f"no heartbeat could be written for {silent:.0f} s")

@@ -10,16 +10,19 @@ import random
 
 import anyio
 
+from daemon.engine.attempt import InFlight
 from daemon.engine.consumer import Consumer
 from daemon.engine.dead_letters import DeadLetterConsumer
 from daemon.engine.deadlines import DeadlineEnforcer
+from daemon.engine.executors import Executor
+from daemon.engine.executors.coroutine import CoroutineExecutor
+from daemon.engine.executors.thread import ThreadExecutor
 from daemon.engine.heartbeat import WorkerId
 from daemon.engine.intake import Intake
 from daemon.engine.pipeline import Pipeline
 from daemon.engine.relay import Relay
 from daemon.engine.rescue import Rescuer
 from daemon.engine.runner import HandlerRunner
-from daemon.engine.running import Running
 from daemon.engine.shutdown import Shutdown
 from daemon.engine.ticker import Step, Ticker
 from daemon.errors import SlotsExhausted
@@ -53,7 +56,7 @@ class WorkerRuntime:
         settings: Settings,
         registry: Registry,
         identity: WorkerId,
-        running: Running,
+        in_flight: InFlight,
         observer: Observer,
         shutdown: Shutdown,
     ) -> None:
@@ -61,7 +64,7 @@ class WorkerRuntime:
         self._observer = observer
         self._shutdown = shutdown
         self._stop_begun, self._cut_short = shutdown.events()
-        self._running = running
+        self._in_flight = in_flight
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
         shown = settings.log_values
         self._engine = async_engine(url, CONNECTIONS, pooler, observer.pool_waited, hangs_up=True, show_values=shown)
@@ -78,10 +81,10 @@ class WorkerRuntime:
             settings.worker_ttl_seconds,
             observer,
             completed=self._events.wake,
-            on_away=self.intake.database_unavailable,
+            on_unavailable=self.intake.database_unavailable,
         )
-        self.consumer = self._make_consumer(registry, running)
-        self._tickers = self._make_tickers(identity, running)
+        self.consumer = self._make_consumer(registry)
+        self._tickers = self._make_tickers(identity)
         self.opened = False
 
     async def run(self) -> None:
@@ -97,7 +100,7 @@ class WorkerRuntime:
                 await self._drain()
                 loops.cancel_scope.cancel()
         finally:
-            self._running.ask_to_stop(StopReason.DRAINING)  # whatever ended this work, its loop is closed next
+            self._in_flight.ask_to_stop(StopReason.DRAINING)  # whatever ended this work, its loop is closed next
             await self._publisher.close()
             await self._puller.close()
             await self._engine.dispose()
@@ -141,29 +144,25 @@ class WorkerRuntime:
             self._observer,
         )
 
-    def _make_consumer(self, registry: Registry, running: Running) -> Consumer:
+    def _make_consumer(self, registry: Registry) -> Consumer:
         settings = self._settings
-        runner = HandlerRunner(
-            self.store.records,
-            self._observer,
-            settings.result_limit_bytes,
-            settings.slots,
-            running,
-            self._shutdown.exit_in,
-            show_values=settings.log_values,
-        )
-        patience = settings.unknown_job_patience_seconds
-        pipeline = Pipeline(self.store, runner, registry, running, self._observer, patience, random.random)
+        limit, slots = settings.result_limit_bytes, settings.slots
+        executors: dict[str, Executor] = {
+            "async": CoroutineExecutor(limit),
+            "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._shutdown.exit_in),
+        }
+        runner = HandlerRunner(self.store.progress, executors, show_values=settings.log_values)
+        grace = settings.unknown_job_patience_seconds
         return Consumer(
-            pipeline,
-            running,
-            settings.slots,
+            Pipeline(self.store, runner, registry, self._observer, grace, random.random),
+            self._in_flight,
+            slots,
             settings.hold_seconds,
             self._observer,
-            overfull=self.streaming_pull.waited_in_vain,
+            on_buffer_timeout=self.streaming_pull.waited_in_vain,
         )
 
-    def _make_tickers(self, identity: WorkerId, running: Running) -> list[Ticker]:
+    def _make_tickers(self, identity: WorkerId) -> list[Ticker]:
         settings = self._settings
         beat = settings.beat_seconds
         rescue = Rescue(
@@ -181,11 +180,11 @@ class WorkerRuntime:
         )
         steps: dict[str, tuple[float, Step]] = {
             "relay-jobs": (1.0, self._relay.publish_jobs),
-            "progress": (0.5, self.store.records.flush),
-            "hold": (1.0, self.consumer.return_overdue),
+            "progress": (0.5, self.store.progress.flush),
+            "hold": (1.0, self.consumer.nack_overdue),
             "rescue": (beat / 2, rescuer.round),
             "backlog": (5.0, self._report_backlog),
-            "stuck": (STUCK_SECONDS, lambda: self._report_stuck(running)),
+            "stuck": (STUCK_SECONDS, self._report_stuck),
             "deadlines": (1.0, deadlines.enforce),
             "retries": (5.0, Retries(self._engine).continue_abandoned),
             "dead-letters": (10.0, letters.consume),
@@ -200,9 +199,9 @@ class WorkerRuntime:
         self._observer.refused_events(backlog.refused_events)
         self._observer.unfinished(backlog.unfinished, backlog.oldest_unfinished)
 
-    async def _report_stuck(self, running: Running) -> None:
-        for claim, seconds in running.stuck(STUCK_SECONDS):
+    async def _report_stuck(self) -> None:
+        for claim, seconds in self._in_flight.stuck(STUCK_SECONDS):
             self._observer.stuck(claim, seconds)
-        stuck = running.stuck_threads(STUCK_SECONDS)
+        stuck = self._in_flight.stuck_threads(STUCK_SECONDS)
         if 2 * stuck >= self._settings.slots:
             self._shutdown.fail(SlotsExhausted(stuck, self._settings.slots))

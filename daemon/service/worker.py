@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable
 from uuid import uuid4
 
+from daemon.engine.attempt import InFlight
 from daemon.engine.heartbeat import Heartbeat, WorkerId
 from daemon.engine.loop_watchdog import LoopWatchdog
-from daemon.engine.reconciler import Reconciler
-from daemon.engine.running import Running
+from daemon.engine.reconciliation import Reconciler
 from daemon.engine.shutdown import Shutdown
 from daemon.observe import Observer, Observers
 from daemon.postgres.database import sync_engine
@@ -53,12 +53,12 @@ class Worker:
         self._tracing = tracing(os.environ, settings.revision)
         observers = (self._metrics, Logs(), self._tracing, observer)
         self._observer = Observers(*(observer for observer in observers if observer is not None))
-        running = Running()
+        in_flight = InFlight()
 
         def make_runtime() -> WorkerRuntime:
-            return WorkerRuntime(settings, registry, self._worker_id, running, self._observer, self._shutdown)
+            return WorkerRuntime(settings, registry, self._worker_id, in_flight, self._observer, self._shutdown)
 
-        self._loop = LoopThread(make_runtime, self._shutdown, running, registry)
+        self._loop = LoopThread(make_runtime, self._shutdown, in_flight, registry)
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
         self._engine = sync_engine(url, 1, pooler, patience=3, hangs_up=True)
         self._registration = WorkerRegistration(
@@ -73,14 +73,14 @@ class Worker:
         self._heartbeat = Heartbeat(
             self._registration,
             self._worker_id,
-            running,
+            in_flight,
             self._shutdown,
             call,
             self._observer,
             interval=settings.beat_seconds,
             now=now,
         )
-        self._reconciler = Reconciler(self._registration, self._worker_id, running, call, self._observer, now=now)
+        self._reconciler = Reconciler(self._registration, self._worker_id, in_flight, call, self._observer, now=now)
         self._watchdog = LoopWatchdog(
             call, self._loop.where, self._observer, timeout=settings.loop_patience_seconds, give_up=self._give_up
         )
@@ -144,7 +144,7 @@ class Worker:
             slots_total=self._settings.slots,
             slots_used=gauge(lambda runtime: runtime.consumer.busy),
             outstanding=gauge(lambda runtime: runtime.consumer.outstanding),
-            held=gauge(lambda runtime: runtime.consumer.held),
+            held=gauge(lambda runtime: runtime.consumer.buffered),
             drain_budget=self._settings.drain_seconds,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,21 @@ STATES = {"Pending", "Queueing", "Succeeded", "Success", "Failure", "Done", "Can
 ELSEWHERE = re.compile(
     r"--(extra-)?index-url|(?<![\w.$}])/(home|root|Users|work)/\w|\b(artifactory|nexus|devpi)\b", re.I
 )
+# Private words, each with the usual term for its idea. The first list holds for names, texts and files, the second
+# (words that plain English needs too) for names only.
+BANNED = {
+    "graveyard": "store of dead letters",
+    "hearer": "observer",
+    "mend": "fix",
+    "mended": "fixed",
+    "mending": "fix",
+    "mends": "fixes",
+}
+BANNED_AS_NAMES = {
+    "mild": "advice",
+    "sight": "view",
+}
+ALLOWED: dict[str, str] = {}  # name or text -> why it may hold one of them
 SPOKEN = {".py", ".md", ".toml", ".yml", ".yaml", ".lock", ".tf", ".json", ".cfg", ".ini", ".sh", ""}
 
 
@@ -44,6 +60,43 @@ def test_no_class_or_function_has_a_name_without_an_idea() -> None:
         if NO_IDEA.search(_snake(node.name)) and not node.name.startswith("test_")
     ]
     assert named == []
+
+
+def _names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Every name that a file makes or uses, with its line."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name):
+                yield node.lineno, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield node.lineno, name
+            case ast.keyword(arg=str(name)) | ast.alias(asname=str(name)):
+                yield node.lineno, name
+
+
+def _private(text: str, banned: Collection[str]) -> set[str]:
+    return set(re.findall(r"[a-z]+", _snake(text))) & set(banned)
+
+
+def test_where_the_field_has_a_term_that_is_the_name() -> None:
+    found = []
+    for source in sources("daemon", "handlers", "migrations", "tests"):
+        if source.name == str(Path(__file__).relative_to(REPOSITORY)) or source.name.startswith("migrations/versions/"):
+            continue
+        names = [(line, name, {**BANNED, **BANNED_AS_NAMES}) for line, name in _names(source.tree)]
+        names.append((0, Path(source.name).stem, {**BANNED, **BANNED_AS_NAMES}))
+        texts = [
+            (node.lineno, node.value, BANNED)
+            for node in ast.walk(source.tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        found += [
+            f"{source.name}:{line} {word}: say {banned[word]}"
+            for line, text, banned in names + texts
+            for word in _private(text, banned)
+            if text not in ALLOWED
+        ]
+    assert found == []
 
 
 def test_a_job_has_three_statuses_and_no_others_are_spoken_of() -> None:

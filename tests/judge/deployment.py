@@ -21,11 +21,14 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1 import PullRequest, Subscription
 from pydantic import SecretStr
 
+from daemon.engine.attempt import Attempt, InFlight
+from daemon.engine.executors import Executor
+from daemon.engine.executors.coroutine import CoroutineExecutor
+from daemon.engine.executors.thread import ThreadExecutor
 from daemon.engine.pipeline import Pipeline
 from daemon.engine.relay import Relay
 from daemon.engine.rescue import Rescuer
 from daemon.engine.runner import HandlerRunner
-from daemon.engine.running import Running
 from daemon.job import StopReason
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine, sync_engine
@@ -164,7 +167,7 @@ async def started_worker(deployment: Deployment) -> AsyncIterator[Worker]:
             try:
                 yield worker
             finally:
-                worker.running.ask_to_stop(StopReason.DRAINING)
+                worker.in_flight.ask_to_stop(StopReason.DRAINING)
                 lanes.cancel_scope.cancel()
         registration.deregister(me)
     finally:
@@ -193,13 +196,16 @@ class Worker:
         settings, observer = deployment.settings, Observer()
         self._deployment = deployment
         self._engine = engine = async_engine(deployment.database_url, 3, hangs_up=True)
-        self.running = Running()
+        self.in_flight = InFlight()
         self.publisher, self.puller = Publisher(), Puller()
-        self.store = Store(engine, lambda: me, TTL, observer, completed=lambda: None, on_away=lambda _away: None)
-        runner = HandlerRunner(self.store.records, observer, settings.result_limit_bytes, settings.slots, self.running)
-        self.pipeline = Pipeline(
-            self.store, runner, deployment.registry, self.running, observer, 300.0, random.Random(1).random
-        )
+        self.store = Store(engine, lambda: me, TTL, observer, completed=lambda: None, on_unavailable=lambda _away: None)
+        limit, slots = settings.result_limit_bytes, settings.slots
+        executors: dict[str, Executor] = {
+            "async": CoroutineExecutor(limit),
+            "thread": ThreadExecutor(limit, slots, self.in_flight, observer, lambda: 0.0),
+        }
+        runner = HandlerRunner(self.store.progress, executors)
+        self.pipeline = Pipeline(self.store, runner, deployment.registry, observer, 300.0, random.Random(1).random)
         self.relay = Relay(
             Due(engine, settings.republish_after_seconds),
             DueEvents(engine),
@@ -220,7 +226,11 @@ class Worker:
                 return done
             message = Message(pulled[0])
             self._deployment.unanswered.append(message.pulled.ack_id)
-            await self.pipeline.process(message)
+            attempt = Attempt()
+            self.in_flight.add(attempt)
+            await self.pipeline.process(message, attempt)
+            attempt.handler_done()
+            self.in_flight.remove(attempt)
             if message.replied == "ack":
                 await self.puller.acknowledge(subscription, [message.pulled.ack_id])
                 self._deployment.unanswered.remove(message.pulled.ack_id)

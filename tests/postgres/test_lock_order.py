@@ -19,7 +19,7 @@ from daemon.job import Claim, Failed, Interrupted, Progress, StopReason
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine, sqlstate
 from daemon.postgres.due import Due, Leased
-from daemon.postgres.records import Records
+from daemon.postgres.progress import ProgressBuffer
 from daemon.postgres.rejections import Rejection, Rejections
 from tests.postgres.scene import BOOM, Scene, Worker, decided, message_for, messages_for, pointer_to, writing
 
@@ -134,11 +134,11 @@ async def test_the_relay_and_the_fast_path_lock_jobs_by_id(scene: Scene, what: s
 
 
 async def test_progress_locks_jobs_by_id(scene: Scene) -> None:
-    records = Records(scene.engine, Observer())
+    buffer = ProgressBuffer(scene.engine, Observer())
     for claim in await _claims(await scene.worker()):
-        records.progress(claim, Progress(1, 2, None))
-    async with writing(records):
-        await assert_locks_in_order(scene, "job", records.flush)
+        buffer.progress(claim, Progress(1, 2, None))
+    async with writing(buffer):
+        await assert_locks_in_order(scene, "job", buffer.flush)
 
 
 async def _waits_for(scene: Scene, insert: str, value: object) -> bool:

@@ -23,7 +23,7 @@ SOURCES = {
 
 @pytest.fixture
 def owner(database_url: str) -> Iterator[psycopg.Connection]:
-    """A superuser's connection, and a role for the doctor's patient."""
+    """A superuser's connection, and a role for the doctor to log in as."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {ROLE}")
         yield connection

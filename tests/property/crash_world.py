@@ -13,9 +13,9 @@ from collections.abc import Coroutine, Generator
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
+from daemon.engine.attempt import Attempt, InFlight
 from daemon.engine.pipeline import Pipeline
 from daemon.engine.relay import Relay
-from daemon.engine.running import Place, Running
 from daemon.errors import DecodeError
 from daemon.job import Claim, Failed, Interrupted, JobError, Kind, Result, Returned, Status, StopReason
 from daemon.observe import Observer
@@ -50,8 +50,18 @@ class Worker:
 
     store: MemoryStore
     pipeline: Pipeline
-    running: Running
+    in_flight: InFlight = field(default_factory=InFlight)
     alive: bool = True
+
+    async def process(self, delivery: FakeDelivery) -> None:
+        """As the consumer does it."""
+        attempt = Attempt()
+        self.in_flight.add(attempt)
+        try:
+            await self.pipeline.process(delivery, attempt)
+        finally:
+            attempt.handler_done()
+            self.in_flight.remove(attempt)
 
 
 @dataclass(eq=False)
@@ -97,7 +107,7 @@ class CountingRunner:
         self._live = live
         self._gone = gone
 
-    async def run(self, claim: Claim, handler: Handler, place: Place) -> Result:
+    async def run(self, claim: Claim, handler: Handler, attempt: Attempt) -> Result:
         if claim.worker_id in self._gone:
             await pause("running in vain")
             return Interrupted(StopReason.CLAIM_LOST)
@@ -108,7 +118,7 @@ class CountingRunner:
         finally:
             if self._live.get(claim.job_id) == claim.worker_id:
                 del self._live[claim.job_id]
-        if place.signal.reason is not None:
+        if attempt.signal.reason is not None:
             return Interrupted(StopReason.DRAINING)
         if claim.failures < json.loads(claim.params).get("fails", 0):
             return Failed(JobError(Kind.RAISED, "boom"))
@@ -132,10 +142,10 @@ class World:
     def worker(self) -> Worker:
         """Start a process."""
         self.born += 1
-        store, running = MemoryStore(self.tables, uuid5(NAMESPACE, str(self.born)), pause), Running()
+        store = MemoryStore(self.tables, uuid5(NAMESPACE, str(self.born)), pause)
         registry = Registry({"paint": a_handler(paint, max_attempts=3)})
         runner = CountingRunner(self.live, self.gone)
-        worker = Worker(store, Pipeline(store, runner, registry, running, Observer(), 300, lambda: 0.5), running)
+        worker = Worker(store, Pipeline(store, runner, registry, Observer(), 300, lambda: 0.5))
         self.workers.append(worker)
         return worker
 
@@ -153,7 +163,7 @@ class World:
         """Hand a waiting message to a worker; with `keep` the bus will deliver it once more."""
         message_id, message = self.queue[place] if keep else self.queue.pop(place)
         delivery = FakeDelivery(message[0], dict(message[1]), message_id)
-        flight = Flight(worker.pipeline.process(delivery), worker, delivery, message)
+        flight = Flight(worker.process(delivery), worker, delivery, message)
         delivery.on_ack = lambda: self._check_ack(flight)
         self.flights.append(flight)
         return flight
@@ -193,7 +203,7 @@ class World:
 
     def compare(self, worker: Worker) -> None:
         """A living worker gives back what it holds and does not run."""
-        self.tables.take_back(worker.store.me, {place.job_id for place in worker.running.places()})
+        self.tables.take_back(worker.store.me, {snapshot.job_id for snapshot in worker.in_flight.snapshot()})
 
     def answer(self) -> None:
         """Messages that were not acked wait again."""
@@ -239,7 +249,7 @@ class World:
     def _check_ack(self, flight: Flight) -> None:
         assert flight.worker is not None
         assert flight.delivery is not None
-        claimed = {one.claim.job_id: one.claim.attempt for one in flight.worker.running.places() if one.claim}
+        claimed = {one.claim.job_id: one.claim.attempt for one in flight.worker.in_flight.all() if one.claim}
         held = [row for row in self.tables.jobs.values() if row.worker == flight.worker.store.me]
         own = [row for row in held if claimed.get(row.message.job_id) == row.attempt]
         mine = self._row_of(flight.delivery)

@@ -31,7 +31,7 @@ ASKED = messages() | st.builds(
 
 
 @given(ASKED, SIGHTS, FEW, FEW)
-def test_every_sight_has_an_answer(message: JobMessage, view: ClaimView, me: UUID, token: UUID) -> None:
+def test_every_view_has_an_answer(message: JobMessage, view: ClaimView, me: UUID, token: UUID) -> None:
     answer = explain_refusal(message, view, me, token)
     assert isinstance(answer, (AlreadyClaimedByUs, Refused, Conflict, TryAgain))
     if isinstance(answer, Conflict):

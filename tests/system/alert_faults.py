@@ -120,7 +120,7 @@ async def replace_the_stopped_worker(fleet: Fleet) -> None:
 # -- jobs ----------------------------------------------------------------------------------------
 
 
-async def lose_sight_of_a_message(fleet: Fleet) -> None:
+async def lose_track_of_a_message(fleet: Fleet) -> None:
     fleet.control.pause_delivery(fleet.subscription)
     await fleet.kick_off("nap")
     await fleet.rows("UPDATE orchestration SET created_at = now() - interval '2 hours' WHERE completed_at IS NULL")
@@ -197,7 +197,7 @@ COMMON = {
         kill_the_worker, start_another_worker, shows=alerts("NoWorker"), leaves=alerts("WorkersLost", "PoisonJobs")
     ),
     "a message is not delivered for two hours": Fault(
-        lose_sight_of_a_message, deliver_it, shows=alerts("NothingMoves")
+        lose_track_of_a_message, deliver_it, shows=alerts("NothingMoves")
     ),
     "a job never ends and fills the only slot": Fault(
         run_a_job_that_never_ends, end_it, shows=alerts("OldOrchestration", "SlotsSaturated")

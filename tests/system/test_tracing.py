@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from daemon.client import Client
+from daemon.engine.attempt import InFlight
 from daemon.engine.heartbeat import WorkerId
-from daemon.engine.running import Running
 from daemon.engine.shutdown import Shutdown
 from daemon.postgres.database import sync_engine
 from daemon.postgres.worker_registration import WorkerRegistration
@@ -193,7 +193,7 @@ async def test_the_wired_parts_of_a_worker_give_the_same_trace_to_any_exporter(
     spans = recording(SimpleSpanProcessor(exporter))
     shutdown = Shutdown(ShutdownPlan.of(settings.drain_seconds))
     registry = discover([HANDLERS], REPOSITORY)
-    runtime = WorkerRuntime(settings, registry, worker_id, Running(), spans, shutdown)
+    runtime = WorkerRuntime(settings, registry, worker_id, InFlight(), spans, shutdown)
     working = asyncio.create_task(runtime.run())
     async with Client(settings) as client:
         orchestration = await client.kick_off("traced", [{}])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -13,8 +13,8 @@ from google.pubsub_v1 import SubscriberAsyncClient
 from google.pubsub_v1.types import DeadLetterPolicy, RetryPolicy, Subscription
 
 from daemon.delivery import Delivery
+from daemon.engine.attempt import Attempt, InFlight
 from daemon.engine.consumer import Consumer
-from daemon.engine.running import Running
 from daemon.pubsub.resources import Wanted, WantedTopic, provision
 from daemon.pubsub.streaming_pull import StreamingPull
 from tests.contract.google_client.conftest import Bus, Heard, for_a_while
@@ -31,11 +31,11 @@ class Shop:
     started: int = 0
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def process(self, delivery: Delivery, leave: Callable[[], None]) -> None:
+    async def process(self, delivery: Delivery, attempt: Attempt) -> None:
         self.started += 1
         self.running.append(delivery)
         await self.closing.wait()
-        leave()
+        attempt.handler_done()
         delivery.ack()
 
 
@@ -51,11 +51,11 @@ async def worker(bus: Bus, shop: Shop, hold_seconds: float = 0.2) -> AsyncIterat
         observer=Heard(),
         window=hold_seconds,
     )
-    consumer = Consumer(shop, Running(), SLOTS, hold_seconds, Heard(), overfull=pull.waited_in_vain)
+    consumer = Consumer(shop, InFlight(), SLOTS, hold_seconds, Heard(), on_buffer_timeout=pull.waited_in_vain)
 
     async def hold() -> None:
         while True:
-            await consumer.return_overdue()
+            await consumer.nack_overdue()
             await asyncio.sleep(hold_seconds / 4)
 
     holding = asyncio.create_task(hold())

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from daemon.doctor import capacity, server, server_settings
+from daemon.doctor import capacity, server_settings
 from daemon.doctor.capacity import Limit, too_small
 from daemon.doctor.commands import as_owner, as_superuser, database_in, url_with
 from daemon.doctor.finding import Severity
-from daemon.doctor.server import Server
+from daemon.doctor.server import Server, check_facts
 from daemon.service.runtime import CONNECTIONS
 
 URL = "postgresql://wor%40ker:secret@db.example:5433/jobs?sslmode=require&password=also"
@@ -27,7 +27,7 @@ GOOD = Server(
 
 
 def test_a_good_server_has_no_finding() -> None:
-    assert list(server.check(GOOD)) == []
+    assert list(check_facts(GOOD)) == []
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_good_server_has_no_finding() -> None:
     ],
 )
 def test_a_fact_that_is_wrong_is_named(change: dict[str, object], severity: Severity, word: str) -> None:
-    (finding,) = server.check(replace(GOOD, **change))  # type: ignore[arg-type]
+    (finding,) = check_facts(replace(GOOD, **change))  # type: ignore[arg-type]
     assert finding.severity is severity
     assert word in finding.what
 
@@ -50,7 +50,7 @@ def test_no_command_shows_a_password() -> None:
     for text in (url_with(URL), as_owner(URL, "own er", "SELECT 1"), as_superuser(URL, "SELECT 1")):
         assert "secret" not in text
         assert "also" not in text
-    for finding in server.check(replace(GOOD, standby=True, version=1)):
+    for finding in check_facts(replace(GOOD, standby=True, version=1)):
         assert "secret" not in str(finding)
 
 

@@ -7,7 +7,7 @@ from daemon.doctor.deployment import check_dockerfile, check_environment
 from daemon.doctor.finding import Finding, advice, fatal, loses_work, unchecked
 from daemon.settings import load
 
-MILD = advice("worker", "m", "why", "fix m")
+HINT = advice("worker", "m", "why", "fix m")
 BAD = loses_work("pubsub", "b", "why", "fix b")
 WORST = fatal("database", "w", "why", "fix w")
 UNKNOWN = unchecked("database", "u", "why", "fix u")
@@ -15,7 +15,7 @@ UNKNOWN = unchecked("database", "u", "why", "fix u")
 
 @pytest.mark.parametrize(
     ("findings", "code"),
-    [([], 0), ([MILD], 0), ([BAD], 1), ([WORST, MILD], 1), ([UNKNOWN], 2), ([WORST, UNKNOWN], 2)],
+    [([], 0), ([HINT], 0), ([BAD], 1), ([WORST, HINT], 1), ([UNKNOWN], 2), ([WORST, UNKNOWN], 2)],
 )
 def test_the_exit_code_says_fine_broken_or_unknown(findings: list[Finding], code: int) -> None:
     assert report.exit_code(findings) == code
@@ -23,7 +23,7 @@ def test_the_exit_code_says_fine_broken_or_unknown(findings: list[Finding], code
 
 
 def test_the_worst_comes_first() -> None:
-    assert report.by_severity([MILD, UNKNOWN, BAD, WORST]) == [WORST, BAD, UNKNOWN, MILD]
+    assert report.by_severity([HINT, UNKNOWN, BAD, WORST]) == [WORST, BAD, UNKNOWN, HINT]
 
 
 def test_each_finding_is_a_sentence_a_reason_and_a_command() -> None:

@@ -1,7 +1,7 @@
 """Running one handler as the worker does, and the recorder that its context speaks to.
 
-Used by the tests of the runner and of the context. `attempt` asserts that the task stays healthy, whatever the handler
-does to it.
+Used by the tests of the runner and of the context. `run_attempt` asserts that the task stays healthy,
+whatever the handler does to it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from contextlib import asynccontextmanager
 
 import anyio.lowlevel
 
+from daemon.engine.attempt import Attempt, InFlight
+from daemon.engine.executors.coroutine import CoroutineExecutor
+from daemon.engine.executors.thread import GRACE_SECONDS, ThreadExecutor
 from daemon.engine.runner import HandlerRunner
-from daemon.engine.running import Place, Running
 from daemon.job import Claim, Failed, JobError, Kind, Progress, Result
 from daemon.registry import Handler
 from tests.fakes.delivery import CLAIM, a_handler
@@ -48,32 +50,34 @@ def a_runner(
     result_limit: int = 100_000,
     threads: int = 4,
     observer: Listening | None = None,
-    running: Running | None = None,
+    in_flight: InFlight | None = None,
+    grace: float = GRACE_SECONDS,
     exit_in: Callable[[], float] = lambda: 0.0,
     show_values: bool = False,
 ) -> HandlerRunner:
     """A runner on the running loop."""
-    told, heard, ours = recorder or Recorded(), observer or Listening(), running or Running()
-    return HandlerRunner(told, heard, result_limit, threads, ours, exit_in, show_values=show_values)
+    threaded = ThreadExecutor(result_limit, threads, in_flight or InFlight(), observer or Listening(), exit_in, grace)
+    executors = {"async": CoroutineExecutor(result_limit), "thread": threaded}
+    return HandlerRunner(recorder or Recorded(), executors, show_values=show_values)
 
 
-async def attempt(
+async def run_attempt(
     function: Callable[..., object],
     *,
     claim: Claim = CLAIM,
-    place: Place | None = None,
+    attempt: Attempt | None = None,
     recorder: Recorded | None = None,
     runner: HandlerRunner | None = None,
     **terms: object,
 ) -> Result:
     """What one attempt of a function gives; `terms` are those of `@job`."""
     handler: Handler = a_handler(function, **terms)
-    place = place or Place(claim.job_id)
-    place.claimed(claim)
+    attempt = attempt or Attempt(claim.job_id)
+    attempt.claimed(claim)
     running = runner or a_runner(recorder)
 
     async def deliver() -> Result:
-        result = await running.run(claim, handler, place)
+        result = await running.run(claim, handler, attempt)
         async with asyncio.timeout(5):  # the settlement that follows must be able to wait
             await asyncio.sleep(0)
             await anyio.lowlevel.checkpoint()
@@ -90,10 +94,10 @@ async def attempt(
 
 @asynccontextmanager
 async def attempting(
-    function: Callable[..., object], place: Place, **terms: object
+    function: Callable[..., object], attempt: Attempt, **terms: object
 ) -> AsyncIterator[asyncio.Task[Result]]:
     """An attempt under way; it must have ended when the body has."""
-    task = asyncio.create_task(attempt(function, place=place, **terms))  # type: ignore[arg-type]
+    task = asyncio.create_task(run_attempt(function, attempt=attempt, **terms))  # type: ignore[arg-type]
     yield task
     await asyncio.wait_for(task, 10)
 

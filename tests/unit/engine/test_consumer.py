@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
-from daemon.engine import consumer as consumer_module
+from daemon.engine.attempt import Attempt, InFlight
 from daemon.engine.consumer import Consumer
-from daemon.engine.running import Running
 from tests.fakes.delivery import FakeDelivery
 from tests.fakes.observer import Listening
 from tests.harness.waiting import until
@@ -25,7 +23,7 @@ class Gate:
         self.running = 0
         self._open = asyncio.Event()
 
-    async def process(self, delivery: FakeDelivery, leave: Callable[[], None] = lambda: None) -> None:
+    async def process(self, delivery: FakeDelivery, attempt: Attempt) -> None:
         self.started.append(delivery.message_id)
         self.running += 1
         self.most = max(self.most, self.running)
@@ -45,7 +43,7 @@ class Broken:
     def __init__(self, error: BaseException) -> None:
         self._error = error
 
-    async def process(self, delivery: FakeDelivery, leave: Callable[[], None] = lambda: None) -> None:
+    async def process(self, delivery: FakeDelivery, attempt: Attempt) -> None:
         raise self._error
 
 
@@ -55,11 +53,11 @@ def _deliveries(number: int) -> list[FakeDelivery]:
 
 async def test_slots_bound_what_runs_and_are_refilled_in_order() -> None:
     gate, heard = Gate(), Listening()
-    consumer = Consumer(gate, Running(), 3, 10.0, heard)
+    consumer = Consumer(gate, InFlight(), 3, 10.0, heard)
     deliveries = _deliveries(10)
     for delivery in deliveries:
         consumer.receive(delivery)
-    assert (consumer.busy, consumer.held) == (3, 7)
+    assert (consumer.busy, consumer.buffered) == (3, 7)
     await until(lambda: gate.running == 3)
     gate.open()
     await until(lambda: consumer.busy == 0)
@@ -76,22 +74,22 @@ class Settling:
         self.begun = 0
         self.stored = asyncio.Event()
 
-    async def process(self, delivery: FakeDelivery, leave: Callable[[], None]) -> None:
+    async def process(self, delivery: FakeDelivery, attempt: Attempt) -> None:
         self.begun += 1
-        leave()
-        leave()
+        attempt.handler_done()
+        attempt.handler_done()
         await self.stored.wait()
         delivery.ack()
 
 
 async def test_a_slot_is_free_again_while_its_outcome_is_stored() -> None:
     settling = Settling()
-    consumer = Consumer(settling, Running(), 1, 10.0, Listening())
+    consumer = Consumer(settling, InFlight(), 1, 10.0, Listening())
     for delivery in _deliveries(5):
         consumer.receive(delivery)
     await until(lambda: settling.begun == 5)
     assert consumer.busy == 0
-    drain = asyncio.create_task(consumer.drain(30.0, 30.0))
+    drain = asyncio.create_task(consumer.drain(30.0, 30.0, asyncio.Event()))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not drain.done(), "a drain waits for what is being stored"
@@ -101,33 +99,34 @@ async def test_a_slot_is_free_again_while_its_outcome_is_stored() -> None:
 
 async def test_what_was_given_back_by_its_source_while_it_waited_takes_no_slot() -> None:
     gate = Gate()
-    consumer = Consumer(gate, Running(), 1, 10.0, Listening())
+    consumer = Consumer(gate, InFlight(), 1, 10.0, Listening())
     first, second, third = _deliveries(3)
     second.nack()
     for delivery in (second, first, third):
         consumer.receive(delivery)
-    assert (consumer.busy, consumer.held) == (1, 1)
+    assert (consumer.busy, consumer.buffered) == (1, 1)
     third.nack()
     gate.open()
     await until(lambda: consumer.busy == 0)
     assert gate.started == ["0"]
-    assert consumer.held == 0
+    assert consumer.buffered == 0
 
 
-async def test_what_waits_too_long_for_a_slot_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_waits_too_long_for_a_slot_goes_back() -> None:
     clock = Clock()
-    monkeypatch.setattr(consumer_module, "time", clock)
     gate, heard, overfull = Gate(), Listening(), []
-    consumer = Consumer(gate, Running(), 1, 10.0, heard, overfull=lambda: overfull.append(1))
+    consumer = Consumer(
+        gate, InFlight(), 1, 10.0, heard, on_buffer_timeout=lambda: overfull.append(1), clock=clock.monotonic
+    )
     first, second, third = _deliveries(3)
     consumer.receive(first)
     consumer.receive(second)
     clock.now += 6
     consumer.receive(third)
-    await consumer.return_overdue()
+    await consumer.nack_overdue()
     assert (second.reply, third.reply, overfull) == (None, None, [])
     clock.now += 4
-    await consumer.return_overdue()
+    await consumer.nack_overdue()
     assert (second.reply, third.reply, overfull) == ("nack", None, [1])
     assert heard.all("returned") == [(1, "hold")]
     gate.open()
@@ -137,7 +136,7 @@ async def test_what_waits_too_long_for_a_slot_goes_back(monkeypatch: pytest.Monk
 
 async def test_a_stop_gives_back_what_never_started_and_takes_nothing_more() -> None:
     gate, heard = Gate(), Listening()
-    consumer = Consumer(gate, Running(), 1, 10.0, heard)
+    consumer = Consumer(gate, InFlight(), 1, 10.0, heard)
     first, second, late = _deliveries(3)
     consumer.receive(first)
     consumer.receive(second)
@@ -153,7 +152,7 @@ async def test_a_stop_gives_back_what_never_started_and_takes_nothing_more() -> 
 @pytest.mark.parametrize("error", [ValueError("boom"), asyncio.CancelledError(), GeneratorExit()])
 async def test_a_delivery_that_ends_in_an_error_goes_back_and_frees_its_slot(error: BaseException) -> None:
     heard = Listening()
-    consumer = Consumer(Broken(error), Running(), 1, 10.0, heard)
+    consumer = Consumer(Broken(error), InFlight(), 1, 10.0, heard)
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     try:
         first, second = _deliveries(2)
@@ -168,10 +167,10 @@ async def test_a_delivery_that_ends_in_an_error_goes_back_and_frees_its_slot(err
 
 async def test_a_drain_lets_handlers_end() -> None:
     gate = Gate()
-    consumer = Consumer(gate, Running(), 2, 10.0, Listening())
+    consumer = Consumer(gate, InFlight(), 2, 10.0, Listening())
     delivery, *_ = _deliveries(1)
     consumer.receive(delivery)
-    drain = asyncio.create_task(consumer.drain(30.0, 1.0))
+    drain = asyncio.create_task(consumer.drain(30.0, 1.0, asyncio.Event()))
     await until(lambda: gate.running == 1)
     gate.open()
     assert await asyncio.wait_for(drain, 5) == 0
@@ -179,39 +178,39 @@ async def test_a_drain_lets_handlers_end() -> None:
 
 
 async def test_a_drain_of_an_idle_worker_ends_at_once() -> None:
-    consumer = Consumer(Gate(), Running(), 2, 10.0, Listening())
-    assert await asyncio.wait_for(consumer.drain(30.0, 30.0), 5) == 0
+    consumer = Consumer(Gate(), InFlight(), 2, 10.0, Listening())
+    assert await asyncio.wait_for(consumer.drain(30.0, 30.0, asyncio.Event()), 5) == 0
 
 
-@pytest.mark.parametrize("is_cut_short", [False, True], ids=["in time", "is_cut_short"])
-async def test_what_outlives_the_drain_is_cancelled(is_cut_short: bool) -> None:
-    gate, running = Gate(), Cancelling()
-    consumer = Consumer(gate, running, 2, 10.0, Listening())
-    running.gate = gate
+@pytest.mark.parametrize("cut_short", [False, True], ids=["in time", "cut short"])
+async def test_what_outlives_the_drain_is_cancelled(cut_short: bool) -> None:
+    gate, in_flight = Gate(), Cancelling()
+    consumer = Consumer(gate, in_flight, 2, 10.0, Listening())
+    in_flight.gate = gate
     delivery, *_ = _deliveries(1)
     consumer.receive(delivery)
-    cut_short = asyncio.Event()
-    drain = asyncio.create_task(consumer.drain(30.0 if is_cut_short else 0.01, 30.0, cut_short))
+    signal = asyncio.Event()
+    drain = asyncio.create_task(consumer.drain(30.0 if cut_short else 0.01, 30.0, signal))
     await until(lambda: gate.running == 1)
-    if is_cut_short:
-        cut_short.set()
+    if cut_short:
+        signal.set()
     assert await asyncio.wait_for(drain, 5) == 1
     assert delivery.reply == "ack", "the interruption was stored, so its delivery is acked"
 
 
 async def test_a_drain_waits_no_longer_than_its_last_seconds_for_what_does_not_end() -> None:
     gate = Gate()
-    consumer = Consumer(gate, Running(), 1, 10.0, Listening())
+    consumer = Consumer(gate, InFlight(), 1, 10.0, Listening())
     delivery, *_ = _deliveries(1)
     consumer.receive(delivery)
-    assert await asyncio.wait_for(consumer.drain(0.01, 0.01), 5) == 1
+    assert await asyncio.wait_for(consumer.drain(0.01, 0.01, asyncio.Event()), 5) == 1
     assert delivery.reply is None
     gate.open()
     await until(lambda: consumer.busy == 0)
 
 
-class Cancelling(Running):
-    """Running whose handlers end when they are cancelled."""
+class Cancelling(InFlight):
+    """Attempts whose handlers end when they are cancelled."""
 
     gate: Gate
 

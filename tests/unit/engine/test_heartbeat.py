@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from daemon.engine.attempt import Attempt, InFlight
 from daemon.engine.heartbeat import Heartbeat, WorkerId
-from daemon.engine.running import Place, Running
 from daemon.engine.shutdown import Shutdown
 from daemon.errors import WorkerGone
 from daemon.job import StopReason
@@ -25,24 +25,25 @@ class World:
 
     row: FakeRow = field(default_factory=FakeRow)
     worker_id: WorkerId = field(default_factory=lambda: WorkerId(WORKER))
-    running: Running = field(default_factory=Running)
+    in_flight: InFlight = field(default_factory=InFlight)
     observer: Listening = field(default_factory=Listening)
     now: float = 0.0
 
     def __post_init__(self) -> None:
         self.shutdown = Shutdown(ShutdownPlan.of(6.0), clock=lambda: self.now)
         self.heartbeat = Heartbeat(
-            self.row, self.worker_id, self.running, self.shutdown, at_once, self.observer, interval=5.0, now=0.0
+            self.row, self.worker_id, self.in_flight, self.shutdown, at_once, self.observer, interval=5.0, now=0.0
         )
 
     def run_until(self, end: float) -> None:
         while (due := self.heartbeat.run_if_due(self.now)) <= end:
             self.now = due
 
-    def job(self) -> Place:
-        place = self.running.enter(JOB)
-        place.claimed(CLAIM)
-        return place
+    def job(self) -> Attempt:
+        attempt = Attempt(JOB)
+        attempt.claimed(CLAIM)
+        self.in_flight.add(attempt)
+        return attempt
 
 
 @pytest.fixture
@@ -85,10 +86,10 @@ def test_a_stop_is_written_at_once_and_once(world: World) -> None:
 
 
 def test_a_worker_declared_dead_drops_its_handlers_and_lives_on_under_a_new_id(world: World) -> None:
-    place = world.job()
+    attempt = world.job()
     world.row.failures["heartbeat"] = [WorkerGone()]
     world.heartbeat.run_if_due(5)
-    assert place.signal.reason is StopReason.CLAIM_LOST
+    assert attempt.signal.reason is StopReason.CLAIM_LOST
     assert world.observer.all("worker_declared_dead") == [(WORKER,)]
     [(new,)] = world.row.all("register")
     assert new == world.worker_id.id != WORKER
@@ -97,10 +98,10 @@ def test_a_worker_declared_dead_drops_its_handlers_and_lives_on_under_a_new_id(w
 
 
 def test_a_registration_that_fails_is_tried_again_and_the_handlers_are_dropped_all_the_same(world: World) -> None:
-    place = world.job()
+    attempt = world.job()
     world.row.failures = {"heartbeat": [WorkerGone(), WorkerGone()], "register": [UNAVAILABLE]}
     world.heartbeat.run_if_due(5)
-    assert place.signal.reason is StopReason.CLAIM_LOST
+    assert attempt.signal.reason is StopReason.CLAIM_LOST
     world.heartbeat.run_if_due(6)
     assert len(world.row.all("register")) == 2
     assert world.row.all("register")[1] == (world.worker_id.id,)
@@ -116,7 +117,7 @@ def test_a_draining_worker_is_not_registered_again(world: World) -> None:
 
 def test_jobs_whose_threads_still_run_begin_elsewhere_only_after_the_process_has_ended(world: World) -> None:
     world.shutdown.stop()
-    world.running.left_threads = True
+    world.in_flight.left_threads = True
     world.now = 7.7
     world.heartbeat.deregister()
     assert world.row.all("deregister") == [(WORKER, pytest.approx(world.shutdown.plan.kill_at - 7.7 + 1.0))]

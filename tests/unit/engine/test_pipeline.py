@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from daemon.engine.attempt import Attempt
 from daemon.engine.pipeline import CLAIM_TRIES, Pipeline
-from daemon.engine.running import Place, Running
 from daemon.errors import StoreUnavailable
 from daemon.job import (
     Action,
@@ -62,7 +62,7 @@ class Scripted:
     async def reject(self, delivery: FakeDelivery, reason: str, text: str, instance: JobMessage | None) -> None:
         self.rejected.append((reason, instance))
 
-    async def run(self, claim: Claim, handler: Handler, place: Place) -> Result:
+    async def run(self, claim: Claim, handler: Handler, attempt: Attempt) -> Result:
         self.ran += 1
         return self.result
 
@@ -72,10 +72,9 @@ def paint(params: dict[str, object]) -> None:
 
 
 async def _process(script: Scripted, delivery: FakeDelivery, heard: Listening | None = None) -> FakeDelivery:
-    registry, running = Registry({"paint": a_handler(paint, max_attempts=2)}), Running()
-    line = Pipeline(script, script, registry, running, heard or Listening(), 300, lambda: 0.5, lambda: 110.0)
-    await line.process(delivery)
-    assert running.places() == [], "a place outlived its delivery"
+    registry = Registry({"paint": a_handler(paint, max_attempts=2)})
+    line = Pipeline(script, script, registry, heard or Listening(), 300, lambda: 0.5, lambda: 110.0)
+    await line.process(delivery, Attempt())
     return delivery
 
 
@@ -95,10 +94,10 @@ async def test_a_handler_that_cancels_its_own_task_has_failed_and_cannot_do_so_f
         task.cancel()
         await asyncio.Event().wait()
 
-    script, registry, running = Scripted(), Registry({"paint": a_handler(suicidal, max_attempts=2)}), Running()
-    line = Pipeline(script, a_runner(), registry, running, Listening(), 300, lambda: 0.5)
+    script, registry = Scripted(), Registry({"paint": a_handler(suicidal, max_attempts=2)})
+    line = Pipeline(script, a_runner(), registry, Listening(), 300, lambda: 0.5)
     delivery = FakeDelivery()
-    processing = asyncio.create_task(line.process(delivery))
+    processing = asyncio.create_task(line.process(delivery, Attempt()))
     await processing
     assert (delivery.reply, processing.cancelling()) == ("ack", 0)
     assert [(one.action, one.counts_as_failure) for one in script.stored] == [(Action.RETRY, True)]
@@ -108,11 +107,11 @@ async def test_a_cancellation_that_was_asked_for_passes_through_the_line() -> No
     async def forever(params: dict[str, object]) -> None:
         await asyncio.Event().wait()
 
-    script, registry, running = Scripted(), Registry({"paint": a_handler(forever)}), Running()
-    line = Pipeline(script, a_runner(), registry, running, Listening(), 300, lambda: 0.5)
-    processing = asyncio.create_task(line.process(FakeDelivery()))
-    await until(lambda: [place for place in running.places() if place.task is not None])
-    running.ask_to_stop(StopReason.DRAINING)
+    script, registry, attempt = Scripted(), Registry({"paint": a_handler(forever)}), Attempt()
+    line = Pipeline(script, a_runner(), registry, Listening(), 300, lambda: 0.5)
+    processing = asyncio.create_task(line.process(FakeDelivery(), attempt))
+    await until(lambda: attempt.is_running)
+    attempt.stop(StopReason.DRAINING)
     processing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await processing
@@ -172,7 +171,7 @@ async def test_a_message_that_does_not_decode_is_kept_and_acked(data: bytes, rea
 
 async def test_a_job_without_a_handler_here_is_tried_again_and_named() -> None:
     script = Scripted([a_claim(job_name="scan")])
-    delivery = await _process(script, FakeDelivery())
+    delivery = await _process(script, FakeDelivery(attributes={"job_name": "scan"}))
     [one] = script.stored
     assert (delivery.reply, one.action, one.counts_as_failure) == ("ack", Action.RETRY, False)
     assert one.error is not None

@@ -14,7 +14,7 @@ from daemon import JobContext
 from daemon.errors import ClaimLost, GiveUp, RetryLater, Stopped
 from daemon.job import Failed, Interrupted, Kind, Returned, StopReason
 from daemon.rules.storable import storable_text
-from tests.unit.engine.attempts import Recorded, attempt, failure
+from tests.unit.engine.attempts import Recorded, failure, run_attempt
 
 
 class Mute(Exception):
@@ -66,7 +66,7 @@ def _raising(error: BaseException, *, plain: bool) -> Callable[..., object]:
 @pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
 @pytest.mark.parametrize("error", HOSTILE, ids=lambda error: type(error).__name__)
 async def test_whatever_is_raised_is_a_failure_of_the_attempt(error: BaseException, plain: bool) -> None:
-    told = failure(await attempt(_raising(error, plain=plain)), Kind.RAISED)
+    told = failure(await run_attempt(_raising(error, plain=plain)), Kind.RAISED)
     assert told.traceback is not None
     for text in (told.message, told.traceback):
         assert text == storable_text(text)
@@ -74,18 +74,18 @@ async def test_whatever_is_raised_is_a_failure_of_the_attempt(error: BaseExcepti
 
 @pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
 async def test_a_handler_may_give_up_or_ask_to_be_run_later(plain: bool) -> None:
-    gave_up = await attempt(_raising(GiveUp("no such file"), plain=plain))
+    gave_up = await run_attempt(_raising(GiveUp("no such file"), plain=plain))
     assert "no such file" in failure(gave_up, Kind.GAVE_UP).message
     assert isinstance(gave_up, Failed)
     assert gave_up.final
-    later = await attempt(_raising(RetryLater("busy", after=7), plain=plain))
+    later = await run_attempt(_raising(RetryLater("busy", after=7), plain=plain))
     assert isinstance(later, Failed)
     assert (later.error.kind, later.retry_in, later.final) == (Kind.RETRY_LATER, 7.0, False)
 
 
 @pytest.mark.parametrize("after", ["soon", [], 10**400, object()])
 async def test_a_delay_that_is_no_number_follows_the_policy(after: object) -> None:
-    later = await attempt(_raising(RetryLater(after=after), plain=False))  # type: ignore[arg-type]
+    later = await run_attempt(_raising(RetryLater(after=after), plain=False))  # type: ignore[arg-type]
     assert isinstance(later, Failed)
     assert (later.error.kind, later.retry_in) == (Kind.RETRY_LATER, None)
 
@@ -98,7 +98,7 @@ async def test_a_lost_claim_is_an_interruption() -> None:
         ctx.save({"done": 3})
 
     for function in (handler, plain_handler):
-        result = await attempt(function, recorder=Recorded(saves=False))
+        result = await run_attempt(function, recorder=Recorded(saves=False))
         assert result == Interrupted(StopReason.CLAIM_LOST)
 
 
@@ -110,11 +110,11 @@ async def test_a_group_that_says_one_thing_means_it() -> None:
     async def _give_up() -> None:
         raise GiveUp("one of many")
 
-    assert "one of many" in failure(await attempt(handler), Kind.GAVE_UP).message
+    assert "one of many" in failure(await run_attempt(handler), Kind.GAVE_UP).message
 
 
 async def test_an_enormous_message_is_cut() -> None:
-    told = failure(await attempt(_raising(ValueError("x" * 5_000_000), plain=False)), Kind.RAISED)
+    told = failure(await run_attempt(_raising(ValueError("x" * 5_000_000), plain=False)), Kind.RAISED)
     assert told.traceback is not None
     assert len(told.message) < 25_000
     assert len(told.traceback) < 25_000
@@ -132,13 +132,13 @@ async def test_an_enormous_traceback_is_cut() -> None:
     async def handler(params: dict[str, object]) -> None:
         deeper(200)
 
-    told = failure(await attempt(handler), Kind.RAISED)
+    told = failure(await run_attempt(handler), Kind.RAISED)
     assert told.traceback is not None
     assert len(told.traceback) < 25_000
 
 
 async def test_a_traceback_begins_in_the_handler_and_holds_nothing_unstorable() -> None:
-    told = failure(await attempt(_raising(ValueError("a NUL \x00 and a half \ud800"), plain=False)), Kind.RAISED)
+    told = failure(await run_attempt(_raising(ValueError("a NUL \x00 and a half \ud800"), plain=False)), Kind.RAISED)
     assert told.traceback is not None
     assert "daemon/engine" not in told.traceback
     assert "\x00" not in told.message + told.traceback
@@ -153,13 +153,13 @@ async def test_a_handler_that_swallows_its_timeout_once_still_has_its_result() -
             return "saved what I had"
         return "never"
 
-    assert await attempt(handler, timeout=0.01) == Returned('"saved what I had"')
+    assert await run_attempt(handler, timeout=0.01) == Returned('"saved what I had"')
 
 
 async def test_a_handler_that_swallows_its_cancellation_and_goes_on_is_cancelled_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("daemon.engine.running.CLEAN_UP_SECONDS", 0.02)
+    monkeypatch.setattr("daemon.engine.cancellation.CLEAN_UP_SECONDS", 0.02)
     swallowed = []
 
     async def handler(params: dict[str, object]) -> None:
@@ -170,7 +170,7 @@ async def test_a_handler_that_swallows_its_cancellation_and_goes_on_is_cancelled
                 swallowed.append(error)
         await asyncio.Event().wait()
 
-    failure(await attempt(handler, timeout=0.01), Kind.TIMED_OUT)
+    failure(await run_attempt(handler, timeout=0.01), Kind.TIMED_OUT)
     assert len(swallowed) == 3
 
 
@@ -183,7 +183,7 @@ async def test_a_cancelled_handler_may_await_its_clean_up_and_leaves_no_cancella
         finally:
             await asyncio.to_thread(cleaned.append, True)
 
-    failure(await attempt(handler, timeout=0.01), Kind.TIMED_OUT)
+    failure(await run_attempt(handler, timeout=0.01), Kind.TIMED_OUT)
     assert cleaned == [True]
     task = asyncio.current_task()
     assert task is not None
@@ -197,4 +197,4 @@ async def test_an_error_raised_instead_of_a_cancellation_is_a_failure() -> None:
         finally:
             raise ValueError("while cleaning up")
 
-    assert "while cleaning up" in failure(await attempt(handler, timeout=0.01), Kind.RAISED).message
+    assert "while cleaning up" in failure(await run_attempt(handler, timeout=0.01), Kind.RAISED).message

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from daemon.job import Kind
 from tests.fakes.delivery import a_claim
-from tests.unit.engine.attempts import a_runner, attempt, failure
+from tests.unit.engine.attempts import a_runner, failure, run_attempt
 
 SECRET = "4111-1111-1111-1111"
 
@@ -83,7 +83,7 @@ async def test_a_failure_names_the_field_and_never_the_value(name: str, value: A
         raise AssertionError("it must not run")
 
     message = failure(
-        await attempt(handler, claim=a_claim(params=json.dumps({name: value}))), Kind.INVALID_PARAMS
+        await run_attempt(handler, claim=a_claim(params=json.dumps({name: value}))), Kind.INVALID_PARAMS
     ).message
     assert "1111" not in message
     assert message.startswith(f"{place}"), message
@@ -94,7 +94,7 @@ async def test_the_expected_type_is_told() -> None:
         raise AssertionError("it must not run")
 
     claim = a_claim(params=json.dumps({"number": SECRET, "word": SECRET, "inner": {}}))
-    message = failure(await attempt(handler, claim=claim), Kind.INVALID_PARAMS).message
+    message = failure(await run_attempt(handler, claim=claim), Kind.INVALID_PARAMS).message
     assert "number: Input should be a valid integer, unable to parse string as an integer [int_parsing]" in message
     assert "word: Input should be 'a' or 'b' [literal_error]" in message
     assert "inner.kind: Field required [missing]" in message
@@ -104,7 +104,7 @@ async def test_an_exception_of_a_validator_is_named_without_its_words() -> None:
     async def handler(params: Everything) -> None:
         raise AssertionError("it must not run")
 
-    result = await attempt(handler, claim=a_claim(params='{"checked": "boom"}'))
+    result = await run_attempt(handler, claim=a_claim(params='{"checked": "boom"}'))
     assert failure(result, Kind.INVALID_PARAMS).message == "validating the params raised KeyError"
 
 
@@ -114,6 +114,6 @@ async def test_values_are_told_when_they_are_asked_for() -> None:
 
     claim = a_claim(params=json.dumps({"number": SECRET, "checked": SECRET}))
     runner = a_runner(show_values=True)
-    message = failure(await attempt(handler, claim=claim, runner=runner), Kind.INVALID_PARAMS).message
+    message = failure(await run_attempt(handler, claim=claim, runner=runner), Kind.INVALID_PARAMS).message
     assert f"input_value='{SECRET}'" in message
     assert f"{SECRET} is not a card" in message

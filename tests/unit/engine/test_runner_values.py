@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from daemon.job import Failed, Kind, Returned
 from tests.fakes.delivery import a_claim
-from tests.unit.engine.attempts import a_runner, attempt, failure
+from tests.unit.engine.attempts import a_runner, failure, run_attempt
 
 
 class Model(BaseModel):
@@ -50,7 +50,7 @@ async def test_params_are_of_the_annotated_type(kind: Any) -> None:
         seen.append(params)
 
     handler.__annotations__["params"] = kind
-    assert await attempt(handler, claim=a_claim(params='{"path": "a"}')) == Returned("null")
+    assert await run_attempt(handler, claim=a_claim(params='{"path": "a"}')) == Returned("null")
     assert (seen[0]["path"] if isinstance(seen[0], dict) else seen[0].path) == "a"  # type: ignore[attr-defined]
 
 
@@ -60,7 +60,7 @@ async def test_params_that_do_not_fit_are_final_and_say_why(kind: Any) -> None:
         raise AssertionError("it must not run")
 
     handler.__annotations__["params"] = kind
-    result = await attempt(handler, claim=a_claim(params='{"sizes": []}'))
+    result = await run_attempt(handler, claim=a_claim(params='{"sizes": []}'))
     assert "path" in failure(result, Kind.INVALID_PARAMS).message
     assert isinstance(result, Failed)
     assert result.final
@@ -71,7 +71,7 @@ async def test_a_validator_that_raises_anything_ends_the_attempt_only(how: str) 
     async def handler(params: Strict) -> None:
         raise AssertionError("it must not run")
 
-    result = await attempt(handler, claim=a_claim(params=f'{{"path": "{how}"}}'))
+    result = await run_attempt(handler, claim=a_claim(params=f'{{"path": "{how}"}}'))
     failure(result, Kind.INVALID_PARAMS)
     assert isinstance(result, Failed)
     assert result.final
@@ -122,7 +122,7 @@ async def test_a_result_that_cannot_be_stored_is_final(name: str, plain: bool) -
     async def async_handler(params: dict[str, object]) -> object:
         return UNSTORABLE[name]
 
-    result = await attempt(handler if plain else async_handler)
+    result = await run_attempt(handler if plain else async_handler)
     failure(result, Kind.RESULT_NOT_STORABLE)
     assert isinstance(result, Failed)
     assert result.final
@@ -144,7 +144,7 @@ async def test_a_result_is_what_pydantic_dumps(value: object, text: str) -> None
     async def handler(params: dict[str, object]) -> object:
         return value
 
-    assert await attempt(handler) == Returned(text)
+    assert await run_attempt(handler) == Returned(text)
 
 
 async def test_a_forgotten_await_is_named() -> None:
@@ -154,7 +154,7 @@ async def test_a_forgotten_await_is_named() -> None:
     def handler(params: dict[str, object]) -> object:
         return later()
 
-    assert "await" in failure(await attempt(handler), Kind.RESULT_NOT_STORABLE).message
+    assert "await" in failure(await run_attempt(handler), Kind.RESULT_NOT_STORABLE).message
 
 
 async def test_a_returned_generator_is_not_run() -> None:
@@ -171,8 +171,8 @@ async def test_a_returned_generator_is_not_run() -> None:
     async def async_handler(params: dict[str, object]) -> object:
         return streaming()
 
-    assert "generator" in failure(await attempt(handler), Kind.RESULT_NOT_STORABLE).message
-    failure(await attempt(async_handler), Kind.RESULT_NOT_STORABLE)
+    assert "generator" in failure(await run_attempt(handler), Kind.RESULT_NOT_STORABLE).message
+    failure(await run_attempt(async_handler), Kind.RESULT_NOT_STORABLE)
 
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
@@ -187,7 +187,7 @@ async def test_what_a_handler_sets_in_its_context_stays_with_its_attempt() -> No
 
     runner = a_runner()
     for _ in range(2):
-        assert await attempt(handler, runner=runner) == Returned('"nobodyme"')
+        assert await run_attempt(handler, runner=runner) == Returned('"nobodyme"')
     assert WHO.get() == "nobody"
 
 
@@ -197,6 +197,6 @@ async def test_a_thread_sees_the_context_of_its_delivery() -> None:
 
     token = WHO.set("the delivery")
     try:
-        assert await attempt(handler) == Returned('"the delivery"')
+        assert await run_attempt(handler) == Returned('"the delivery"')
     finally:
         WHO.reset(token)

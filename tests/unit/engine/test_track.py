@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from daemon.context import JobContext
-from daemon.engine.running import Place
+from daemon.engine.attempt import Attempt
 from daemon.job import Interrupted, Kind, Returned, StopReason
 from tests.fakes.delivery import JOB, a_claim
-from tests.unit.engine.attempts import Recorded, attempt, failure
+from tests.unit.engine.attempts import Recorded, failure, run_attempt
 
 ITEMS = ["a", "b", "c", "d"]
 
@@ -28,7 +28,7 @@ async def test_a_loop_begins_where_the_last_attempt_stood(checkpoint: str | None
         items.extend([item async for item in ctx.track(ITEMS)])
 
     claim = a_claim(checkpoint=checkpoint)
-    assert await attempt(handler if plain else async_handler, claim=claim, recorder=recorder) == Returned("null")
+    assert await run_attempt(handler if plain else async_handler, claim=claim, recorder=recorder) == Returned("null")
     assert "".join(items) == seen
     assert recorder.progressed[-1].current == recorder.progressed[-1].total == 4
 
@@ -36,12 +36,12 @@ async def test_a_loop_begins_where_the_last_attempt_stood(checkpoint: str | None
 @pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
 @pytest.mark.parametrize("stop_in", range(4))
 async def test_an_interrupted_loop_repeats_no_item_whose_turn_had_ended(stop_in: int, plain: bool) -> None:
-    recorder, place, seen = Recorded(), Place(JOB), []
+    recorder, attempt, seen = Recorded(), Attempt(JOB), []
 
     def work(item: str) -> None:
         seen.append(item)
         if len(seen) == stop_in + 1:
-            place.signal.set(StopReason.DRAINING)
+            attempt.signal.set(StopReason.DRAINING)
 
     def handler(params: dict[str, object], ctx: JobContext) -> None:
         for item in ctx.track(ITEMS):
@@ -52,12 +52,12 @@ async def test_an_interrupted_loop_repeats_no_item_whose_turn_had_ended(stop_in:
             work(item)
 
     chosen = handler if plain else async_handler
-    result = await attempt(chosen, place=place, recorder=recorder)
+    result = await run_attempt(chosen, attempt=attempt, recorder=recorder)
     if stop_in == len(ITEMS) - 1:
         assert result == Returned("null"), "the last item's turn has ended: nothing is left to interrupt"
         return
     assert result == Interrupted(StopReason.DRAINING)
-    again = await attempt(chosen, claim=a_claim(checkpoint=recorder.saved[-1], attempt=2), recorder=recorder)
+    again = await run_attempt(chosen, claim=a_claim(checkpoint=recorder.saved[-1], attempt=2), recorder=recorder)
     assert again == Returned("null")
     assert seen == ITEMS
 
@@ -69,7 +69,7 @@ async def test_a_cursor_is_saved_as_often_as_asked() -> None:
         async for _ in ctx.track(ITEMS, save_every=0):
             pass
 
-    await attempt(handler, recorder=recorder)
+    await run_attempt(handler, recorder=recorder)
     assert recorder.saved == ["1", "2", "3"]
 
 
@@ -80,20 +80,20 @@ async def test_a_loop_says_what_it_works_on() -> None:
         async for _ in ctx.track(ITEMS, message=lambda item: f"item {item}"):
             pass
 
-    await attempt(handler, recorder=recorder)
+    await run_attempt(handler, recorder=recorder)
     assert [one.message for one in recorder.progressed] == ["item a", "item b", "item c", "item d", None]
     assert [one.current for one in recorder.progressed] == [0, 1, 2, 3, 4]
 
 
 async def test_a_loop_that_is_to_stop_before_its_first_item_saves_nothing() -> None:
-    recorder, place = Recorded(), Place(JOB)
+    recorder, attempt = Recorded(), Attempt(JOB)
 
     async def handler(params: dict[str, object], ctx: JobContext) -> None:
-        place.signal.set(StopReason.DRAINING)
+        attempt.signal.set(StopReason.DRAINING)
         async for _ in ctx.track(ITEMS):
             raise AssertionError("an item was given")
 
-    assert await attempt(handler, place=place, recorder=recorder) == Interrupted(StopReason.DRAINING)
+    assert await run_attempt(handler, attempt=attempt, recorder=recorder) == Interrupted(StopReason.DRAINING)
     assert recorder.saved == []
 
 
@@ -102,4 +102,4 @@ async def test_a_plain_loop_in_an_async_handler_is_refused() -> None:
         for _ in ctx.track(ITEMS):
             pass
 
-    assert "async for" in failure(await attempt(handler), Kind.RAISED).message
+    assert "async for" in failure(await run_attempt(handler), Kind.RAISED).message

@@ -1,4 +1,4 @@
-"""A patient for the doctor's tests: an environment, its examination, and a hand that carries out printed commands.
+"""One deployment for the tests of the doctor: its environment, its examination, and what carries out printed commands.
 
 Used by test_doctor. `headcount`, `psql`, `pip`, `export` and `unset` are carried out as they stand; a `gcloud pubsub`
 command can't reach the embedded server and is done there by the same call of the API.
@@ -42,8 +42,8 @@ GOOD: dict[str, object] = {
 
 
 @dataclass
-class Ward:
-    """Where patients come from."""
+class Servers:
+    """The servers of all deployments."""
 
     server: EmbeddedPostgres
     pubsub: str
@@ -59,7 +59,7 @@ class Ward:
 
 
 @dataclass
-class Patient:
+class Deployment:
     """One environment. `exit_code` is that of the last examination."""
 
     name: str

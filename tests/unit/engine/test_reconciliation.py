@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from daemon.engine.attempt import Attempt, InFlight
 from daemon.engine.heartbeat import WorkerId
-from daemon.engine.reconciler import Reconciler
-from daemon.engine.running import Place, Running
+from daemon.engine.reconciliation import Reconciler
 from daemon.job import StopReason
 from tests.fakes.delivery import CLAIM, JOB, WORKER
 from tests.fakes.observer import Listening
@@ -22,16 +22,17 @@ class World:
     """A reconciler at second 0 of its life."""
 
     row: FakeRow = field(default_factory=FakeRow)
-    running: Running = field(default_factory=Running)
+    in_flight: InFlight = field(default_factory=InFlight)
     observer: Listening = field(default_factory=Listening)
 
     def __post_init__(self) -> None:
-        self.reconciler = Reconciler(self.row, WorkerId(WORKER), self.running, at_once, self.observer, now=0.0)
+        self.reconciler = Reconciler(self.row, WorkerId(WORKER), self.in_flight, at_once, self.observer, now=0.0)
 
-    def job(self) -> Place:
-        place = self.running.enter(JOB)
-        place.claimed(CLAIM)
-        return place
+    def job(self) -> Attempt:
+        attempt = Attempt(JOB)
+        attempt.claimed(CLAIM)
+        self.in_flight.add(attempt)
+        return attempt
 
 
 @pytest.fixture
@@ -59,32 +60,33 @@ def test_what_is_occupied_and_not_run_is_vacated(world: World) -> None:
 
 
 def test_what_is_run_and_not_claimed_is_cancelled(world: World) -> None:
-    place = world.job()
+    attempt = world.job()
     world.reconciler.run_if_due(1)
-    assert place.signal.reason is StopReason.CLAIM_LOST
+    assert attempt.signal.reason is StopReason.CLAIM_LOST
     assert world.observer.all("claim_lost") == [(JOB, 1)]
 
 
 def test_a_claim_whose_answer_comes_in_during_the_comparison_is_left_alone(world: World) -> None:
-    place = world.running.enter(JOB)
-    world.row.while_reading = lambda: place.claimed(CLAIM)
+    attempt = Attempt(JOB)
+    world.in_flight.add(attempt)
+    world.row.while_reading = lambda: attempt.claimed(CLAIM)
     world.reconciler.run_if_due(1)
-    assert place.signal.reason is None
+    assert attempt.signal.reason is None
     assert world.observer.all("claim_lost") == []
 
 
 def test_an_attempt_that_is_being_settled_is_left_alone(world: World) -> None:
-    place = world.job()
-    place.settling = True
+    attempt = world.job()
+    attempt.settling = True
     world.reconciler.run_if_due(1)
-    assert place.signal.reason is None
+    assert attempt.signal.reason is None
 
 
 def test_a_comparison_that_fails_changes_nothing_and_is_made_again(world: World) -> None:
-    place = world.job()
+    attempt = world.job()
     world.row.failures["claimed_jobs"] = [UNAVAILABLE]
     assert world.reconciler.run_if_due(1) == 2
-    assert place.signal.reason is None
+    assert attempt.signal.reason is None
     assert world.observer.all("heartbeat_failed") == [(UNAVAILABLE,)]
     world.reconciler.run_if_due(2)
-    assert place.signal.reason is StopReason.CLAIM_LOST
+    assert attempt.signal.reason is StopReason.CLAIM_LOST
