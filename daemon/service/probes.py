@@ -34,7 +34,7 @@ class Probes:
     def live(self) -> list[str]:
         """Only what a restart fixes: Cloud Run kills without a drain on it."""
         lag = self._watchdog.lag(time.monotonic())
-        if lag > self._settings.loop_patience_seconds / 2:
+        if lag > self._settings.event_loop_timeout_seconds / 2:
             return [f"the event loop has not answered for {lag:.0f} s: {_culprit(self._loop.where())}"]
         return []
 
@@ -47,7 +47,7 @@ class Probes:
         silent = time.monotonic() - self._heartbeat.last
         if runtime is not None and runtime.store.unavailable:
             problems.append("the database does not answer")
-        elif silent > self._settings.beat_seconds * REGULAR_BEATS:  # an idle worker notices by nothing else
+        elif silent > self._settings.heartbeat_seconds * REGULAR_BEATS:  # an idle worker notices by nothing else
             problems.append(f"no heartbeat could be written for {silent:.0f} s")
         failing = runtime.streaming_pull.failing_for if runtime is not None else 0.0
         if failing > PULL_GRACE_SECONDS:

@@ -124,9 +124,9 @@ class WorkerRuntime:
         return StreamingPull(
             settings.subscription(settings.jobs_subscription),
             streams=settings.streams,
-            window=settings.hold_seconds,
+            window=settings.buffer_timeout_seconds,
             slots=settings.slots,
-            prefetch=settings.held,
+            prefetch=settings.prefetch_limit,
             busy=lambda: self.consumer.busy,
             lease_seconds=settings.lease_seconds,
             observer=self._observer,
@@ -152,21 +152,25 @@ class WorkerRuntime:
             "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._shutdown.exit_in),
         }
         runner = HandlerRunner(self.store.progress, executors, show_values=settings.log_values)
-        grace = settings.unknown_job_patience_seconds
+        grace = settings.unknown_job_grace_seconds
         return Consumer(
             Pipeline(self.store, runner, registry, self._observer, grace, random.random),
             self._in_flight,
             slots,
-            settings.hold_seconds,
+            settings.buffer_timeout_seconds,
             self._observer,
             on_buffer_timeout=self.streaming_pull.waited_in_vain,
         )
 
     def _make_tickers(self, identity: WorkerId) -> list[Ticker]:
         settings = self._settings
-        beat = settings.beat_seconds
+        beat = settings.heartbeat_seconds
         rescue = Rescue(
-            self._engine, lambda: identity.id, settings.worker_ttl_seconds, beat * REGULAR_BEATS, settings.max_losses
+            self._engine,
+            lambda: identity.id,
+            settings.worker_ttl_seconds,
+            beat * REGULAR_BEATS,
+            settings.max_worker_losses,
         )
         wake = self._events.wake
         rescuer = Rescuer(rescue, self._observer, wake)
@@ -181,7 +185,7 @@ class WorkerRuntime:
         steps: dict[str, tuple[float, Step]] = {
             "relay-jobs": (1.0, self._relay.publish_jobs),
             "progress": (0.5, self.store.progress.flush),
-            "hold": (1.0, self.consumer.nack_overdue),
+            "buffer": (1.0, self.consumer.nack_overdue),
             "rescue": (beat / 2, rescuer.round),
             "backlog": (5.0, self._report_backlog),
             "stuck": (STUCK_SECONDS, self._report_stuck),
@@ -189,8 +193,8 @@ class WorkerRuntime:
             "retries": (5.0, Retries(self._engine).continue_abandoned),
             "dead-letters": (10.0, letters.consume),
         }
-        if settings.sweep_seconds:
-            steps["sweep"] = (settings.sweep_seconds, Sweeper(self._engine, self._observer, wake).sweep)
+        if settings.sweep_interval_seconds:
+            steps["sweep"] = (settings.sweep_interval_seconds, Sweeper(self._engine, self._observer, wake).sweep)
         return [self._events, *(Ticker(name, pause, step, self._observer) for name, (pause, step) in steps.items())]
 
     async def _report_backlog(self) -> None:

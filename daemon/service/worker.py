@@ -60,13 +60,13 @@ class Worker:
 
         self._loop = LoopThread(make_runtime, self._shutdown, in_flight, registry)
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
-        self._engine = sync_engine(url, 1, pooler, patience=3, hangs_up=True)
+        self._engine = sync_engine(url, 1, pooler, timeout=3, hangs_up=True)
         self._registration = WorkerRegistration(
             self._engine,
             socket.gethostname(),
             settings.revision,
             settings.slots,
-            settings.beat_seconds * REGULAR_BEATS,
+            settings.heartbeat_seconds * REGULAR_BEATS,
             settings.pool,
         )
         now, call = time.monotonic(), self._loop.call
@@ -77,12 +77,12 @@ class Worker:
             self._shutdown,
             call,
             self._observer,
-            interval=settings.beat_seconds,
+            interval=settings.heartbeat_seconds,
             now=now,
         )
         self._reconciler = Reconciler(self._registration, self._worker_id, in_flight, call, self._observer, now=now)
         self._watchdog = LoopWatchdog(
-            call, self._loop.where, self._observer, timeout=settings.loop_patience_seconds, give_up=self._give_up
+            call, self._loop.where, self._observer, timeout=settings.event_loop_timeout_seconds, give_up=self._give_up
         )
         probes = Probes(settings, self._shutdown, self._heartbeat, self._watchdog, self._loop)
         self._health = HealthServer(self._metrics.registry, probes, settings.http_host, settings.http_port)

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from daemon.orchestration import CompletedOrchestration
-from daemon.rules.events import outcome_of
 from tests.fakes.bus import at_once
 from tests.fakes.due import PUBLISHING, REFUSED
 from tests.fakes.rows import Group
 from tests.fakes.tables import Tables
+from tests.model.oracle import outcome_of
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -40,29 +40,31 @@ class MemoryDueEvents:
 
     async def lease(self, limit: int) -> list[EventLease]:
         now = self._tables.now
-        due = [(key, one) for key, one in self._tables.groups.items() if one.ended is not None and not one.told]
-        due = [(key, one) for key, one in due if (one.tell_at or 0.0) <= now][:limit]
+        due = [
+            (key, one) for key, one in self._tables.groups.items() if one.ended is not None and not one.event_published
+        ]
+        due = [(key, one) for key, one in due if (one.event_at or 0.0) <= now][:limit]
         for _, one in due:
-            one.tell_at = now + PUBLISHING
+            one.event_at = now + PUBLISHING
         leased = [EventLease(_completed(key, one), now + PUBLISHING) for key, one in due]
         await self._pause("leased")
         return leased
 
     async def confirm(self, leased: Sequence[EventLease]) -> None:
         for one in self._standing(leased):
-            one.told = True
+            one.event_published = True
 
     async def pull_back(self, leased: Sequence[EventLease]) -> None:
         for one in self._standing(leased):
-            one.tell_at = self._tables.now
+            one.event_at = self._tables.now
 
     async def refuse(self, leased: EventLease, reason: str) -> None:
         for one in self._standing([leased]):
-            one.tell_at = self._tables.now + REFUSED
+            one.event_at = self._tables.now + REFUSED
 
     def _standing(self, leased: Sequence[EventLease]) -> list[Group]:
         groups = [(self._tables.groups[one.message.id], one) for one in leased]
-        return [group for group, one in groups if group.tell_at == one.publish_at and not group.told]
+        return [group for group, one in groups if group.event_at == one.publish_at and not group.event_published]
 
 
 def _completed(key: UUID, one: Group) -> CompletedOrchestration:

@@ -215,7 +215,7 @@ class Worker:
             "//headcount/projects/judge",
             observer,
         )
-        self.rescuer = Rescuer(Rescue(engine, lambda: me, TTL, GAP, settings.max_losses), observer, lambda: None)
+        self.rescuer = Rescuer(Rescue(engine, lambda: me, TTL, GAP, settings.max_worker_losses), observer, lambda: None)
 
     async def work(self, limit: int) -> int:
         """Take up to `limit` messages to their end, one after the other. How many there were."""

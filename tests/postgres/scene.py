@@ -105,8 +105,8 @@ class Worker:
         finally:
             await self.settlements.pinned.close()
 
-    async def rescue(self, max_losses: int = 3, ttl: float = TTL) -> list[Rescued]:
-        return await Rescue(self.engine, lambda: self.id, ttl, GAP, max_losses).rescue()
+    async def rescue(self, max_worker_losses: int = 3, ttl: float = TTL) -> list[Rescued]:
+        return await Rescue(self.engine, lambda: self.id, ttl, GAP, max_worker_losses).rescue()
 
 
 def decided(claim: Claim, result: Result | None = None, policy: Policy = POLICY) -> Settlement:

@@ -104,7 +104,7 @@ async def test_a_rescue_of_several_workers_locks_orchestrations_by_id(scene: Sce
         await _claims(await scene.worker(), 12, 4)
     rescuer = await scene.worker()
     await scene.run("UPDATE worker SET seen_at = now() - interval '1 hour' WHERE id <> :me", me=rescuer.id)
-    await assert_locks_in_order(scene, "orchestration", lambda: rescuer.rescue(max_losses=1))
+    await assert_locks_in_order(scene, "orchestration", lambda: rescuer.rescue(max_worker_losses=1))
 
 
 async def test_a_cancel_locks_jobs_by_id(scene: Scene) -> None:
@@ -216,7 +216,7 @@ async def test_claims_settlements_rescues_cancels_and_the_relay_never_deadlock(i
                 doomed = await scene.worker()
                 await doomed.answers(*random.sample(pointers, 20))
                 await scene.silence(doomed)
-            await rescuer.rescue(max_losses=1000)
+            await rescuer.rescue(max_worker_losses=1000)
 
     async def relay() -> None:
         while asyncio.get_running_loop().time() < end:
