@@ -18,10 +18,8 @@ from daemon.cli.options import AsJson
 from daemon.cli.output import Exit, echo, echo_err, echo_json, shorten
 
 if TYPE_CHECKING:
-    from sqlalchemy import RowMapping
-
     from daemon.cli.age_limit import AgeLimit
-    from daemon.postgres.reads import ReplayCandidate
+    from daemon.inspection import RejectedBody, ReplayCandidate
 
 BATCH_MESSAGES = 100  # as many may be published twice when the command is killed between publishing and marking
 BATCH_BYTES = 8_000_000
@@ -43,7 +41,7 @@ def replay(
     """Publish rejected messages again, as they came: after the producer's or the worker's mistake is corrected."""
     if [number is not None, reason is not None, everything].count(True) != 1:
         raise typer.BadParameter("give one of NUMBER, --reason REASON and --all")
-    chosen = with_database(lambda database: database.reads.replay_candidates(number, reason))
+    chosen = with_database(lambda database: database.queries.replay_candidates(number, reason))
     if number is not None and not chosen:
         echo_err(f"no rejected message has the number {number}", style="bold red")
         raise typer.Exit(Exit.NOT_FOUND)
@@ -89,16 +87,16 @@ def _published(chosen: Sequence[ReplayCandidate], again: str, as_new: bool) -> t
         limit = None if as_new else await age_limit(settings)
         try:
             for batch in _batches(chosen):
-                rows = await database.reads.rejected_bodies([one.id for one in batch])
+                bodies = await database.queries.rejected_bodies([one.id for one in batch])
                 if limit is not None:
-                    failed.update((row["id"], _too_old(row, limit)) for row in rows if row["age"] >= limit.seconds)
-                    rows = [row for row in rows if row["id"] not in failed]
+                    failed.update((body.id, _too_old(body, limit)) for body in bodies if body.age >= limit.seconds)
+                    bodies = [body for body in bodies if body.id not in failed]
                     if failed and len(chosen) == 1:
                         raise RequestRefused(failed[chosen[0].id])
-                messages = [(bytes(row["data"]), _attributes(row["attributes"], as_new)) for row in rows]
+                messages = [(bytes(body.data), _attributes(body.attributes, as_new)) for body in bodies]
                 refusals = await publish_isolated(publisher, topic, messages)
-                failed.update((rows[index]["id"], str(error)) for index, error in refusals.items())
-                taken = [row["id"] for index, row in enumerate(rows) if index not in refusals]
+                failed.update((bodies[index].id, str(error)) for index, error in refusals.items())
+                taken = [body.id for index, body in enumerate(bodies) if index not in refusals]
                 await database.maintenance.mark_replayed(taken)
                 done.extend(taken)
         finally:
@@ -113,12 +111,12 @@ def _published(chosen: Sequence[ReplayCandidate], again: str, as_new: bool) -> t
     return len(done), failed
 
 
-def _too_old(row: RowMapping, limit: AgeLimit) -> str:
+def _too_old(body: RejectedBody, limit: AgeLimit) -> str:
     """Why a message is not replayed as it is: its job may have run and been pruned, and would run again."""
     from daemon.cli.age_limit import days
 
-    text = f"message {row['id']} is {days(row['age'])} old, and what it belongs to may have been pruned after"
-    again = f"headcount rejected replay {row['id']} --as-new"
+    text = f"message {body.id} is {days(body.age)} old, and what it belongs to may have been pruned after"
+    again = f"headcount rejected replay {body.id} --as-new"
     return f"{text} {days(limit.seconds)} ({limit.why}). As a job of its own: {again}"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from daemon.inspection import Violation
 from daemon.observe import Observer
 from daemon.postgres.statements import sweep as sql
 
@@ -20,15 +21,6 @@ RECENT_SECONDS = 600.0
 FOREVER = 1e9
 LIMIT = 100
 LATE_AFTER = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """One broken invariant: which check, which row, and what is wrong in words."""
-
-    check: str
-    id: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)

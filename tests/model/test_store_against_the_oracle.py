@@ -228,7 +228,7 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
             found = (row["status"], row["attempt"], row["failures"], row["losses"], row["worker_id"])
             assert found == (job.status, job.attempt, job.failures, job.losses, job.worker)
             assert row["occupied_by"] == job.occupied
-            assert (row["finish_number"], row["early"]) == (job.place, job.early)
+            assert (row["finish_number"], row["early"]) == (job.finish_number, job.early)
             # No job without a future, and none that is over and goes on.
             assert (row["publish_at"] is not None) == job.free
             # Every attempt is accounted for exactly once: it ended in history, it runs, it completed, or an operator

@@ -130,8 +130,8 @@ async def test_instances_that_end_at_once_complete_their_orchestration(opened: O
 
 async def test_a_rejected_message_is_kept_once_and_closes_its_instance(opened: Open) -> None:
     async with opened() as ground:
-        place = {"job_name": "paint", "orchestration_id": str(GROUP), "index": "1", "count": "2"}
-        delivery = FakeDelivery(b"[]", place, "m1")
+        ids = {"job_name": "paint", "orchestration_id": str(GROUP), "index": "1", "count": "2"}
+        delivery = FakeDelivery(b"[]", ids, "m1")
         instance = rejected_instance(delivery.data, delivery.attributes)
         assert instance is not None
         for _ in range(2):
