@@ -113,7 +113,7 @@ def _diagnose(url: str, error: Exception) -> None:
     from daemon.postgres.migrations import check_database
     from daemon.postgres.problems import as_refusal
 
-    engine = sync_engine(url, patience=3)
+    engine = sync_engine(url, timeout=3)
     try:
         check_database(engine)
     finally:

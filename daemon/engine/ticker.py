@@ -50,7 +50,7 @@ class Ticker:
             except Exception as error:
                 failures += 1
                 pause = min(self._interval * 2 ** min(failures, DOUBLINGS), max(LONGEST_PAUSE, self._interval))
-                self._observer.loop_failed(self._name, error, pause)
+                self._observer.background_loop_failed(self._name, error, pause)
             if failures:  # a wake does not hurry what fails
                 await self._sleep(pause)
             else:

@@ -188,7 +188,7 @@ async def test_the_wired_parts_of_a_worker_give_the_same_trace_to_any_exporter(
     program.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer", program.get_tracer)
     settings, worker_id = load(environment), WorkerId(uuid4())
-    engine = sync_engine(settings.database_url.get_secret_value(), 1, settings.database_pooler, patience=3)
+    engine = sync_engine(settings.database_url.get_secret_value(), 1, settings.database_pooler, timeout=3)
     WorkerRegistration(engine, "here", "r1", settings.slots, 60.0).register(worker_id.id)
     spans = recording(SimpleSpanProcessor(exporter))
     shutdown = Shutdown(ShutdownPlan.of(settings.drain_seconds))
