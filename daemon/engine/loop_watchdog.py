@@ -47,14 +47,14 @@ class LoopWatchdog:
             return self._due
         self._due = now + PING_SECONDS
         lag = self.lag(now)
-        self._observer.loop_lag(lag)
+        self._observer.event_loop_lag(lag)
         if self._answered:
             self._asked_at, self._answered, self._report_at = now, False, BLOCKED_SECONDS
             self._run_on_loop(self._answer)
             return self._due
         if lag >= self._report_at:
             self._report_at = lag + REPEAT_SECONDS
-            self._observer.loop_blocked(lag, self._where())
+            self._observer.event_loop_blocked(lag, self._where())
         if lag > self._timeout:
             self._give_up()
         return self._due

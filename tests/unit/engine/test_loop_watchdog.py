@@ -51,8 +51,8 @@ class World:
 def test_a_loop_that_answers_has_no_lag_and_is_not_reported() -> None:
     world = World()
     world.run(10)
-    assert world.observer.all("loop_lag") == [(0.0,)] * 10
-    assert world.observer.all("loop_blocked") == []
+    assert world.observer.all("event_loop_lag") == [(0.0,)] * 10
+    assert world.observer.all("event_loop_blocked") == []
 
 
 def test_a_blocked_loop_is_reported_at_once_and_then_every_five_seconds() -> None:
@@ -60,7 +60,7 @@ def test_a_blocked_loop_is_reported_at_once_and_then_every_five_seconds() -> Non
     world.run(2)
     world.loop.blocked = True
     world.run(30)
-    lags = [seconds for seconds, where in world.observer.all("loop_blocked") if where is WHERE]
+    lags = [seconds for seconds, where in world.observer.all("event_loop_blocked") if where is WHERE]
     assert lags[0] == pytest.approx(1.0)
     assert all(later - earlier == 5.0 for earlier, later in pairwise(lags))
     assert len(lags) == 6
@@ -76,7 +76,7 @@ def test_a_loop_that_answers_again_has_no_lag_and_the_next_block_is_reported_ane
     assert world.watchdog.lag(world.now) == 0.0
     world.loop.blocked = True
     world.run(9)
-    assert len(world.observer.all("loop_blocked")) == 2
+    assert len(world.observer.all("event_loop_blocked")) == 2
 
 
 def test_a_loop_that_stays_blocked_is_given_up_after_the_timeout() -> None:
