@@ -25,8 +25,13 @@ def outcome_of(completed: int, errored: int) -> Outcome:
 
 
 def event_id(orchestration_id: UUID, generation: int) -> UUID:
-    """The one id of the event of this generation, for ever."""
+    """The one id of the event of this generation, forever."""
     return uuid5(orchestration_id, f"JobCompleted/{generation}")
+
+
+def encode_event(done: CompletedOrchestration, source: str) -> tuple[bytes, dict[str, str]]:
+    """The body and the attributes of the event."""
+    return event_body(done), event_attributes(done, source)
 
 
 def event_attributes(done: CompletedOrchestration, source: str) -> dict[str, str]:
