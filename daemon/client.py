@@ -78,7 +78,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Give connections up."""
+        """Close all connections."""
         await self._publisher.close()
         await self._engine.dispose()
 
@@ -135,14 +135,14 @@ class Client:
         return await self._retries.retry_failed(orchestration_id)
 
     async def _publish(self, jobs: Sequence[OutboxItem[JobMessage]]) -> None:
-        """The fast path. New rows are dated some seconds ahead: what fails here is published by a relay then."""
+        """The fast path. New rows are due some seconds later, so what fails here is published by a relay."""
         topic = self._settings.topic(self._settings.jobs_topic)
         for first in range(0, len(jobs), PUBLISH_BATCH):
             batch = jobs[first : first + PUBLISH_BATCH]
             try:
                 await self._publisher.publish(topic, [encode(item.message) for item in batch])
             except PublishFailed:
-                # Not the caller's trouble: the rows are committed, and due now for the first relay to reach Pub/Sub.
+                # Not an error for the caller: the rows are committed, and due now for the first relay to reach Pub/Sub.
                 await self._outbox.requeue(jobs[first:])
                 return
             await self._outbox.mark_first_published(batch)
@@ -210,7 +210,7 @@ class Orchestration:
 async def publish_orchestration(
     publisher: Publisher, topic: str, job_name: str, params: Sequence[object], tags: Mapping[str, str] | None = None
 ) -> UUID:
-    """Start an orchestration with no database at hand: params travel in the messages. Its id."""
+    """Start an orchestration without a database: params travel in the messages. Its id."""
     new = _checked(job_name, params, tags or {}, None, None, None)
     messages = [
         encode(

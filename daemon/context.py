@@ -36,7 +36,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self._reason: StopReason | None = None
-        self._events: dict[str, threading.Event] = {}  # one at most, made when somebody waits: it costs a lot
+        self._events: dict[str, threading.Event] = {}  # made only when somebody waits: it is expensive
 
     def set(self, reason: StopReason) -> None:
         """Ask for a stop; the first reason counts, but a lost claim overrules it."""
@@ -60,7 +60,7 @@ class JobContext:
     """One attempt of one job, seen from its handler.
 
     `attempt` rises with every claim (the fence); `failures` is what counts against max_attempts; `index` of `count`
-    is this instance's place in its orchestration.
+    is this instance's position in its orchestration.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class JobContext:
 
     @property
     def _on_loop(self) -> bool:
-        """Whether the caller runs on the event loop, where what takes time must be awaited."""
+        """Whether the caller runs on the event loop, where it must await what takes time."""
         return threading.get_ident() == self._loop_thread
 
     def stop_point(self) -> None:
@@ -173,7 +173,7 @@ class JobContext:
         """Say how far the job is. Never blocks; many calls within a second become one write.
 
         Any number will do (an int, a Decimal, one of an array); NaN and infinity say nothing. Raises TypeError or
-        ValueError for what is no number.
+        ValueError for what is not a number.
         """
         text = None if message is None else storable_text(str(message), NOTE_LIMIT)
         self._recorder.progress(self._claim, Progress(_finite(current), _finite(total), text))
@@ -283,6 +283,6 @@ class Track(Generic[T]):
 
 
 def _finite(number: float | None) -> float | None:
-    """A number that the database can hold as it is; what is none raises here, in its handler, and not for all jobs."""
+    """Convert to a finite float. A non-number raises here, in its handler, not later in a shared batch."""
     value = None if number is None else float(number)
     return value if value is not None and math.isfinite(value) else None

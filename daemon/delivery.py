@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class Delivery(Protocol):
-    """One message that waits for its reply. `ack` and `nack` never block and never fail; the first one counts."""
+    """One message to be acked or nacked. `ack` and `nack` never block and never fail; the first one counts."""
 
     @property
     def data(self) -> bytes:
@@ -38,7 +38,7 @@ class Delivery(Protocol):
         ...
 
     def start(self) -> bool:
-        """It has a slot: it is leased for long from now on. False when it has been given back meanwhile."""
+        """It has a slot now and gets the long lease. False when it has been nacked meanwhile."""
         ...
 
     def ack(self) -> None:

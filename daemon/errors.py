@@ -7,10 +7,10 @@ HeadcountError
 │   ├── DatabaseNotReady
 │   └── SubscriptionNotReady
 ├── DecodeError               a message that breaks the contract; it is kept in rejected_message
-├── StoreUnavailable          the database is away; the caller keeps what it has and tries again
+├── StoreUnavailable          the database is unavailable; the caller keeps what it has and tries again
 ├── WorkerNotFresh            this worker's heartbeat is too old to claim anything
-├── WorkerGone                this worker's row was taken away: it was declared dead
-├── SlotsExhausted            threads that nothing can stop hold half of the slots; the worker drains and exits
+├── WorkerGone                this worker's row was deleted: it was declared dead
+├── SlotsExhausted            threads that nothing can stop occupy half of the slots; the worker drains and exits
 ├── ClaimLost                 the attempt that is running no longer owns its job
 ├── ResultNotStorable         a value that JSON in Postgres can't hold
 ├── TooManyNotes              a handler adds notes faster than the database can store them
@@ -46,7 +46,7 @@ class SettingsInvalid(StartupError):
 
 
 class HandlersInvalid(StartupError):
-    """The handlers package can't be imported, or a handler in it can't be used."""
+    """The handler package can't be imported, or a handler in it can't be used."""
 
 
 class DatabaseNotReady(StartupError):
@@ -66,7 +66,7 @@ class DecodeError(HeadcountError):
 
 
 class StoreUnavailable(HeadcountError):
-    """The database can't be reached, or refused for a reason that passes by itself."""
+    """The database can't be reached, or refused for a transient reason."""
 
 
 class WorkerNotFresh(HeadcountError):
@@ -74,11 +74,11 @@ class WorkerNotFresh(HeadcountError):
 
 
 class WorkerGone(HeadcountError):
-    """The worker's row is gone: another worker declared it dead and took its jobs back."""
+    """The worker's row was deleted: another worker declared it dead and rescued its jobs."""
 
 
 class SlotsExhausted(HeadcountError):
-    """Handlers that run in threads hold half of the slots although they were told to stop; only an exit ends them."""
+    """Handlers that run in threads occupy half of the slots after they were asked to stop; only an exit ends them."""
 
     def __init__(self, stuck: int, slots: int) -> None:
         super().__init__(
@@ -100,7 +100,7 @@ class TooManyNotes(HeadcountError):
 
 
 class PublishFailed(HeadcountError):
-    """Pub/Sub did not confirm a batch; its fate is unknown, so it will be published again."""
+    """Pub/Sub did not confirm a batch; it may have arrived, and will be published again."""
 
 
 class PublishRefused(PublishFailed):

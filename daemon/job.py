@@ -1,7 +1,7 @@
-"""The words for one instance of work: what it is, what an attempt did, and what we do about it.
+"""The values of one job: what it is, what an attempt of it returned, and what is stored about that.
 
-Values, passed between every floor above, that nobody changes. The three that are made for every job are not frozen by
-Python, which would take 2 us for each. Nothing here reads a clock, a database or a message.
+Immutable values that cross every floor. The three that are made for every job are not frozen by Python, which would
+take 2 us for each. Nothing here reads a clock, a database or a message.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """Nothing was positively read about the job: ask again, never ack."""
+    """Nothing conclusive was read about the job: try again, never ack."""
 
 
 ClaimAnswer = Claim | Refused | Conflict | TryAgain

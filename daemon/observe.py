@@ -15,7 +15,7 @@ from daemon.job import Cause, Claim, JobMessage, Refusal, Settled, Settlement
 
 @dataclass(frozen=True, slots=True)
 class BlockedLoop:
-    """Where an event loop stands that does not answer: `stack` is the innermost first, `file:line in function`.
+    """Where an event loop is that does not answer: `stack` is the innermost first, `file:line in function`.
 
     `claim` is the job that holds it; where that is not certain it is None, and `suspects` are the jobs it may be.
     """
@@ -26,7 +26,7 @@ class BlockedLoop:
 
 
 class Observer:
-    """Hears everything and does nothing: subscribers override what they need."""
+    """Receives everything and does nothing: subscribers override what they need."""
 
     def received(self, delivery_attempt: int | None) -> None:
         """A message arrived from Pub/Sub."""
@@ -38,10 +38,10 @@ class Observer:
         """A message had nothing left to do and is acked."""
 
     def undecided(self, message: JobMessage) -> None:
-        """A claim got no answer after several tries; the message goes back."""
+        """A claim got no answer after several tries; the message is nacked."""
 
     def returned(self, count: int, why: str) -> None:
-        """Messages that never started went back to Pub/Sub (`drain`, `hold`, `paused`, `beyond`, `blocked`)."""
+        """Messages that never started were nacked (`drain`, `hold`, `paused`, `beyond`, `blocked`)."""
 
     def started(self, claim: Claim, queued: float) -> None:
         """A handler is about to run; `queued` is since its message was published, 0 when unknown."""
@@ -116,7 +116,7 @@ class Observer:
         """The event loop has not answered for `seconds`; said again every few seconds while it lasts."""
 
     def stream_ended(self, error: BaseException | None, pause: float) -> None:
-        """A streaming pull ended for a reason that passes; it is opened again after `pause`."""
+        """A streaming pull ended for a transient reason; it is reopened after `pause`."""
 
     def deadline_passed(self, orchestration_id: UUID, errored: int) -> None:
         """An orchestration's deadline passed with this many unfinished instances."""
@@ -134,7 +134,7 @@ class Observer:
         """An orderly stop begins with `running` jobs and `seconds` to end them."""
 
     def drained(self, interrupted: int, seconds: float) -> None:
-        """The orderly stop is over."""
+        """The graceful stop has ended."""
 
     def loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
         """A background loop (relay, rescue, sweep...) failed; it goes on after `pause`."""

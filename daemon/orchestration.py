@@ -1,4 +1,4 @@
-"""The words for a fan-out of N jobs that end together, and the event that says so.
+"""The values of a fan-out of N jobs, and of the event that says that the last one is in.
 
 Frozen values, used by the rules, the store, the client and the relay. Nothing here reads a clock or a database.
 """
@@ -85,7 +85,7 @@ class OrchestrationState:
 
     @property
     def finished(self) -> int:
-        """How many heads are in."""
+        """How many instances have left InProgress."""
         return self.completed + self.errored
 
 

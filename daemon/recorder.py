@@ -1,6 +1,6 @@
-"""Where the words of a running handler go, and what its context answers it.
+"""Where the progress, notes and checkpoints of a running handler go, and what its context returns to it.
 
-Used by the context; the recorder of a worker is in `postgres/`, that of the testing kit only remembers.
+Used by the context; the recorder of a worker is in `postgres/`, that of the testing kit keeps everything in memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from daemon.job import Claim, Progress
 
 
 class Recorder(Protocol):
-    """Where a context's words go. `progress` and `note` never block; `save` returns when it is stored."""
+    """Takes what a handler reports. `progress` and `note` never block; `save` returns when it is stored."""
 
     def progress(self, claim: Claim, progress: Progress) -> None:
         """Remember the newest progress; it is written within a second."""
@@ -35,7 +35,7 @@ class Recorder(Protocol):
 
 
 class Done:
-    """The answer of a method that has already taken effect: await it or leave it."""
+    """An awaitable that is already done: the method works with and without `await`."""
 
     def __await__(self) -> Generator[None, None, None]:
         return
@@ -43,7 +43,7 @@ class Done:
 
 
 class Waiting:
-    """The answer of a method that has taken effect and asks its caller to wait: await it."""
+    """An awaitable of a method that has taken effect, and whose caller should wait."""
 
     def __init__(self, wait: Callable[[], Coroutine[None, None, None]]) -> None:
         self._wait = wait

@@ -1,4 +1,4 @@
-"""Handlers: the `@job` mark, and finding every marked function of the handler packages.
+"""Handlers: the `@job` decorator, and the discovery of every decorated function in the handler packages.
 
 Used by job authors (through the door) and by the service at start. Discovery imports the user's modules and refuses
 what could fail only later: two handlers of one name, a missing annotation, a type pydantic can't validate.
@@ -30,7 +30,7 @@ from daemon.rules.retry import Backoff
 
 Executor = Literal["async", "thread"]
 EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
-MARK = "__headcount_job__"
+OPTIONS = "__headcount_job__"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NEW_REPOSITORY = "headcount new example && cd example"
 
@@ -51,14 +51,14 @@ class Handler:
     wants_context: bool
 
     @property
-    def place(self) -> str:
-        """Where it is written: file:line."""
-        return _place(self.function)
+    def location(self) -> str:
+        """Where it is defined: file:line."""
+        return _location(self.function)
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """What `@job` says, kept on the function until discovery reads it."""
+class JobOptions:
+    """The arguments of `@job`, kept on the function until discovery reads them."""
 
     name: str
     executor: Executor | None
@@ -83,13 +83,13 @@ def job(
     `executor` is `async` for `async def` and `thread` for plain `def`; `concurrency` bounds this name per worker.
     """
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    mark = Mark(name, executor, Policy(max_attempts, retry or Backoff()), seconds, concurrency)
+    options = JobOptions(name, executor, Policy(max_attempts, retry or Backoff()), seconds, concurrency)
 
-    def attach(function: F) -> F:
-        setattr(function, MARK, mark)
+    def register(function: F) -> F:
+        setattr(function, OPTIONS, options)
         return function
 
-    return attach
+    return register
 
 
 class Registry:
@@ -100,7 +100,7 @@ class Registry:
         self.names: tuple[str, ...] = tuple(sorted(self._handlers))
 
     def find(self, name: str) -> Handler | None:
-        """The handler of a name, or None."""
+        """The handler of this name; None when there is none."""
         return self._handlers.get(name)
 
     def __iter__(self) -> Iterator[Handler]:
@@ -116,37 +116,39 @@ def discover(packages: Sequence[str], folder: Path) -> Registry:
     handlers: dict[str, Handler] = {}
     for package in packages:
         for module in _modules(package, folder):
-            for function in _marked(module):
+            for function in _decorated(module):
                 handler = handler_of(function)
                 known = handlers.get(handler.name)
                 if known is not None and known.function is not function:
-                    places = f"{known.place} and {handler.place}"
-                    raise HandlersInvalid(f"Two handlers are named {handler.name!r}: {places}.")
+                    locations = f"{known.location} and {handler.location}"
+                    raise HandlersInvalid(f"Two handlers are named {handler.name!r}: {locations}.")
                 handlers[handler.name] = handler
     if not handlers:
         searched = f"{', '.join(packages) or 'HEADCOUNT_HANDLERS'} ({folder.resolve()})"
-        raise HandlersInvalid(f"No function marked with @job was found in {searched}.", NEW_REPOSITORY)
+        raise HandlersInvalid(f"No function decorated with @job was found in {searched}.", NEW_REPOSITORY)
     return Registry(handlers)
 
 
 def handler_of(function: Callable[..., object]) -> Handler:
-    """The handler that a marked function makes. Raises HandlersInvalid when it can't be used."""
-    mark = getattr(function, MARK, None)
-    if not isinstance(mark, Mark):
-        raise HandlersInvalid(f"{_place(function)} is not marked with @job.")
-    executor = _check_mark(mark, function)
+    """The handler of a decorated function. Raises HandlersInvalid when it can't be used."""
+    options = getattr(function, OPTIONS, None)
+    if not isinstance(options, JobOptions):
+        raise HandlersInvalid(f"{_location(function)} is not decorated with @job.")
+    executor = _check_options(options, function)
     adapter, wants_context = _signature(function)
-    return Handler(mark.name, function, executor, mark.policy, mark.timeout, mark.concurrency, adapter, wants_context)
+    return Handler(
+        options.name, function, executor, options.policy, options.timeout, options.concurrency, adapter, wants_context
+    )
 
 
-def _check_mark(mark: Mark, function: Callable[..., object]) -> Executor:
-    where = _place(function)
+def _check_options(options: JobOptions, function: Callable[..., object]) -> Executor:
+    where = _location(function)
     is_async = inspect.iscoroutinefunction(function)
-    executor = mark.executor or ("async" if is_async else "thread")
+    executor = options.executor or ("async" if is_async else "thread")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise HandlersInvalid(f"{where}: a handler returns its result; this one yields.")
     try:
-        check_name(mark.name)
+        check_name(options.name)
     except DecodeError as error:
         raise HandlersInvalid(f"{where}: {error}.") from None
     if executor not in EXECUTORS:
@@ -154,18 +156,18 @@ def _check_mark(mark: Mark, function: Callable[..., object]) -> Executor:
     if is_async != (executor == "async"):
         wanted = "async def" if executor == "async" else "def"
         raise HandlersInvalid(f"{where}: the executor {executor!r} runs a function made by {wanted}.")
-    if mark.policy.max_attempts < 1 or not (mark.timeout is None or mark.timeout > 0):
+    if options.policy.max_attempts < 1 or not (options.timeout is None or options.timeout > 0):
         raise HandlersInvalid(f"{where}: max_attempts must be at least 1 and timeout above 0.")
-    if mark.concurrency is not None and mark.concurrency < 1:
+    if options.concurrency is not None and options.concurrency < 1:
         raise HandlersInvalid(f"{where}: concurrency must be at least 1.")
     return executor
 
 
 def _signature(function: Callable[..., object]) -> tuple[TypeAdapter[object], bool]:
-    where = _place(function)
+    where = _location(function)
     parameters = inspect.signature(function).parameters
     names = list(parameters)
-    if len(names) not in (1, 2) or not all(one.kind in _POSITIONAL for one in parameters.values()):
+    if len(names) not in (1, 2) or not all(parameter.kind in _POSITIONAL for parameter in parameters.values()):
         raise HandlersInvalid(f"{where}: a handler takes the params and, if it wants, the context, by position.")
     try:
         hints = typing.get_type_hints(function, include_extras=True)
@@ -222,11 +224,11 @@ def _culprit(error: BaseException, name: str) -> str:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if len(frames) > 1 else f"The handlers module {name!r}"
 
 
-def _marked(module: ModuleType) -> list[Callable[..., object]]:
+def _decorated(module: ModuleType) -> list[Callable[..., object]]:
     own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
-    return [value for value in own if callable(value) and isinstance(getattr(value, MARK, None), Mark)]
+    return [value for value in own if callable(value) and isinstance(getattr(value, OPTIONS, None), JobOptions)]
 
 
-def _place(function: Callable[..., object]) -> str:
+def _location(function: Callable[..., object]) -> str:
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)

@@ -19,9 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from daemon.errors import SettingsInvalid
 
 PREFIX = "HEADCOUNT_"
-BESIDE = frozenset({"HEADCOUNT_PG_BIN", "HEADCOUNT_TEST_DATABASE_URL", "HEADCOUNT_HOME"})
+OTHER_VARIABLES = frozenset({"HEADCOUNT_PG_BIN", "HEADCOUNT_TEST_DATABASE_URL", "HEADCOUNT_HOME"})
 
-_NOT_NEEDED = {"database_url": "postgresql:///not-needed", "project": "not-needed"}
+_PLACEHOLDERS = {"database_url": "postgresql:///not-needed", "project": "not-needed"}
+
+RENAMED = {
+    "HOLD_SECONDS": "BUFFER_TIMEOUT_SECONDS",
+    "LOOP_PATIENCE_SECONDS": "EVENT_LOOP_TIMEOUT_SECONDS",
+    "UNKNOWN_JOB_PATIENCE_SECONDS": "UNKNOWN_JOB_GRACE_SECONDS",
+    "MAX_LOSSES": "MAX_WORKER_LOSSES",
+    "SWEEP_SECONDS": "SWEEP_INTERVAL_SECONDS",
+}
+"""Names of settings until 0.1, each with its name now: a value under an old name would silently have no effect."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -45,7 +54,7 @@ class Settings(BaseModel):
     handlers_path: Path = Field(Path("."), description="The folder that holds those packages")
     slots: Annotated[int, Field(ge=1, le=10_000)] = Field(100, description="How many jobs run at the same time")
     prefetch: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
-        None, description="Messages held beyond the running ones; default twice the slots, 0 for long jobs"
+        None, description="Messages buffered beyond the running ones; default twice the slots, 0 for long jobs"
     )
     streams: Annotated[int, Field(ge=1, le=16)] = Field(
         1, description="Streaming pulls to begin with; more are opened when they carry all they can"
@@ -57,13 +66,17 @@ class Settings(BaseModel):
     drain_seconds: Seconds = Field(6.0, description="How long handlers may go on after SIGTERM")
     worker_ttl_seconds: Seconds = Field(30.0, description="A worker without heartbeat for so long is dead")
     lease_seconds: Annotated[float, Field(ge=10, le=600)] = 60.0
-    max_losses: Annotated[int, Field(ge=1)] = Field(3, description="Lost workers after which a job is Errored")
+    max_worker_losses: Annotated[int, Field(ge=1)] = Field(3, description="Lost workers after which a job is Errored")
     republish_after_seconds: Seconds = Field(3600.0, description="A published job unclaimed for so long is sent again")
-    unknown_job_patience_seconds: Seconds = 300.0
-    hold_seconds: Seconds = Field(10.0, description="A message waiting here for a free slot goes back after so long")
-    loop_patience_seconds: Seconds = Field(60.0, description="A blocked event loop is fatal after so long")
-    sweep_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        60.0, description="Pause of the sweeper; 0 switches it off"
+    unknown_job_grace_seconds: Seconds = Field(
+        300.0, description="A job without a handler is retried for so long, for a rollout may bring one"
+    )
+    buffer_timeout_seconds: Seconds = Field(
+        10.0, description="A message that has waited here so long for a free slot goes back"
+    )
+    event_loop_timeout_seconds: Seconds = Field(60.0, description="A blocked event loop is fatal after so long")
+    sweep_interval_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        60.0, description="How often the sweeper runs; 0 switches it off"
     )
     result_limit_bytes: Annotated[int, Field(ge=1024)] = 10 * 1024 * 1024
     log_format: Literal["json", "console"] = "json"
@@ -95,8 +108,8 @@ class Settings(BaseModel):
         return value
 
     @property
-    def held(self) -> int:
-        """How many messages may be here beyond those that run.
+    def prefetch_limit(self) -> int:
+        """How many messages may be buffered here beyond those that run.
 
         A slot is free again while the outcome of its job is stored, so with short jobs as many messages as there are
         slots wait for that. As many again must wait for a slot, or it stays empty until Pub/Sub has sent another.
@@ -104,8 +117,8 @@ class Settings(BaseModel):
         return self.slots * 2 if self.prefetch is None else self.prefetch
 
     @property
-    def beat_seconds(self) -> float:
-        """The pause between heartbeats: a sixth of worker_ttl (5 s by default)."""
+    def heartbeat_seconds(self) -> float:
+        """The interval of heartbeats: a sixth of worker_ttl (5 s by default)."""
         return self.worker_ttl_seconds / 6
 
     @property
@@ -121,7 +134,7 @@ class Settings(BaseModel):
         """The full resource name of a subscription."""
         return name if name.startswith("projects/") else f"projects/{self.project}/subscriptions/{name}"
 
-    def shown(self) -> dict[str, str]:
+    def redacted(self) -> dict[str, str]:
         """Every setting as text, the database password masked."""
         shown = {name: str(value) for name, value in self if name != "database_url"}
         shown["database_url"] = _masked(self.database_url.get_secret_value())
@@ -144,13 +157,13 @@ def load(
         values["revision"] = _cloud_revision(environment)
     values.update(overrides)
     for name in without:
-        values.setdefault(name, _NOT_NEEDED[name])
+        values.setdefault(name, _PLACEHOLDERS[name])
     problems, fixes = _unknown(given)
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        for one in error.errors():
-            problem, fix = _describe(one["loc"], one["msg"], one["type"])
+        for detail in error.errors():
+            problem, fix = _describe(detail["loc"], detail["msg"], detail["type"])
             problems.append(problem)
             fixes.append(fix)
     if problems:
@@ -179,9 +192,9 @@ def _masked(url: str) -> str:
     if parts.password is None and "password" not in unquote(parts.query):
         return url
     user = f"{parts.username}:***@" if parts.username else ""
-    place = parts.netloc.rpartition("@")[2]
+    address = parts.netloc.rpartition("@")[2]
     return parts._replace(
-        netloc=user + place, query="***" if "password" in unquote(parts.query) else parts.query
+        netloc=user + address, query="***" if "password" in unquote(parts.query) else parts.query
     ).geturl()
 
 
@@ -192,7 +205,11 @@ def _field(variable: str) -> str:
 def _unknown(given: Mapping[str, str]) -> tuple[list[str], list[str]]:
     problems, fixes = [], []
     for key in sorted(given):
-        if _field(key) in Settings.model_fields or key in BESIDE:
+        if _field(key) in Settings.model_fields or key in OTHER_VARIABLES:
+            continue
+        if new := RENAMED.get(key.removeprefix(PREFIX)):
+            problems.append(f"{key} is called {PREFIX}{new} now.")
+            fixes.append(f'export {PREFIX}{new}="${key}" && unset {key}')
             continue
         near = difflib.get_close_matches(_field(key), Settings.model_fields, n=1)
         hint = f" (did you mean {PREFIX}{near[0].upper()}?)" if near else ""
@@ -201,11 +218,11 @@ def _unknown(given: Mapping[str, str]) -> tuple[list[str], list[str]]:
     return problems, fixes
 
 
-def _describe(place: tuple[int | str, ...], message: str, kind: str) -> tuple[str, str]:
-    variable = PREFIX + str(place[0]).upper()
+def _describe(location: tuple[int | str, ...], message: str, kind: str) -> tuple[str, str]:
+    variable = PREFIX + str(location[0]).upper()
     if kind == "missing":
         examples = {"database_url": "postgresql://user:password@host/headcount", "project": "my-project"}
-        return f"{variable} is not set.", f"export {variable}={examples.get(str(place[0]), '...')}"
+        return f"{variable} is not set.", f"export {variable}={examples.get(str(location[0]), '...')}"
     return f"{variable}: {message.removeprefix('Value error, ')}.", f"unset {variable}"
 
 

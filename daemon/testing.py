@@ -43,7 +43,7 @@ class HandlerStopped(HeadcountError):
 
 @dataclass
 class Recording:
-    """What a handler said while it ran. `checkpoint` is JSON text, given back to the next run."""
+    """What a handler reported while it ran. `checkpoint` is JSON text, given back to the next run."""
 
     progress: list[Progress] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ async def run_handler(
 ) -> JsonValue:
     """One attempt of a handler, and its result as JSON.
 
-    Raises HandlerFailed for whatever would fail the attempt. `recording` collects what it says, and carries a
+    Raises HandlerFailed for whatever would fail the attempt. `recording` collects what it reports, and carries a
     checkpoint from one run to the next; with `stopping` the handler is asked to stop at its first
     await, and HandlerStopped is raised at its next stop point.
     """

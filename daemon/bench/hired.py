@@ -46,7 +46,7 @@ class Hired:
             "HEADCOUNT_HANDLERS": "daemon.bench.jobs",
             "HEADCOUNT_HTTP_HOST": "127.0.0.1",
             "HEADCOUNT_HTTP_PORT": str(self.port),
-            "HEADCOUNT_SWEEP_SECONDS": "60",
+            "HEADCOUNT_SWEEP_INTERVAL_SECONDS": "60",
             **{f"HEADCOUNT_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self._child: subprocess.Popen[bytes] | None = None
@@ -145,21 +145,21 @@ class Metrics:
         wanted = set(labels.items())
         return sum(value for (found, has), value in self._samples.items() if found == name and wanted <= has)
 
-    def median_batch(self, lane: str) -> float:
-        """The upper bound of the bucket that half of a lane's *items* went through."""
+    def median_batch(self, operation: str) -> float:
+        """The upper bound of the bucket that half of an operation's *items* went through."""
         name = "headcount_batch_items_bucket"
         bounds = sorted(
             (float(dict(labels)["le"]), value)
             for (found, labels), value in self._samples.items()
-            if found == name and ("lane", lane) in labels
+            if found == name and ("operation", operation) in labels
         )
         half = bounds[-1][1] / 2 if bounds else 0.0
         return next((bound for bound, count in bounds if count >= half and half), 0.0)
 
-    def mean_batch(self, lane: str) -> float:
-        """Items per commit of a lane."""
-        count = self.value("headcount_batch_items_count", lane=lane)
-        return self.value("headcount_batch_items_sum", lane=lane) / count if count else 0.0
+    def mean_batch(self, operation: str) -> float:
+        """Items per commit of an operation."""
+        count = self.value("headcount_batch_items_count", operation=operation)
+        return self.value("headcount_batch_items_sum", operation=operation) / count if count else 0.0
 
 
 def _is_ready(port: int) -> bool:

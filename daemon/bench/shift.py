@@ -51,7 +51,7 @@ class Shift:
     @property
     def statements_per_batch(self) -> float:
         """Statements of all kinds, BEGIN and COMMIT too, for each claim or settlement of a batch."""
-        batches = sum(self.metrics.value("headcount_batch_items_count", lane=lane) for lane in ("claim", "settle"))
+        batches = sum(self.metrics.value("headcount_batch_items_count", operation=name) for name in ("claim", "settle"))
         return self.cost.statements / batches if batches else 0.0
 
 

@@ -38,7 +38,7 @@ def _row(handler: Handler) -> tuple[Cell, ...]:
         "none" if handler.timeout is None else f"{handler.timeout:g} s",
         str(handler.policy.max_attempts),
         "any" if handler.concurrency is None else str(handler.concurrency),
-        _near(handler.place),
+        _relative(handler.location),
     )
 
 
@@ -73,12 +73,12 @@ def _as_json(handler: Handler) -> dict[str, object]:
         "timeout_seconds": handler.timeout,
         "max_attempts": handler.policy.max_attempts,
         "concurrency": handler.concurrency,
-        "place": handler.place,
+        "location": handler.location,
     }
 
 
-def _near(place: str) -> str:
+def _relative(location: str) -> str:
     try:
-        return str(Path(place).relative_to(Path.cwd()))
+        return str(Path(location).relative_to(Path.cwd()))
     except ValueError:
-        return place
+        return location

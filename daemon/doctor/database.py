@@ -49,7 +49,7 @@ def check_database(settings: Settings, instances: int, names: Collection[str] | 
             if settings.database_pooler == "none":  # with a pooler, that one decides
                 found += capacity.check(connection, server, instances)
             if names is not None and all(finding.severity is not Severity.FATAL for finding in found):
-                found += unknown_jobs.check(connection, names, settings.unknown_job_patience_seconds)
+                found += unknown_jobs.check(connection, names, settings.unknown_job_grace_seconds)
             return found
     except DBAPIError as error:
         return [_unreachable(settings.database_url.get_secret_value(), error)]

@@ -51,7 +51,8 @@ def check_memory(settings: Settings, root: Path = CGROUPS) -> Iterator[Finding]:
     limit = memory_limit(root)
     if limit is None:
         return
-    what = f"The memory limit is {limit // MIB} MiB for {settings.slots} slots and {settings.held} messages held."
+    buffered = settings.prefetch_limit
+    what = f"The memory limit is {limit // MIB} MiB for {settings.slots} slots and {buffered} buffered messages."
     if limit < WORKER_BYTES:
         why = "The worker alone needs about 200 MiB; it is killed, and after three such losses a job ends as Errored."
         yield loses_work(AREA, what, why, "gcloud run worker-pools update WORKER_POOL --memory=1Gi")

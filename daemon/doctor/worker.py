@@ -29,7 +29,7 @@ LONGEST_LEASE = 7 * 86_400.0
 def check_handlers(handlers: Iterable[Handler], settings: Settings) -> Iterator[Finding]:
     """Handlers whose times don't fit the leases and the drain."""
     for handler in handlers:
-        named = f"The handler {handler.name} ({handler.place})"
+        named = f"The handler {handler.name} ({handler.location})"
         if handler.timeout is None:
             fix = f'@job("{handler.name}", timeout=timedelta(hours=1))'
             why = "An attempt that hangs holds its slot until the worker ends."

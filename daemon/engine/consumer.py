@@ -89,7 +89,7 @@ class Consumer:
         if overdue:
             if self._on_buffer_timeout is not None:
                 self._on_buffer_timeout()  # first, or the source is sent them again at once
-            self._nack(overdue, "hold")
+            self._nack(overdue, "buffer_timeout")
 
     def stop(self) -> None:
         """Start nothing any more, and give back what never started."""

@@ -27,48 +27,40 @@ _INT = struct.Struct("!ii").pack
 _FLOAT = struct.Struct("!id").pack
 _UUID_LENGTH = _LENGTH(16)
 _SMALL: dict[int | None, bytes] = {None: _NULL} | {number: _INT(4, number) for number in range(1024)}
-_BOOLS = {True: b"\x00\x00\x00\x01\x01", False: b"\x00\x00\x00\x01\x00"}
 
 
 class _Column(ABC, Generic[T]):
-    """The values of one column, None for NULL. They are encoded once, in however many statements they are sent."""
+    """The values of one column, None for NULL. `items` are the values, each with its length before it: encoded once, in
+    however many statements they are sent."""
 
-    __slots__ = ("_items", "values")
+    __slots__ = ("items", "values")
     element: ClassVar[int]
-    array: ClassVar[int]
 
     def __init__(self, values: Sequence[T | None]) -> None:
         self.values = values
-        self._items: list[bytes] | None = None
-
-    def items(self) -> list[bytes]:
-        """Each value with its length before it."""
-        if self._items is None:
-            self._items = self.encoded()
-        return self._items
+        self.items = self._encoded(values)
 
     @abstractmethod
-    def encoded(self) -> list[bytes]:
-        """The same, anew."""
+    def _encoded(self, values: Sequence[T | None]) -> list[bytes]: ...
 
 
 class Uuids(_Column[UUID]):
     """uuid[]"""
 
-    element, array = 2950, 2951
+    element = 2950
 
-    def encoded(self) -> list[bytes]:
-        return [_NULL if one is None else _UUID_LENGTH + one.int.to_bytes(16, "big") for one in self.values]
+    def _encoded(self, values: Sequence[UUID | None]) -> list[bytes]:
+        return [_NULL if value is None else _UUID_LENGTH + value.int.to_bytes(16, "big") for value in values]
 
 
 class Ints(_Column[int]):
     """int[]: four bytes each, DataError for what does not fit."""
 
-    element, array = 23, 1007
+    element = 23
 
-    def encoded(self) -> list[bytes]:
+    def _encoded(self, values: Sequence[int | None]) -> list[bytes]:
         try:
-            return [_SMALL.get(one) or _INT(4, one) for one in self.values]
+            return [_SMALL.get(value) or _INT(4, value) for value in values]
         except struct.error as error:
             raise DataError(f"a number does not fit into int: {error}") from None
 
@@ -76,57 +68,43 @@ class Ints(_Column[int]):
 class Floats(_Column[float]):
     """float8[]"""
 
-    element, array = 701, 1022
+    element = 701
 
-    def encoded(self) -> list[bytes]:
-        return [_NULL if one is None else _FLOAT(8, one) for one in self.values]
-
-
-class Bools(_Column[bool]):
-    """bool[]"""
-
-    element, array = 16, 1000
-
-    def encoded(self) -> list[bytes]:
-        return [_NULL if one is None else _BOOLS[one] for one in self.values]
+    def _encoded(self, values: Sequence[float | None]) -> list[bytes]:
+        return [_NULL if value is None else _FLOAT(8, value) for value in values]
 
 
 class Texts(_Column[str]):
     """text[]; UnicodeEncodeError for half a surrogate pair."""
 
-    element, array = 25, 1009
+    element = 25
 
-    def encoded(self) -> list[bytes]:
-        found, before, item = [], None, _NULL  # names and outcomes are mostly those of the row before
-        for one in self.values:
-            if one != before:
-                before = one
-                item = _NULL if one is None else _text(one.encode())
-            found.append(item)
-        return found
-
-
-def _text(encoded: bytes) -> bytes:
-    return _LENGTH(len(encoded)) + encoded
+    def _encoded(self, values: Sequence[str | None]) -> list[bytes]:
+        items, before, item = [], None, _NULL  # names and outcomes are mostly those of the row before
+        for value in values:
+            if value != before:
+                before, encoded = value, b"" if value is None else value.encode()
+                item = _NULL if value is None else _LENGTH(len(encoded)) + encoded
+            items.append(item)
+        return items
 
 
-def register(adapters: AdaptersMap) -> None:
-    """Let a connection know them."""
-    for column in (Uuids, Ints, Floats, Bools, Texts):
-        adapters.register_dumper(column, _DUMPERS[column])
+_ARRAYS = {Uuids: 2951, Ints: 1007, Floats: 1022, Texts: 1009}
 
 
 class _ColumnDumper(Dumper):
     format = Format.BINARY
 
     def dump(self, obj: _Column[object]) -> bytes:
-        items = obj.items()
-        if not items:
+        if not obj.values:
             return _EMPTY.pack(0, 0, obj.element)
-        return _HEAD.pack(1, None in obj.values, obj.element, len(items), 1) + b"".join(items)
+        return _HEAD.pack(1, None in obj.values, obj.element, len(obj.values), 1) + b"".join(obj.items)
 
 
-_DUMPERS = {
-    column: type(f"{column.__name__}Dumper", (_ColumnDumper,), {"oid": column.array})
-    for column in (Uuids, Ints, Floats, Bools, Texts)
-}
+_DUMPERS = {column: type(f"{column.__name__}Dumper", (_ColumnDumper,), {"oid": oid}) for column, oid in _ARRAYS.items()}
+
+
+def register(adapters: AdaptersMap) -> None:
+    """Let a connection know them."""
+    for column, dumper in _DUMPERS.items():
+        adapters.register_dumper(column, dumper)

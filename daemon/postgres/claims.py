@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from daemon.errors import WorkerGone, WorkerNotFresh
 from daemon.job import Cause, Claim, ClaimAnswer, JobMessage, Refusal, Refused, TryAgain
 from daemon.postgres.arrays import Ints, Texts, Uuids
-from daemon.postgres.statements import claim as sql
-from daemon.postgres.wire import Kept, Query, Rows, commit_together, link_of
+from daemon.postgres.pipeline import PinnedConnection, Query, Rows, run_transaction
+from daemon.postgres.statements import claims as sql
 from daemon.rules.claim_answer import AlreadyClaimedByUs, ClaimView, explain_refusal
 
 TRY_AGAIN = TryAgain()
@@ -44,7 +44,7 @@ class Claims:
     """Claims batches of messages for the worker that `me` names at the moment of writing."""
 
     def __init__(self, engine: AsyncEngine, me: Callable[[], UUID], worker_ttl: float) -> None:
-        self.kept = Kept(engine)
+        self.pinned = PinnedConnection(engine)
         self._me = me
         self._ttl = worker_ttl
 
@@ -63,7 +63,7 @@ class Claims:
     async def _write_unlocked(self, requests: list[ClaimRequest]) -> list[ClaimAnswer]:
         """The same without the jobs whose row somebody else has locked: they would hold up all others."""
         ids = Uuids([request.message.job_id for request in requests])
-        async with self.kept.connection() as connection:
+        async with self.pinned.connection() as connection:
             (rows,) = await self._commit(connection, self._me(), [(sql.LOCKED_JOBS, {"ids": ids})])
         locked = {row.id.int for row in rows}
         free = [request for request in requests if request.message.job_id.int not in locked]
@@ -76,7 +76,7 @@ class Claims:
         for request in requests:
             first.setdefault(request.message.job_id.int, request)
         batch = [first[job_id] for job_id in sorted(first)]
-        async with self.kept.connection() as connection:
+        async with self.pinned.connection() as connection:
             rows = await self._claim(connection, batch, me)
             answers: dict[int, ClaimAnswer] = {
                 row.id.int: _claim_of(row, me, first[row.id.int].message.params) for row in rows
@@ -114,7 +114,7 @@ class Claims:
         """Run them in a transaction that this worker may have only with a fresh heartbeat; the rows of each."""
         guard = (sql.REQUIRE_LIVE_WORKER, {"me": me, "ttl": self._ttl, "lock_timeout": LOCK_TIMEOUT})
         try:
-            return (await commit_together(link_of(connection), [guard, *queries]))[1:]
+            return (await run_transaction(connection, [guard, *queries]))[1:]
         except psycopg.Error as error:
             match error.sqlstate:
                 case sql.WORKER_GONE:

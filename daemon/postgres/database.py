@@ -1,7 +1,7 @@
 """Connections: how this process reaches Postgres, and which of its errors pass by themselves.
 
 Called by everything in `postgres/`. Binary dumpers are registered on connect (a claim's parameters cost a third of
-their text form); half-open links are noticed by TCP within half a minute, mute ones by `links`.
+their text form); half-open connections are noticed by TCP within half a minute, mute ones by `timeout_connection`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 
 from daemon.postgres import arrays
-from daemon.postgres.links import AsyncLink, Link
 from daemon.postgres.problems import on_error
+from daemon.postgres.timeout_connection import AsyncTimeoutConnection, TimeoutConnection
 
-_LINK = {
+_CONNECTION = {
     "connect_timeout": 5,
     "keepalives": 1,
     "keepalives_idle": 10,
@@ -39,7 +39,7 @@ _LINK = {
 CHECK_SECONDS = 5
 # What a connection asks of its own session, so that nothing outlives a client that has gone: a server process that
 # waits for a lock looks for its client every 5 s, one that waits for its client's next statement gives up after 30 s,
-# and a link that nobody confirms on ends in 25 to 30 s (by default the server keeps it, and its locks, for two hours).
+# and a connection that nobody confirms on ends in 25 to 30 s (by default the server keeps it and its locks for 2 h).
 SESSION = {
     "client_connection_check_interval": f"{CHECK_SECONDS}s",
     "idle_in_transaction_session_timeout": "30s",
@@ -101,12 +101,12 @@ def async_engine(
 ) -> AsyncEngine:
     """At most `size` connections for one event loop; none is opened before it is needed.
 
-    With `hangs_up`, no lock is waited for longer than LOCK_SECONDS, and no answer longer than AsyncLink does. Errors
-    tell bound and stored values only with `show_values`.
+    With `hangs_up`, no lock is waited for longer than LOCK_SECONDS, and no answer longer than an AsyncTimeoutConnection
+    waits. Errors tell bound and stored values only with `show_values`.
     """
     arguments = _connect_args(url, pooler, LOCK_SECONDS if hangs_up else None)
     if hangs_up:
-        arguments["async_creator_fn"] = AsyncLink.connect
+        arguments["async_creator_fn"] = AsyncTimeoutConnection.connect
     engine = create_async_engine(
         _driver_url(url),
         poolclass=MeasuredPool,
@@ -129,10 +129,10 @@ def sync_engine(
 ) -> Engine:
     """The same for a thread without an event loop.
 
-    With `patience`, no link is waited for longer than those seconds; with `hangs_up`, no lock longer than half of what
-    Link waits for an answer, which is what no answer is waited for longer.
+    With `patience`, no connection is waited for longer than those seconds; with `hangs_up`, no answer longer than a
+    TimeoutConnection waits, and no lock longer than half of that.
     """
-    arguments = _connect_args(url, pooler, Link.patience / 2 if hangs_up else None)
+    arguments = _connect_args(url, pooler, TimeoutConnection.answer_timeout / 2 if hangs_up else None)
     if patience is not None:
         arguments |= {"connect_timeout": patience, "tcp_user_timeout": patience * 1000, "keepalives_idle": patience}
     engine = create_engine(
@@ -144,7 +144,7 @@ def sync_engine(
         hide_parameters=True,
     )
     if hangs_up:
-        event.listen(engine, "do_connect", _LinkMaker())
+        event.listen(engine, "do_connect", _ConnectionMaker())
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "handle_error", on_error)
     return engine
@@ -168,14 +168,14 @@ def is_bad_item(error: BaseException) -> bool:
 
 
 def passes(error: BaseException) -> bool:
-    """Whether the same statement may succeed later: a lost link, a restart, a deadlock, too many connections."""
+    """Whether the same statement may succeed later: a lost connection, a restart, a deadlock, too many connections."""
     state = sqlstate(error)
     if state is not None:
         return state.startswith(_PASSING_CLASSES)
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    away = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError, PoolTimeout)
-    return isinstance(_original(error), away)
+    unavailable = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError, PoolTimeout)
+    return isinstance(_original(error), unavailable)
 
 
 def is_deadlock(error: BaseException) -> bool:
@@ -193,10 +193,10 @@ def _driver_url(url: str) -> URL:
 
 def _connect_args(url: str, pooler: str, lock_seconds: float | None = None) -> dict[str, object]:
     if pooler == "transaction":  # a pooler takes no options, and plans are then made afresh each time
-        return {**_LINK, "prepare_threshold": None}
+        return {**_CONNECTION, "prepare_threshold": None}
     session = SESSION if lock_seconds is None else {**SESSION, "lock_timeout": f"{lock_seconds * 1000:.0f}ms"}
     ours = " ".join(f"-c {name}={value}" for name, value in session.items())
-    return {**_LINK, "options": " ".join(filter(None, (ours, _given_options(url), _BY_KEY)))}
+    return {**_CONNECTION, "options": " ".join(filter(None, (ours, _given_options(url), _BY_KEY)))}
 
 
 def _given_options(url: str) -> str:
@@ -211,22 +211,22 @@ def _on_connect(connection: _Adapted, _record: ConnectionPoolEntry) -> None:
     arrays.register(connection.adapters)
 
 
-class _LinkMaker:
-    """Makes the links of one engine with a single connection: at most two of them have a server process.
+class _ConnectionMaker:
+    """Makes the connections of one engine with a single connection: at most two of them have a server process.
 
     One that was hung up is gone when its server process has looked for its client, a few seconds later.
     """
 
     def __init__(self) -> None:
-        self._links: deque[Link] = deque(maxlen=2)
+        self._made: deque[TimeoutConnection] = deque(maxlen=2)
 
     def __call__(
         self, _dialect: Dialect, _record: ConnectionPoolEntry, _arguments: list[Any], named: dict[str, Any]
-    ) -> Link:
+    ) -> TimeoutConnection:
         now = time.monotonic()
-        lingering = [link for link in self._links if link.hung_up_at and now < link.hung_up_at + LINGER_SECONDS]
+        lingering = [made for made in self._made if made.hung_up_at and now < made.hung_up_at + LINGER_SECONDS]
         if len(lingering) == 2:
             raise psycopg.OperationalError("two server processes did not answer, and may still wait for a lock")
-        link = Link.connect(**named)
-        self._links.append(link)
-        return link
+        connection = TimeoutConnection.connect(**named)
+        self._made.append(connection)
+        return connection

@@ -90,7 +90,8 @@ async def _count(connection: AsyncConnection, letters: Sequence[DeadLetter]) -> 
     spent = [UnfinishedJob(row.id, None, row.attempt) for row in rows if row.dead_letters >= DEAD_LETTERS_LIMIT]
     if spent:
         texts = {one.job_id: f"{histories[one.job_id]}, for the third time without a run" for one in spent}
-        await settle(connection, [settle_closed(one, JobError(Kind.DEAD_LETTERED, texts[one.job_id])) for one in spent])
+        errors = {one.job_id: JobError(Kind.DEAD_LETTERED, texts[one.job_id]) for one in spent}
+        await connection.run_sync(settle, [settle_closed(one, errors[one.job_id]) for one in spent])
     return len(rows) - len(spent), len(spent)
 
 

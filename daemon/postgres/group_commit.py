@@ -3,8 +3,8 @@
 Everything that waits is written in one transaction, with no timer: at low load a batch is one, at high load it grows by
 itself. Used by the store for claims, settlements, rejections, progress, notes and checkpoints. A batch that fails by
 what it holds is split until only the bad item fails; any other failure (an outage, a missing table, a lost privilege)
-is repeated whole, for as long as it takes, and counts as the database being away: no item is dropped for it. It must
-never split on a deadlock or a lost link: an outage would become hundreds of bad items.
+is repeated whole, for as long as it takes, and counts as the database being unavailable: no item is dropped for it. It
+must never split on a deadlock or a lost connection: an outage would become hundreds of bad items.
 """
 
 from __future__ import annotations
@@ -26,45 +26,45 @@ BATCH_LIMIT = 500
 BATCH_BYTES = 16 * 1024 * 1024
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
-PATIENCE = 30.0
-LATE_AFTER = 1.0
-TRIES_OF_OUR_OWN = 5
+WRITE_TIMEOUT = 30.0
+SLOW_AFTER = 1.0
+OWN_ERRORS_LIMIT = 5
 
 
 class GroupCommit(Generic[Item, Answer]):
-    """One lane of writing. `write` takes a list of items and gives their answers in the same order.
+    """One operation's writes. `write` takes a list of items and gives their answers in the same order.
 
-    `weigh` gives an item's bytes, so that no batch is too large; `on_away` hears when the database stops to answer and
-    when it answers again; `gives_way` lets other lanes be first.
+    `size_of` gives an item's bytes, so that no batch is too large; `on_unavailable` is called with True when the
+    database stops to answer, and with False when it answers again; `low_priority` lets other operations be first.
     """
 
     def __init__(
         self,
-        name: str,
+        operation: str,
         write: Callable[[list[Item]], Awaitable[list[Answer]]],
         observer: Observer,
         *,
-        weigh: Callable[[Item], int] | None = None,
-        on_away: Callable[[bool], None] | None = None,
-        gives_way: bool = False,
+        size_of: Callable[[Item], int] | None = None,
+        on_unavailable: Callable[[bool], None] = lambda _unavailable: None,
+        low_priority: bool = False,
     ) -> None:
-        self.name = name
+        self.operation = operation
         self._write = write
         self._observer = observer
-        self._weigh = weigh
-        self._on_away = on_away
-        self._gives_way = gives_way
+        self._size_of = size_of
+        self._on_unavailable = on_unavailable
+        self._low_priority = low_priority
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()  # asking for it is a system call each time
-        self._away_since: float | None = None
+        self._unavailable_since: float | None = None
         self._writing_since: float | None = None
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         """Have an item written; its answer comes once it is committed.
 
-        It raises a data error that the item itself is guilty of, and nothing else: whatever else goes wrong is waited
-        for. It is not a coroutine: every job waits for two of these.
+        It raises a data error that is the item's own fault, and nothing else: whatever else goes wrong is waited for.
+        It is not a coroutine: every job waits for two of these.
         """
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((item, answer))
@@ -72,14 +72,15 @@ class GroupCommit(Generic[Item, Answer]):
         return answer
 
     @property
-    def away(self) -> bool:
+    def unavailable(self) -> bool:
         """Whether the database does not answer at the moment."""
-        return self._away_since is not None
+        return self._unavailable_since is not None
 
     @property
-    def late(self) -> bool:
-        """Whether the database does not answer, or has not answered the current batch for LATE_AFTER seconds."""
-        return self.away or (self._writing_since is not None and time.monotonic() - self._writing_since > LATE_AFTER)
+    def slow(self) -> bool:
+        """Whether the database does not answer, or has not answered the current batch for SLOW_AFTER seconds."""
+        since = self._writing_since
+        return self.unavailable or (since is not None and time.monotonic() - since > SLOW_AFTER)
 
     @property
     def waiting(self) -> int:
@@ -87,30 +88,27 @@ class GroupCommit(Generic[Item, Answer]):
         return len(self._waiting)
 
     async def run(self) -> None:
-        """Write for ever; ends only by cancellation."""
+        """Write until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self._gives_way:  # to lanes that are woken in the same turn of the loop
+            if self._low_priority:  # to operations that are woken in the same turn of the loop
                 await asyncio.sleep(0)
             while self._waiting:
                 await self._write_batch(self._next_batch())
 
     def _next_batch(self) -> list[tuple[Item, asyncio.Future[Answer]]]:
-        if self._weigh is None and len(self._waiting) <= BATCH_LIMIT:
-            batch = list(self._waiting)
-            self._waiting.clear()
-            return batch
-        batch, weight = [], 0
-        while self._waiting and len(batch) < BATCH_LIMIT and weight < BATCH_BYTES:
+        batch: list[tuple[Item, asyncio.Future[Answer]]] = []
+        size = 0
+        while self._waiting and len(batch) < BATCH_LIMIT and size < BATCH_BYTES:
             item, answer = self._waiting.popleft()
-            weight += self._weigh(item) if self._weigh else 0
+            size += self._size_of(item) if self._size_of else 0
             batch.append((item, answer))
         return batch
 
     async def _write_batch(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
-            answers = await self._until_it_answers([item for item, _ in batch])
+            answers = await self._write_with_retry([item for item, _ in batch])
         except Exception as error:
             await self._split(batch, error)
             return
@@ -120,59 +118,53 @@ class GroupCommit(Generic[Item, Answer]):
 
     async def _split(self, batch: list[tuple[Item, asyncio.Future[Answer]]], error: Exception) -> None:
         if len(batch) == 1:
-            self._observer.refused_item(self.name, error)
+            self._observer.refused_item(self.operation, error)
             if not is_bad_item(error):
-                self._put_back(batch[0])
+                # An item that only our own code fails on is kept, behind the others, and tried again after a pause.
+                self._loop.call_later(LONGEST_PAUSE, self._wait_again, batch[0])
             elif not batch[0][1].done():
                 batch[0][1].set_exception(error)
             return
-        self._observer.split(self.name, len(batch))
+        self._observer.split(self.operation, len(batch))
         middle = len(batch) // 2
         await self._write_batch(batch[:middle])
         await self._write_batch(batch[middle:])
 
-    def _put_back(self, pair: tuple[Item, asyncio.Future[Answer]]) -> None:
-        """An item that only our own code fails on is kept, behind the others, and tried again after a pause."""
+    def _wait_again(self, pair: tuple[Item, asyncio.Future[Answer]]) -> None:
+        self._waiting.append(pair)
+        self._wake.set()
 
-        def wait_again() -> None:
-            self._waiting.append(pair)
-            self._wake.set()
-
-        self._loop.call_later(LONGEST_PAUSE, wait_again)
-
-    async def _until_it_answers(self, items: list[Item]) -> list[Answer]:
-        pause, faults = FIRST_PAUSE, 0
+    async def _write_with_retry(self, items: list[Item]) -> list[Answer]:
+        pause, own_errors = FIRST_PAUSE, 0
         while True:
             self._writing_since = began = time.monotonic()
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(WRITE_TIMEOUT):
                     answers = await self._write(items)
             except Exception as error:
-                faults += _is_our_own(error)
-                if is_bad_item(error) or faults >= TRIES_OF_OUR_OWN:
-                    self._is_away(False)
+                own_errors += _is_our_own(error)
+                if is_bad_item(error) or own_errors >= OWN_ERRORS_LIMIT:
+                    self._set_unavailable(False)
                     raise
-                self._is_away(True)
-                self._observer.store_away(self.name, error, pause)
+                self._set_unavailable(True)
+                self._observer.store_away(self.operation, error, pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
             finally:
                 self._writing_since = None
-            self._is_away(False)
-            self._observer.batch(self.name, len(items), time.monotonic() - began)
+            self._set_unavailable(False)
+            self._observer.batch(self.operation, len(items), time.monotonic() - began)
             return answers
 
-    def _is_away(self, away: bool) -> None:
-        if away == (self._away_since is not None):
+    def _set_unavailable(self, unavailable: bool) -> None:
+        since = self._unavailable_since
+        if unavailable == (since is not None):
             return
-        if away:
-            self._away_since = time.monotonic()
-        elif self._away_since is not None:
-            self._observer.store_back(self.name, time.monotonic() - self._away_since)
-            self._away_since = None
-        if self._on_away is not None:
-            self._on_away(away)
+        self._unavailable_since = time.monotonic() if unavailable else None
+        if since is not None:
+            self._observer.store_back(self.operation, time.monotonic() - since)
+        self._on_unavailable(unavailable)
 
 
 def _is_our_own(error: Exception) -> bool:

@@ -1,6 +1,6 @@
 """Keeping rejected messages whole, and closing the instance that a rejected message stood for.
 
-Called by the store's reject lane and by the consumer of dead letters. The instance is born and ended in the same
+Called by the store's rejections and by the consumer of dead letters. The instance is inserted and ended in the same
 transaction in which the message is kept, so that its orchestration never waits for a message that nobody has.
 """
 
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import JobError, JobMessage, Kind, UnfinishedJob
 from daemon.postgres.claims import register
-from daemon.postgres.settlements import Written, settle
+from daemon.postgres.settlements import settle
 from daemon.postgres.statements import rejected as sql
 from daemon.postgres.statements import terminations as termination_sql
 from daemon.postgres.terminations import NO_PARAMS
@@ -43,48 +43,44 @@ class Rejections:
         self._engine = engine
 
     async def write(self, rejections: list[Rejection]) -> list[bool]:
-        """Keep them all; for each, whether an orchestration completed by it."""
+        """Keep them all; for each, whether an orchestration completed by the batch."""
+        values = {
+            "message_ids": [storable_text(rejection.message_id) for rejection in rejections],
+            "reasons": [rejection.reason for rejection in rejections],
+            "texts": [storable_text(rejection.text) for rejection in rejections],
+            "bodies": [rejection.data for rejection in rejections],
+            "attributes": [json.dumps(rejection.attributes) for rejection in rejections],
+            "published": [float(rejection.published) for rejection in rejections],
+            "orchestration_ids": [_orchestration_of(rejection.attributes) for rejection in rejections],
+        }
         async with self._engine.begin() as connection:
-            await connection.execute(sql.KEEP, _columns(rejections))
-            closing = [(one.instance, one) for one in rejections if one.instance is not None]
-            errors = [JobError(Kind.REJECTED, f"{one.reason}: {one.text}") for _, one in closing]
-            written = await end_unborn(connection, [instance for instance, _ in closing], errors)
-        return [written is not None and written.completes for _ in rejections]
+            await connection.execute(sql.KEEP, values)
+            completes = await _end_missing(connection, rejections)
+        return [completes] * len(rejections)
 
 
-async def end_unborn(
-    connection: AsyncConnection, instances: Sequence[JobMessage], errors: Sequence[JobError]
-) -> Written | None:
+async def _end_missing(connection: AsyncConnection, rejections: Sequence[Rejection]) -> bool:
     """Make the instances that have no row yet and end them as Errored; those that have one are left alone."""
-    by_id = {one.job_id: (one, error) for one, error in zip(instances, errors, strict=True)}
-    if not by_id:
-        return None
-    rows = [one for one, _ in sorted(by_id.values(), key=lambda pair: pair[0].job_id)]
-    await register(connection, rows)
-    born = await connection.execute(
-        termination_sql.INSERT_PLACEHOLDERS,
-        {
-            "ids": [row.job_id for row in rows],
-            "orchestration_ids": [row.orchestration_id for row in rows],
-            "indexes": [row.index for row in rows],
-            "names": [row.job_name for row in rows],
-            "params": [row.params or NO_PARAMS for row in rows],
-        },
-    )
-    settlements = [settle_closed(UnfinishedJob(row.id, None, 0), by_id[row.id][1]) for row in born]
-    return await settle(connection, settlements) if settlements else None
-
-
-def _columns(rejections: Sequence[Rejection]) -> dict[str, object]:
-    return {
-        "message_ids": [storable_text(one.message_id) for one in rejections],
-        "reasons": [one.reason for one in rejections],
-        "texts": [storable_text(one.text) for one in rejections],
-        "bodies": [one.data for one in rejections],
-        "attributes": [json.dumps(one.attributes) for one in rejections],
-        "published": [float(one.published) for one in rejections],
-        "orchestration_ids": [_orchestration_of(one.attributes) for one in rejections],
+    by_id = {
+        rejection.instance.job_id: (rejection.instance, rejection) for rejection in rejections if rejection.instance
     }
+    if not by_id:
+        return False
+    instances = [by_id[job_id][0] for job_id in sorted(by_id)]
+    await register(connection, instances)
+    values = {
+        "ids": [instance.job_id for instance in instances],
+        "orchestration_ids": [instance.orchestration_id for instance in instances],
+        "indexes": [instance.index for instance in instances],
+        "names": [instance.job_name for instance in instances],
+        "params": [instance.params or NO_PARAMS for instance in instances],
+    }
+    settlements = []
+    for job_id in (await connection.execute(termination_sql.INSERT_PLACEHOLDERS, values)).scalars():
+        rejection = by_id[job_id][1]
+        error = JobError(Kind.REJECTED, f"{rejection.reason}: {rejection.text}")
+        settlements.append(settle_closed(UnfinishedJob(job_id, None, 0), error))
+    return bool(settlements) and (await connection.run_sync(settle, settlements)).completes
 
 
 def _orchestration_of(attributes: Mapping[str, str]) -> UUID | None:

@@ -39,12 +39,14 @@ class Rescued:
 class Rescue:
     """Frees what the dead hold. `gap` is the longest pause between heartbeats that counts as regular."""
 
-    def __init__(self, engine: AsyncEngine, me: Callable[[], UUID], ttl: float, gap: float, max_losses: int) -> None:
+    def __init__(
+        self, engine: AsyncEngine, me: Callable[[], UUID], ttl: float, gap: float, max_worker_losses: int
+    ) -> None:
         self._engine = engine
         self._me = me
         self._ttl = ttl
         self._gap = gap
-        self._max_losses = max_losses
+        self._max_losses = max_worker_losses
 
     async def rescue(self) -> list[Rescued]:
         """One round: nothing at all unless this worker has been regular for a full worker_ttl."""
@@ -58,31 +60,34 @@ class Rescue:
         async with self._engine.begin() as connection:
             if (await connection.execute(sql.REGULAR, me)).first() is None:
                 return []
-            buried = await connection.execute(
-                sql.DELETE_DEAD, me | {"ids": sorted({*stale, *(row.worker_id for row in lost)})}
-            )
-            draining = {row.id: row.draining for row in buried}
-            gone = {**draining, **{row.worker_id: False for row in lost if row.missing}}
-            return await self._take_back(connection, gone) if gone else []
+            ids = sorted({*stale, *(row.worker_id for row in lost)})
+            deleted = await connection.execute(sql.DELETE_DEAD, me | {"ids": ids})
+            dead = {row.worker_id: False for row in lost if row.missing} | {row.id: row.draining for row in deleted}
+            return await self._take_back(connection, dead) if dead else []
 
-    async def _take_back(self, connection: AsyncConnection, gone: dict[UUID, bool]) -> list[Rescued]:
-        """Free what all of the dead hold. Together, because one settlement locks jobs and orchestrations in order."""
+    async def _take_back(self, connection: AsyncConnection, dead: dict[UUID, bool]) -> list[Rescued]:
+        """Free what all of the dead hold. Together, because one settlement locks jobs and orchestrations in order.
+
+        `dead` says of each worker whether it was draining.
+        """
         freed, errored = Counter[UUID](), Counter[UUID]()
-        jobs: dict[UUID, list[UUID]] = {worker: [] for worker in gone}
+        jobs: dict[UUID, list[UUID]] = {worker: [] for worker in dead}
         completes = False
-        while rows := (await connection.execute(sql.JOBS_OF_WORKERS, {"ids": sorted(gone)})).all():
-            holders = {row.id: row.worker_id for row in rows}
-            held = [UnfinishedJob(row.id, row.worker_id, row.attempt, row.losses, gone[row.worker_id]) for row in rows]
-            settlements = [settle_worker_lost(one, self._max_losses) for one in held]
-            written = await settle(connection, settlements)
-            for one in settlements:
-                if one.job_id in written.jobs:
-                    holder, fails = holders[one.job_id], one.action is Action.FAIL
-                    (errored if fails else freed)[holder] += 1
-                    jobs[holder].insert(0 if fails else len(jobs[holder]), one.job_id)
-                    del jobs[holder][NAMED:]
+        while rows := (await connection.execute(sql.JOBS_OF_WORKERS, {"ids": sorted(dead)})).all():
+            claimed = [
+                UnfinishedJob(row.id, row.worker_id, row.attempt, row.losses, dead[row.worker_id]) for row in rows
+            ]
+            settlements = [settle_worker_lost(job, self._max_losses) for job in claimed]
+            written = await connection.run_sync(settle, settlements)
+            for settlement in settlements:
+                worker = settlement.worker_id
+                if worker is not None and settlement.job_id in written.jobs:
+                    fails = settlement.action is Action.FAIL
+                    (errored if fails else freed)[worker] += 1
+                    jobs[worker].insert(0 if fails else len(jobs[worker]), settlement.job_id)
+                    del jobs[worker][NAMED:]
             completes = completes or written.completes
-        await connection.execute(sql.VACATE, {"workers": sorted(gone), "all": True, "ids": [], "delay": 0.0})
+        await connection.execute(sql.VACATE, {"workers": sorted(dead), "all": True, "ids": [], "delay": 0.0})
         return [
-            Rescued(worker, freed[worker], errored[worker], completes, tuple(jobs[worker])) for worker in sorted(gone)
+            Rescued(worker, freed[worker], errored[worker], completes, tuple(jobs[worker])) for worker in sorted(dead)
         ]

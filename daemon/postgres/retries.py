@@ -12,7 +12,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from daemon.errors import OrchestrationNotFound, RequestRefused
 from daemon.postgres.database import passes
@@ -96,10 +96,9 @@ class Retries:
             owner = {"id": reopening.id, "generation": reopening.generation}
             if not rows or (await connection.execute(sql.LOCK_ORCHESTRATION, owner)).first() is None:
                 return None
-            await _run_again(connection, [row.id for row in rows if not row.placeholder])
-            placeholders = [row.id for row in rows if row.placeholder]
-            if placeholders:
-                await connection.execute(sql.DELETE_PLACEHOLDERS, {"ids": placeholders})
+            for statement, placeholder in ((sql.REOPEN_JOBS, False), (sql.DELETE_PLACEHOLDERS, True)):
+                if ids := [row.id for row in rows if row.placeholder is placeholder]:
+                    await connection.execute(statement, {"ids": ids})
             await connection.execute(sql.REOPENED, {"id": reopening.id, "reopened": len(rows)})
             return max(int(row.finish_number) for row in rows)
 
@@ -107,11 +106,6 @@ class Retries:
         async with self._engine.begin() as connection:
             values = {"id": reopening.id, "generation": reopening.generation}
             await connection.execute(sql.END, values)
-
-
-async def _run_again(connection: AsyncConnection, ids: list[UUID]) -> None:
-    if ids:
-        await connection.execute(sql.REOPEN_JOBS, {"ids": ids})
 
 
 def _refuse(orchestration_id: UUID, complete: bool, published: bool, pruning: bool, generation: int) -> None:

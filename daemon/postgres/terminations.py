@@ -7,6 +7,7 @@ SLICE indexes, of one orchestration or of many small ones; whatever it repeats h
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +98,7 @@ class Terminations:
                 unsettled, result = await self._settle(connection, ranges)
         except _Reopened:
             return Terminated({}, 0, True, False)
-        if passed := [one for one in ranges if one.id not in unsettled]:
+        if passed := [part for part in ranges if part.id not in unsettled]:
             async with self._engine.begin() as connection:
                 await connection.execute(sql.ADVANCE, _columns(passed))
         return result
@@ -129,9 +130,9 @@ class Terminations:
         rows = (await connection.execute(sql.UNFINISHED, _columns(ranges))).all()
         if not rows:
             return set(), Terminated({}, 0, True, False)
-        by_id = {one.id: one for one in ranges}
-        written = await settle(
-            connection,
+        by_id = {part.id: part for part in ranges}
+        written = await connection.run_sync(
+            settle,
             [
                 settle_closed(
                     UnfinishedJob(row.id, row.worker_id, row.attempt),
@@ -141,14 +142,13 @@ class Terminations:
             ],
         )
         settled = [row.orchestration_id for row in rows if row.id in written.jobs]
-        await self._check(connection, [by_id[one] for one in sorted(set(settled))])
-        overdue = [one for one in settled if not by_id[one].cancelled]
-        counts = {one: overdue.count(one) for one in set(overdue)}
+        await self._check(connection, [by_id[owner] for owner in sorted(set(settled))])
+        overdue = Counter(owner for owner in settled if not by_id[owner].cancelled)
         unsettled = {row.orchestration_id for row in rows if row.id not in written.jobs}
-        return unsettled, Terminated(counts, len(settled), True, written.completes)
+        return unsettled, Terminated(dict(overdue), len(settled), True, written.completes)
 
     async def _check(self, connection: AsyncConnection, settled: Sequence[_Range]) -> None:
-        values = {"ids": [one.id for one in settled], "generations": [one.generation for one in settled]}
+        values = {"ids": [part.id for part in settled], "generations": [part.generation for part in settled]}
         if (await connection.execute(sql.STILL_DUE, values)).scalar_one() != len(settled):
             raise _Reopened
 
@@ -163,13 +163,13 @@ def _ranges(rows: Sequence[Row[Any]]) -> list[_Range]:
         if high > low:
             ranges.append(_Range(row.id, row.generation, low, high, row.cancelled))
             left -= high - low
-    return sorted(ranges, key=lambda one: one.id)
+    return sorted(ranges, key=lambda part: part.id)
 
 
 def _columns(ranges: Sequence[_Range]) -> dict[str, object]:
     return {
-        "ids": [one.id for one in ranges],
-        "generations": [one.generation for one in ranges],
-        "lows": [one.low for one in ranges],
-        "highs": [one.high for one in ranges],
+        "ids": [part.id for part in ranges],
+        "generations": [part.generation for part in ranges],
+        "lows": [part.low for part in ranges],
+        "highs": [part.high for part in ranges],
     }

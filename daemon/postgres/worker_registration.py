@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from daemon.errors import WorkerGone
 from daemon.job import Holdings, UnfinishedJob
-from daemon.postgres.settlements import settle_in_thread
+from daemon.postgres.settlements import settle
 from daemon.postgres.statements import workers as sql
 from daemon.rules.lifecycle import settle_released
 
@@ -64,7 +64,7 @@ class WorkerRegistration:
         """Free jobs that are held but not run; each is an interruption. Those that were still held."""
         with self._engine.begin() as connection:
             settlements = [settle_released(UnfinishedJob(job_id, me, attempt)) for job_id, attempt in jobs]
-            return settle_in_thread(connection, settlements).jobs
+            return settle(connection, settlements).jobs
 
     def deregister(self, me: UUID, delay: float = 0.0) -> int:
         """The last transaction: the worker's row first, then whatever it holds is freed. How many jobs that were.
@@ -75,9 +75,7 @@ class WorkerRegistration:
             connection.execute(sql.DEREGISTER, {"me": me})
             rows = [row for row in connection.execute(sql.CLAIMED_JOBS, {"me": me}) if row.claimed]
             if rows:
-                settle_in_thread(
-                    connection, [settle_released(UnfinishedJob(row.id, me, row.attempt), delay) for row in rows]
-                )
+                settle(connection, [settle_released(UnfinishedJob(row.id, me, row.attempt), delay) for row in rows])
             connection.execute(sql.VACATE, {"workers": [me], "all": True, "ids": [], "delay": delay})
             return len(rows)
 

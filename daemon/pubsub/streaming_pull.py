@@ -188,7 +188,7 @@ class StreamingPull:
         elif now - self._asked_at > LOOP_SECONDS:
             self._blocked = True
             self._intake()
-            self._give_back(list(self._outstanding.waiting.values()), "blocked")
+            self._give_back(list(self._outstanding.waiting.values()), "event_loop_blocked")
             self._send_replies()  # the loop can't wake this thread for those that it collected
         self._leases.renew(now)
 
@@ -227,7 +227,7 @@ class StreamingPull:
         if taken:
             self._leases.receipt(taken)
             self._on_the_event_loop(self._hand_over, taken)
-        self._give_back(beyond, "paused" if self._paused else "beyond")
+        self._give_back(beyond, "paused" if self._paused else "over_capacity")
 
     def _give_back(self, batch: list[Received], why: str) -> None:
         for received in batch:

@@ -1,8 +1,8 @@
 """The JobCompleted event: CloudEvents 1.0 in Pub/Sub's binary mode (attributes `ce-*`, JSON data).
 
 Called by the relay, and by clients that read events. Deterministic: as long as the orchestration is kept, the same
-generation of it gives the same bytes and the same `ce-id`, so that a repeated publish is recognisable. After it was
-pruned nothing is known of it: the same ids kicked off anew give the same `ce-id` with other times.
+generation of it gives the same bytes and the same `ce-id`, so that a repeated publish is recognisable. Once it
+is pruned nothing is known about it: the same ids kicked off anew give the same `ce-id` with other times.
 Source of the attribute names: CloudEvents 1.0.2, Google Cloud Pub/Sub protocol binding.
 """
 
@@ -12,20 +12,13 @@ from uuid import UUID, uuid5
 
 import orjson
 
-from daemon.orchestration import CompletedOrchestration, Outcome
+from daemon.orchestration import CompletedOrchestration
 
 EVENT_TYPE = "dev.headcount.JobCompleted.v1"
 
 
-def outcome_of(completed: int, errored: int) -> Outcome:
-    """How an orchestration ended whose every instance has left InProgress."""
-    if errored == 0:
-        return Outcome.COMPLETED
-    return Outcome.PARTIAL if completed else Outcome.ERRORED
-
-
 def event_id(orchestration_id: UUID, generation: int) -> UUID:
-    """The one id of the event of this generation, forever."""
+    """The id of the event of this generation: the same forever."""
     return uuid5(orchestration_id, f"JobCompleted/{generation}")
 
 

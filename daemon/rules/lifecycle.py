@@ -79,7 +79,7 @@ def _bounded(seconds: float) -> float:
 def _unknown(claim: Claim, result: Unknown, patience: float, rng: Callable[[], float]) -> Settlement:
     names = ", ".join(result.known) or "none"
     error = JobError(Kind.UNKNOWN_JOB, f"no handler is named {claim.job_name!r} here; known: {names}")
-    # Patience begins with the first worker that did not know the name, not with a backlog that the job waited in.
+    # The grace period begins with the first worker that did not know the name, not with the time in a backlog.
     if claim.age >= patience and time_searching(claim.attempt) >= patience:
         return _settlement(claim, Action.FAIL, error, counts_as_failure=True)
     delay = retry_delay(UNKNOWN_JOB_BACKOFF, claim.attempt, rng)
@@ -91,13 +91,13 @@ def time_searching(attempt: int) -> float:
     return sum(retry_delay(UNKNOWN_JOB_BACKOFF, tried, lambda: 1.0) for tried in range(1, min(attempt, 10_000)))
 
 
-def settle_worker_lost(job: UnfinishedJob, max_losses: int) -> Settlement:
+def settle_worker_lost(job: UnfinishedJob, max_worker_losses: int) -> Settlement:
     """What is stored about a job whose worker died while it ran. A draining worker's death is an interruption."""
     if job.draining:
         error = JobError(Kind.INTERRUPTED, f"worker {job.worker_id} ended while it drained")
         return _settlement(job, Action.INTERRUPT, error, cause=Cause.INTERRUPTED)
     error = JobError(Kind.WORKER_LOST, f"worker {job.worker_id} stopped its heartbeat during attempt {job.attempt}")
-    if job.losses + 1 >= max_losses:
+    if job.losses + 1 >= max_worker_losses:
         return _settlement(job, Action.FAIL, error, counts_as_loss=True)
     return _settlement(job, Action.RETRY, error, counts_as_loss=True, cause=Cause.WORKER_LOST)
 

@@ -49,7 +49,7 @@ def why_refused(error: ValidationError, names: Collection[str], *, show_values: 
 
 def _path(error: ErrorDetails, names: Collection[str]) -> str:
     parts = [str(part) if isinstance(part, int) or part in names else "*" for part in error["loc"]]
-    if error["type"] == "extra_forbidden" and error["loc"]:  # a name that was mistyped must be told
+    if error["type"] == "extra_forbidden" and error["loc"]:  # a name that was mistyped must be shown
         last = str(error["loc"][-1])
         parts[-1] = last if last.isidentifier() and len(last) <= _LONGEST_NAME else "*"
     return ".".join(parts) or "params"
@@ -58,7 +58,7 @@ def _path(error: ErrorDetails, names: Collection[str]) -> str:
 def _message(error: ErrorDetails) -> str:
     if error["type"] not in _KNOWN or error["type"] in ("value_error", "assertion_error"):
         return "a validator of the handler refused it (HEADCOUNT_LOG_VALUES=true shows its words)"
-    if error["type"] == "json_invalid":  # the parser names the position, not what stands there
+    if error["type"] == "json_invalid":  # the parser names the position, not the value there
         return error["msg"]
     message = error["msg"]
     for name, part in error.get("ctx", {}).items():

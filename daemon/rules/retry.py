@@ -16,7 +16,7 @@ LONGEST_DELAY = 365 * 24 * 3600.0
 class Backoff:
     """Delays in seconds: `initial` after the first failure, times `factor` after each further one, at most `maximum`.
 
-    With `jitter` the delay is drawn evenly from the upper half, so that jobs that failed together come back apart.
+    With `jitter` the delay is drawn evenly from the upper half, so that jobs that failed together spread out.
     """
 
     initial: float = 2.0

@@ -78,7 +78,7 @@ def parsed(text: str) -> JsonValue:
 
 
 def storable_text(text: str, limit: int = _TEXT_LIMIT) -> str:
-    """Any text made fit for a Postgres text column: NULs and lone surrogates replaced, `limit` characters kept."""
+    """Text made fit for a Postgres text column: NULs and lone surrogates replaced, `limit` characters kept."""
     clean = text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
     if len(clean) <= limit:
         return clean
@@ -90,6 +90,6 @@ def safe_str(error: BaseException) -> str:
     """An exception's text, even when its own `str()` raises."""
     try:
         text = str(error)
-    except BaseException as second:  # whatever its author wrote there must not end the worker
+    except BaseException as second:  # an exception in its `__str__` must not end the worker
         text = f"(its text cannot be read: str() raised {type(second).__name__})"
     return storable_text(text or type(error).__name__)

@@ -38,7 +38,7 @@ class Probes:
     def live(self) -> list[str]:
         """Only what a restart fixes: Cloud Run kills without a drain on it."""
         lag = self._worker.lifeline.loop_lag
-        if lag > self._worker.settings.loop_patience_seconds / 2:
+        if lag > self._worker.settings.event_loop_timeout_seconds / 2:
             return [f"the event loop has not answered for {lag:.0f} s: {_culprit(self._worker.where())}"]
         return []
 
@@ -49,9 +49,9 @@ class Probes:
             problems.append("the worker is draining")
         room = self._worker.workroom
         silent = time.monotonic() - self._worker.lifeline.last_beat
-        if room is not None and room.store.away:
+        if room is not None and room.store.unavailable:
             problems.append("the database does not answer")
-        elif silent > self._worker.settings.beat_seconds * REGULAR_BEATS:  # an idle worker notices by nothing else
+        elif silent > self._worker.settings.heartbeat_seconds * REGULAR_BEATS:  # an idle worker notices by nothing else
             problems.append(f"no heartbeat could be written for {silent:.0f} s")
         failing = room.streaming_pull.failing_for if room is not None else 0.0
         if failing > PULL_PATIENCE:

@@ -1,7 +1,7 @@
 """Several workers on one machine: N `headcount run`, each complete and with a port of its own, under one supervisor.
 
 Called by `headcount run --processes N`. The supervisor starts fresh interpreters (a fork after gRPC has started hangs),
-starts again what crashed, passes SIGTERM on and ends with the worst exit code. It knows nothing of jobs.
+restarts what crashed, passes SIGTERM on and ends with the worst exit code. It knows nothing of jobs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ class WorkerChild:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start a process."""
         self._started = time.monotonic()
         self.process = subprocess.Popen(
             self._command,
@@ -64,7 +63,6 @@ class WorkerChild:
         return pause
 
     def signal(self, number: signal.Signals) -> None:
-        """Pass a signal on."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
@@ -101,7 +99,7 @@ class Supervisor:
 
     def _ended(self, child: WorkerChild, code: int) -> None:
         if self._stopping_at is not None or code == REFUSED:
-            # One that our signal met before it could drain had nothing to drain.
+            # A worker that the signal met before it could drain had nothing to drain.
             asked = self._stopping_at is not None and -code in (signal.SIGTERM, signal.SIGINT)
             self._worst = max(self._worst, 0 if asked else code if code >= 0 else 128 - code)
             self._stop(signal.SIGTERM)

@@ -93,7 +93,7 @@ class WorkerRuntime:
             settings.worker_ttl_seconds,
             observer,
             completed=self._events.wake,
-            on_away=self.intake.away,
+            on_unavailable=self.intake.away,
         )
         self.consumer = self._make_consumer(registry)
         self._tickers = self._make_tickers(identity)
@@ -142,9 +142,9 @@ class WorkerRuntime:
         return StreamingPull(
             settings.subscription(settings.jobs_subscription),
             streams=settings.streams,
-            window=settings.hold_seconds,
+            window=settings.buffer_timeout_seconds,
             slots=settings.slots,
-            prefetch=settings.held,
+            prefetch=settings.prefetch_limit,
             busy=lambda: self.consumer.busy,
             lease_seconds=settings.lease_seconds,
             observer=self._observer,
@@ -157,22 +157,26 @@ class WorkerRuntime:
             "async": CoroutineExecutor(limit),
             "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._exit_in),
         }
-        runner = HandlerRunner(self.store.records, executors, show_values=settings.log_values)
-        grace = settings.unknown_job_patience_seconds
+        runner = HandlerRunner(self.store.progress, executors, show_values=settings.log_values)
+        grace = settings.unknown_job_grace_seconds
         return Consumer(
             Pipeline(self.store, runner, registry, self._observer, grace, random.random),
             self._in_flight,
             slots,
-            settings.hold_seconds,
+            settings.buffer_timeout_seconds,
             self._observer,
             on_buffer_timeout=self.streaming_pull.waited_in_vain,
         )
 
     def _make_tickers(self, identity: WorkerId) -> list[Ticker]:
         settings = self._settings
-        beat = settings.beat_seconds
+        beat = settings.heartbeat_seconds
         rescue = Rescue(
-            self._engine, lambda: identity.id, settings.worker_ttl_seconds, beat * REGULAR_BEATS, settings.max_losses
+            self._engine,
+            lambda: identity.id,
+            settings.worker_ttl_seconds,
+            beat * REGULAR_BEATS,
+            settings.max_worker_losses,
         )
         wake = self._events.wake
         rescuer = Rescuer(rescue, self._observer, wake)
@@ -186,8 +190,8 @@ class WorkerRuntime:
         )
         steps: dict[str, tuple[float, Step]] = {
             "relay-jobs": (1.0, self._job_relay.publish_due),
-            "progress": (0.5, self.store.records.flush),
-            "hold": (1.0, self.consumer.nack_overdue),
+            "progress": (0.5, self.store.progress.flush),
+            "buffer": (1.0, self.consumer.nack_overdue),
             "rescue": (beat / 2, rescuer.round),
             "backlog": (5.0, self._report_backlog),
             "stuck": (STUCK_SECONDS, self._report_stuck),
@@ -195,8 +199,8 @@ class WorkerRuntime:
             "retries": (5.0, Retries(self._engine).continue_abandoned),
             "dead-letters": (10.0, letters.consume),
         }
-        if settings.sweep_seconds:
-            steps["sweep"] = (settings.sweep_seconds, Sweeper(self._engine, self._observer, wake).sweep)
+        if settings.sweep_interval_seconds:
+            steps["sweep"] = (settings.sweep_interval_seconds, Sweeper(self._engine, self._observer, wake).sweep)
         return [self._events, *(Ticker(name, pause, step, self._observer) for name, (pause, step) in steps.items())]
 
     async def _report_backlog(self) -> None:

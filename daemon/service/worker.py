@@ -69,7 +69,7 @@ class Worker:
             socket.gethostname(),
             settings.revision,
             settings.slots,
-            settings.beat_seconds * REGULAR_BEATS,
+            settings.heartbeat_seconds * REGULAR_BEATS,
             settings.pool,
         )
         self.lifeline = Lifeline(
@@ -78,8 +78,8 @@ class Worker:
             self._in_flight,
             self,
             self._observer,
-            beat_seconds=settings.beat_seconds,
-            loop_patience=settings.loop_patience_seconds,
+            beat_seconds=settings.heartbeat_seconds,
+            loop_patience=settings.event_loop_timeout_seconds,
             drain=self._drain,
             plan=ShutdownPlan.of(settings.drain_seconds),
         )

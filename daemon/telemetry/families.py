@@ -30,7 +30,7 @@ OUTCOMES: dict[Action, str] = {
     Action.INTERRUPT: "Interrupted",
     Action.CLOSE: Status.ERRORED.value,
 }
-RETURNS = ("drain", "hold", "database", "paused", "beyond", "blocked")
+NACK_REASONS = ("drain", "buffer_timeout", "database", "paused", "over_capacity", "event_loop_blocked")
 PUBLISHED = ("job", "event")
 REPAIRS = ("counters",)
 REJECTIONS = (
@@ -144,7 +144,7 @@ class JobFamilies:
             "headcount_handlers_stuck_total", "Handlers that went on although they were cancelled.", name
         )
         self.blocked = new.counter(
-            "headcount_loop_blocked_total",
+            "headcount_event_loop_blocked_total",
             "Times a job was found to block the event loop for over a second; again every 5 s while it lasts.",
             name,
         )
@@ -162,50 +162,54 @@ class MessageFamilies:
 
     def __init__(self, new: Catalogue) -> None:
         self.received = new.tally(
-            "headcount_messages_received_total", "Messages that arrived, by what Pub/Sub says of it.", "delivery"
+            "headcount_messages_received_total", "Messages that arrived, by what Pub/Sub says of it.", "redelivered"
         )
         self.undecided = new.counter(
-            "headcount_messages_undecided_total", "Messages given back because no claim got an answer."
+            "headcount_claims_unresolved_total", "Messages given back because no claim got an answer."
         )
         self.returned = new.counter(
-            "headcount_messages_returned_total", "Messages that never started and went back to Pub/Sub.", "reason"
+            "headcount_messages_nacked_total", "Messages that never started and went back to Pub/Sub.", "reason"
         )
         self.rejected = new.counter(
             "headcount_messages_rejected_total", "Messages kept as rejected: they break the contract.", "reason"
         )
         self.dead = new.counter(
-            "headcount_dead_letters_total", "Dead letters: jobs published again or closed, messages kept.", "fate"
+            "headcount_dead_letters_total", "Dead letters: jobs published again or closed, messages kept.", "outcome"
         )
-        self.published = new.counter("headcount_messages_published_total", "Messages published.", "what")
+        self.published = new.counter("headcount_messages_published_total", "Messages published.", "type")
         self.unpublished = new.counter(
-            "headcount_publish_failures_total", "Messages that Pub/Sub did not take; they are due again.", "what"
+            "headcount_publish_failures_total", "Messages that Pub/Sub did not take; they are due again.", "type"
         )
         self.refused = new.counter(
-            "headcount_publish_refusals_total", "Messages that Pub/Sub refuses for what they hold, each time.", "what"
+            "headcount_publish_refusals_total", "Messages that Pub/Sub refuses for what they hold, each time.", "type"
         )
         self.stream_ends = new.counter("headcount_stream_ends_total", "Streaming pulls that ended, by error.", "error")
         self.outstanding = new.gauge("headcount_messages_outstanding", "Messages that this worker leases.")
-        self.held = new.gauge("headcount_messages_held", "Leased messages that wait here for a free slot.")
+        self.held = new.gauge("headcount_messages_buffered", "Leased messages that wait here for a free slot.")
 
 
 class StoreFamilies:
     """The database as the worker sees it. `lane` names a kind of batch (claim, settle...)."""
 
     def __init__(self, new: Catalogue) -> None:
-        self.size = new.histogram("headcount_batch_items", "Items written by one commit.", SIZE_BUCKETS, "lane")
-        self.seconds = new.histogram("headcount_batch_commit_seconds", "One group commit.", WRITE_BUCKETS, "lane")
-        self.splits = new.counter("headcount_batch_splits_total", "Batches split to find a bad item.", "lane")
-        self.refused = new.counter("headcount_items_refused_total", "Items that can't be stored by any means.", "lane")
-        self.retries = new.counter("headcount_store_retries_total", "Batches repeated: no answer.", "lane")
+        self.size = new.histogram("headcount_batch_items", "Items written by one commit.", SIZE_BUCKETS, "operation")
+        self.seconds = new.histogram("headcount_batch_commit_seconds", "One group commit.", WRITE_BUCKETS, "operation")
+        self.splits = new.counter("headcount_batch_splits_total", "Batches split to find a bad item.", "operation")
+        self.refused = new.counter(
+            "headcount_batch_items_rejected_total", "Items that can't be stored by any means.", "operation"
+        )
+        self.retries = new.counter("headcount_batch_retries_total", "Batches repeated: no answer.", "operation")
         self.unavailable = new.gauge(
             "headcount_database_unavailable",
             "1 while the database does not answer a batch, the heartbeat or the count of the backlog.",
-            "lane",
+            "operation",
         )
         self.unavailable_seconds = new.counter(
-            "headcount_database_unavailable_seconds_total", "Time without the database.", "lane"
+            "headcount_database_unavailable_seconds_total", "Time without the database.", "operation"
         )
-        self.pool_wait = new.histogram("headcount_pool_wait_seconds", "Waits for a pooled connection.", WRITE_BUCKETS)
+        self.pool_wait = new.histogram(
+            "headcount_connection_wait_seconds", "Waits for a pooled connection.", WRITE_BUCKETS
+        )
 
 
 class CareFamilies:
@@ -214,7 +218,7 @@ class CareFamilies:
     def __init__(self, new: Catalogue) -> None:
         self.backlog = new.gauge("headcount_relay_backlog", "Jobs and events due for publication, in the database.")
         self.backlog_age = new.gauge("headcount_relay_backlog_age_seconds", "How long the oldest of them has been due.")
-        self.relay_at = new.gauge("headcount_relay_timestamp_seconds", "When the backlog was last counted.")
+        self.relay_at = new.gauge("headcount_relay_last_run_timestamp_seconds", "When the backlog was last counted.")
         self.events_refused = new.gauge(
             "headcount_events_refused", "Events given up because Pub/Sub refuses them, in the database."
         )
@@ -225,12 +229,14 @@ class CareFamilies:
             "headcount_oldest_unfinished_age_seconds", "Age of the oldest unfinished orchestration, 0 without one."
         )
         self.rescues = new.counter("headcount_rescues_total", "Dead workers whose jobs were taken back.")
-        self.rescued = new.counter("headcount_jobs_rescued_total", "Jobs taken back from dead workers.", "fate")
+        self.rescued = new.counter("headcount_jobs_rescued_total", "Jobs taken back from dead workers.", "outcome")
         self.repairs = new.counter("headcount_repairs_total", "Rows repaired by the sweeper: each is a bug.", "cause")
-        self.released = new.counter("headcount_jobs_given_back_total", "Jobs held here but not run: each is a bug.")
+        self.released = new.counter("headcount_jobs_released_total", "Jobs held here but not run: each is a bug.")
         self.deadlines = new.counter("headcount_deadlines_passed_total", "Orchestrations whose deadline passed.")
         self.expired = new.counter("headcount_jobs_expired_total", "Jobs Errored by a passed deadline.")
-        self.failures = new.counter("headcount_loop_failures_total", "Failures of a background loop.", "loop")
+        self.failures = new.counter(
+            "headcount_background_loop_failures_total", "Failures of a background loop.", "loop"
+        )
 
 
 class WorkerFamilies:
@@ -244,13 +250,19 @@ class WorkerFamilies:
         self.slots_used = new.gauge("headcount_slots_used", "How many jobs run.")
         self.beat_at = new.gauge("headcount_heartbeat_timestamp_seconds", "When the last heartbeat was written.")
         self.beat_lag = new.histogram("headcount_heartbeat_lag_seconds", "How late heartbeats began.", LAG_BUCKETS)
-        self.beat_seconds = new.histogram("headcount_heartbeat_seconds", "How long heartbeats took.", WRITE_BUCKETS)
+        self.beat_seconds = new.histogram(
+            "headcount_heartbeat_duration_seconds", "How long heartbeats took.", WRITE_BUCKETS
+        )
         self.beat_failures = new.counter("headcount_heartbeat_failures_total", "Heartbeats that were not written.")
-        self.loop_lag = new.histogram("headcount_loop_lag_seconds", "How late the event loop answered.", LAG_BUCKETS)
+        self.loop_lag = new.histogram(
+            "headcount_event_loop_lag_seconds", "How late the event loop answered.", LAG_BUCKETS
+        )
         self.declared_dead = new.counter("headcount_worker_declared_dead_total", "Times others declared it dead.")
         self.draining_at = new.gauge(
             "headcount_draining_timestamp_seconds", "When the orderly stop began; 0 before it."
         )
         self.drain_budget = new.gauge("headcount_drain_budget_seconds", "How long handlers may go on in a stop.")
-        self.drain_seconds = new.gauge("headcount_drain_seconds", "How long the orderly stop took, once it is over.")
+        self.drain_seconds = new.gauge(
+            "headcount_drain_duration_seconds", "How long the orderly stop took, once it is over."
+        )
         self.interrupted = new.counter("headcount_drain_interrupted_jobs_total", "Jobs interrupted by the stop.")

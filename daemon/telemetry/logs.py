@@ -175,20 +175,20 @@ class Logs(Observer):
     def refused_item(self, lane: str, error: BaseException) -> None:
         """An item can't be stored."""
         text = "an item can't be stored by any means"
-        self._limited(f"item {lane}", "error", text, lane=lane, problem=_sentence(error))
+        self._limited(f"item {lane}", "error", text, operation=lane, problem=_sentence(error))
 
     def split(self, lane: str, size: int) -> None:
         """A batch was split."""
-        self._log.debug("a batch held a bad item and was split", lane=lane, size=size)
+        self._log.debug("a batch held a bad item and was split", operation=lane, size=size)
 
     def store_away(self, lane: str, error: BaseException, pause: float) -> None:
         """The database does not answer."""
         text = "the database does not answer; nothing is lost, it is tried again"
-        self._limited(f"away {lane}", "warning", text, lane=lane, problem=_sentence(error), pause=round(pause, 2))
+        self._limited(f"away {lane}", "warning", text, operation=lane, problem=_sentence(error), pause=round(pause, 2))
 
     def store_back(self, lane: str, seconds: float) -> None:
         """The database answers again."""
-        self._limited(f"back {lane}", "info", "the database answers again", lane=lane, seconds=round(seconds, 1))
+        self._limited(f"back {lane}", "info", "the database answers again", operation=lane, seconds=round(seconds, 1))
 
     # --- relay, rescue, sweeper ----------------------------------------------------------------------------------
 

@@ -14,12 +14,12 @@ from uuid import UUID
 from daemon.job import Cause, Claim, JobMessage, Kind, Refusal, Settled, Settlement
 from daemon.observe import BlockedLoop, Observer
 from daemon.telemetry.families import (
+    NACK_REASONS,
     OTHER,
     OUTCOMES,
     PUBLISHED,
     REJECTIONS,
     REPAIRS,
-    RETURNS,
     CareFamilies,
     Children,
     JobFamilies,
@@ -125,14 +125,14 @@ class MessageRecorder(Observer):
     """Counts messages, in and out."""
 
     def __init__(self, families: MessageFamilies) -> None:
-        self._received = tuple(families.received.labels(word) for word in ("unknown", "first", "again"))
+        self._received = tuple(families.received.labels(word) for word in ("unknown", "false", "true"))
         self._undecided = families.undecided
         self._rejected = Children(families.rejected, REJECTIONS)
-        self._returned = Children(families.returned, RETURNS)
+        self._returned = Children(families.returned, NACK_REASONS)
         self._published = Children(families.published, PUBLISHED)
         self._unpublished = Children(families.unpublished, PUBLISHED)
         self._refused = Children(families.refused, PUBLISHED)
-        self._dead = Children(families.dead, ("again", "closed", "kept"))
+        self._dead = Children(families.dead, ("republished", "errored", "rejected"))
         self._stream_ends = Children(families.stream_ends)
 
     def received(self, delivery_attempt: int | None) -> None:
@@ -165,9 +165,9 @@ class MessageRecorder(Observer):
 
     def dead_lettered(self, again: int, closed: int, kept: int) -> None:
         """Count dead letters."""
-        self._dead["again"].inc(again)
-        self._dead["closed"].inc(closed)
-        self._dead["kept"].inc(kept)
+        self._dead["republished"].inc(again)
+        self._dead["errored"].inc(closed)
+        self._dead["rejected"].inc(kept)
 
     def stream_ended(self, error: BaseException | None, pause: float) -> None:
         """Count the end of a pull."""
@@ -179,7 +179,7 @@ class CareRecorder(Observer):
 
     def __init__(self, families: CareFamilies) -> None:
         self._families = families
-        self._rescued = Children(families.rescued, ("freed", "errored"))
+        self._rescued = Children(families.rescued, ("requeued", "errored"))
         self._repairs = Children(families.repairs, REPAIRS)
         self._failures = Children(families.failures)
 
@@ -201,7 +201,7 @@ class CareRecorder(Observer):
     def rescued(self, worker_id: UUID, freed: int, errored: int, jobs: Sequence[UUID]) -> None:
         """Count what a dead worker left."""
         self._families.rescues.inc()
-        self._rescued["freed"].inc(freed)
+        self._rescued["requeued"].inc(freed)
         self._rescued["errored"].inc(errored)
 
     def repaired(self, cause: str, count: int) -> None:

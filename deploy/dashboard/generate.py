@@ -37,6 +37,16 @@ def of_pool(query: str) -> str:
     return re.sub(r"\b(headcount_[a-z_]+)(?![a-z_{])", rf"\1{{{POOL}}}", braced)
 
 
+def rate(series: str, by: str = "") -> str:
+    """How often per second, summed up, by one label or over everything."""
+    return f"sum{by and f' by ({by}) '}(rate({series}[$__rate_interval]))"
+
+
+def increase(series: str, by: str = "") -> str:
+    """How many more since the point before, summed up likewise."""
+    return rate(series, by).replace("(rate(", "(increase(")
+
+
 def quantiles(series: str, by: str = "") -> dict[str, str]:
     """The median, the 90th and the 99th percentile of a histogram."""
     labels = f"le, {by}" if by else "le"
@@ -92,63 +102,64 @@ ROWS: dict[str, list[Panel]] = {
                 "used": "sum(headcount_slots_used)",
                 "all": "sum(headcount_slots)",
                 "leased": "sum(headcount_messages_outstanding)",
-                "held": "sum(headcount_messages_held)",
+                "buffered": "sum(headcount_messages_buffered)",
             },
-            about="Leased messages beyond the used slots are held: they wait here for a free slot.",
+            about="Leased messages beyond the used slots are buffered: they wait here for a free slot.",
         ),
     ],
     "Messages": [
         Panel(
             "In",
             {
-                "received": "sum(rate(headcount_messages_received_total[$__rate_interval]))",
-                "started": "sum(rate(headcount_jobs_started_total[$__rate_interval]))",
-                "refused {{reason}}": "sum by (reason) (rate(headcount_messages_refused_total[$__rate_interval]))",
-                "returned {{reason}}": "sum by (reason) (rate(headcount_messages_returned_total[$__rate_interval]))",
-                "undecided": "sum(rate(headcount_messages_undecided_total[$__rate_interval]))",
+                "received": rate("headcount_messages_received_total"),
+                "started": rate("headcount_jobs_started_total"),
+                "refused {{reason}}": rate("headcount_messages_refused_total", "reason"),
+                "nacked {{reason}}": rate("headcount_messages_nacked_total", "reason"),
+                "claims unresolved": rate("headcount_claims_unresolved_total"),
             },
             "ops",
         ),
         Panel(
             "Redeliveries, by cause",
-            {"{{cause}}": "sum by (cause) (rate(headcount_redeliveries_total[$__rate_interval]))"},
+            {"{{cause}}": rate("headcount_redeliveries_total", "cause")},
             "ops",
         ),
         Panel(
             "Rejected and dead",
             {
                 "{{reason}}": "sum by (reason) (increase(headcount_messages_rejected_total[$__rate_interval])) > 0",
-                "dead letters {{fate}}": "sum by (fate) (increase(headcount_dead_letters_total[$__rate_interval]))",
+                "dead letters {{outcome}}": increase("headcount_dead_letters_total", "outcome"),
             },
         ),
         Panel(
             "Out",
             {
-                "{{what}}": "sum by (what) (rate(headcount_messages_published_total[$__rate_interval]))",
-                "failed {{what}}": "sum by (what) (rate(headcount_publish_failures_total[$__rate_interval]))",
+                "{{type}}": rate("headcount_messages_published_total", "type"),
+                "failed {{type}}": rate("headcount_publish_failures_total", "type"),
             },
             "ops",
         ),
         Panel("Relay: age of the oldest due", {"age": "max(headcount_relay_backlog_age_seconds)"}, "s"),
         Panel(
             "Ends of streams",
-            {"{{error}}": "sum by (error) (increase(headcount_stream_ends_total[$__rate_interval]))"},
+            {"{{error}}": increase("headcount_stream_ends_total", "error")},
         ),
     ],
     "Database": [
-        Panel("Items per commit", quantiles("headcount_batch_items_bucket", "lane"), about="It grows with the load."),
-        Panel("Commit", quantiles("headcount_batch_commit_seconds_bucket", "lane"), "s"),
+        Panel(
+            "Items per commit", quantiles("headcount_batch_items_bucket", "operation"), about="It grows with the load."
+        ),
+        Panel("Commit", quantiles("headcount_batch_commit_seconds_bucket", "operation"), "s"),
         Panel(
             "Trouble",
             {
-                "retries {{lane}}": "sum by (lane) (rate(headcount_store_retries_total[$__rate_interval]))",
-                "unavailable {{lane}}": "sum by (lane) (rate("
-                "headcount_database_unavailable_seconds_total[$__rate_interval]))",
-                "splits {{lane}}": "sum by (lane) (rate(headcount_batch_splits_total[$__rate_interval]))",
-                "refused {{lane}}": "sum by (lane) (rate(headcount_items_refused_total[$__rate_interval]))",
+                "retries {{operation}}": rate("headcount_batch_retries_total", "operation"),
+                "unavailable {{operation}}": rate("headcount_database_unavailable_seconds_total", "operation"),
+                "splits {{operation}}": rate("headcount_batch_splits_total", "operation"),
+                "rejected {{operation}}": rate("headcount_batch_items_rejected_total", "operation"),
             },
         ),
-        Panel("Waiting for a connection", quantiles("headcount_pool_wait_seconds_bucket"), "s"),
+        Panel("Waiting for a connection", quantiles("headcount_connection_wait_seconds_bucket"), "s"),
     ],
     "Workers": [
         Panel(
@@ -157,15 +168,15 @@ ROWS: dict[str, list[Panel]] = {
             "s",
             "Others declare a worker dead after 30 s.",
         ),
-        Panel("Event loop lag", quantiles("headcount_loop_lag_seconds_bucket", "instance"), "s"),
+        Panel("Event loop lag", quantiles("headcount_event_loop_lag_seconds_bucket", "instance"), "s"),
         Panel(
             "Rescues and repairs",
             {
-                "dead workers": "sum(increase(headcount_rescues_total[$__rate_interval]))",
-                "jobs {{fate}}": "sum by (fate) (increase(headcount_jobs_rescued_total[$__rate_interval]))",
-                "repairs {{cause}}": "sum by (cause) (increase(headcount_repairs_total[$__rate_interval]))",
-                "given back": "sum(increase(headcount_jobs_given_back_total[$__rate_interval]))",
-                "claims lost": "sum(increase(headcount_claims_lost_total[$__rate_interval]))",
+                "dead workers": increase("headcount_rescues_total"),
+                "jobs {{outcome}}": increase("headcount_jobs_rescued_total", "outcome"),
+                "repairs {{cause}}": increase("headcount_repairs_total", "cause"),
+                "released": increase("headcount_jobs_released_total"),
+                "claims lost": increase("headcount_claims_lost_total"),
             },
             about="A repair is a bug.",
         ),
@@ -173,13 +184,13 @@ ROWS: dict[str, list[Panel]] = {
             "Draining",
             {
                 "since {{instance}}": age("headcount_draining_timestamp_seconds"),
-                "interrupted": "sum(increase(headcount_drain_interrupted_jobs_total[$__rate_interval]))",
+                "interrupted": increase("headcount_drain_interrupted_jobs_total"),
             },
             "s",
         ),
         Panel(
             "Failures of background loops",
-            {"{{loop}}": "sum by (loop) (increase(headcount_loop_failures_total[$__rate_interval]))"},
+            {"{{loop}}": increase("headcount_background_loop_failures_total", "loop")},
         ),
         Panel("Memory", {"{{instance}}": "process_resident_memory_bytes and on (instance) headcount_slots"}, "bytes"),
         Panel(

@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 import grimp
 import pytest
 
-from daemon.settings import BESIDE, PREFIX
+from daemon.settings import OTHER_VARIABLES, PREFIX
 from tests.architecture.sources import Source, sources
 
 QUIET = ("daemon/engine", "daemon/rules")
@@ -70,7 +70,7 @@ def test_the_settings_file_alone_reads_headcounts_variables() -> None:
         for source in sources("daemon")
         if source.name != "daemon/settings.py"
         for place, name in _variables_read(source)
-        if name.startswith(PREFIX) and name not in BESIDE
+        if name.startswith(PREFIX) and name not in OTHER_VARIABLES
     }
     assert readers == set()
 

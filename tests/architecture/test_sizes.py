@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from statistics import median
 
-from tests.architecture.sources import body_length, sources
+from tests.architecture.sources import Function, body_length, sources
 
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 40
@@ -44,7 +44,7 @@ def _is_protocol(holder: ast.AST) -> bool:
     )
 
 
-def test_every_public_thing_of_the_upper_and_the_pure_floors_says_what_it_is() -> None:
+def test_the_public_floors_say_what_everything_is_and_the_engine_what_its_classes_are() -> None:
     """A Protocol says it once for all of its members."""
     mute = [
         f"{one.name}:{node.lineno} {node.name}"
@@ -54,7 +54,7 @@ def test_every_public_thing_of_the_upper_and_the_pure_floors_says_what_it_is() -
         if isinstance(holder, ast.Module | ast.ClassDef) and not getattr(holder, "name", "").startswith("_")
         if not _is_protocol(holder)
         for node in holder.body
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        if isinstance(node, ast.ClassDef) or (isinstance(node, Function) and not one.name.startswith("daemon/engine"))
         if not node.name.startswith("_") and ast.get_docstring(node) is None
     ]
     assert mute == []

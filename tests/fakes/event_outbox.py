@@ -11,11 +11,11 @@ from uuid import UUID
 
 from daemon.orchestration import CompletedOrchestration
 from daemon.outbox import OutboxItem
-from daemon.rules.events import outcome_of
 from tests.fakes.bus import at_once
 from tests.fakes.job_outbox import PUBLISHING, REFUSED, at
 from tests.fakes.rows import Group
 from tests.fakes.tables import Tables
+from tests.model.oracle import outcome_of
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -28,10 +28,12 @@ class MemoryEventOutbox:
 
     async def lease(self, limit: int) -> list[OutboxItem[CompletedOrchestration]]:
         now = self._tables.now
-        due = [(key, one) for key, one in self._tables.groups.items() if one.ended is not None and not one.told]
-        due = [(key, one) for key, one in due if (one.tell_at or 0.0) <= now][:limit]
+        due = [
+            (key, one) for key, one in self._tables.groups.items() if one.ended is not None and not one.event_published
+        ]
+        due = [(key, one) for key, one in due if (one.event_at or 0.0) <= now][:limit]
         for _, one in due:
-            one.tell_at = now + PUBLISHING
+            one.event_at = now + PUBLISHING
         items = [
             OutboxItem(key, 1, datetime.fromtimestamp(now + PUBLISHING, UTC), _completed(key, one)) for key, one in due
         ]
@@ -40,19 +42,19 @@ class MemoryEventOutbox:
 
     async def mark_published(self, items: Sequence[OutboxItem[CompletedOrchestration]]) -> None:
         for group in self._leased(items):
-            group.told = True
+            group.event_published = True
 
     async def requeue(self, items: Sequence[OutboxItem[CompletedOrchestration]]) -> None:
         for group in self._leased(items):
-            group.tell_at = self._tables.now
+            group.event_at = self._tables.now
 
     async def refuse(self, item: OutboxItem[CompletedOrchestration], reason: str) -> None:
         for group in self._leased([item]):
-            group.tell_at = self._tables.now + REFUSED
+            group.event_at = self._tables.now + REFUSED
 
     def _leased(self, items: Sequence[OutboxItem[CompletedOrchestration]]) -> list[Group]:
         groups = [(self._tables.groups[item.id], item) for item in items]
-        return [group for group, item in groups if at(group.tell_at) == item.publish_at and not group.told]
+        return [group for group, item in groups if at(group.event_at) == item.publish_at and not group.event_published]
 
 
 def _completed(key: UUID, one: Group) -> CompletedOrchestration:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 from daemon.delivery import Delivery
-from daemon.job import Claim, ClaimAnswer, JobError, JobMessage, Kind, Settled, Settlement, Status, UnfinishedJob
+from daemon.job import Claim, ClaimAnswer, JobError, JobMessage, Kind, Settled, Settlement, UnfinishedJob
 from daemon.rules.claim_answer import AlreadyClaimedByUs, ClaimView, explain_refusal
 from daemon.rules.lifecycle import settle_closed
 from tests.fakes.bus import at_once
@@ -19,7 +19,7 @@ from tests.fakes.tables import Tables
 
 
 class MemoryStore:
-    """One worker's view of the tables; `me` changes when the worker is born again."""
+    """One worker's view of the tables; `me` changes when the worker is declared dead and registers again."""
 
     def __init__(self, tables: Tables, me: UUID, pause: Callable[[str], Awaitable[None]] = at_once) -> None:
         self.tables, self.me, self._pause = tables, me, pause
@@ -32,27 +32,28 @@ class MemoryStore:
 
     async def settle(self, claim: Claim, settlement: Settlement) -> Settled:
         await self._pause("settlement asked")
-        stored = self.tables.settle(settlement) or settlement in self.tables.jobs[claim.job_id].history
+        (settled,) = self.tables.settle([settlement])
         await self._pause("settlement committed")
-        return Settled.STORED if stored else Settled.STALE
+        return settled
 
     async def reject(self, delivery: Delivery, reason: str, text: str, instance: JobMessage | None) -> None:
         await self._pause("rejection asked")
         self.tables.rejected[delivery.message_id] = reason
-        if instance is not None and self.tables.born(instance):
-            self.tables.settle(settle_closed(UnfinishedJob(instance.job_id, None, 0), JobError(Kind.REJECTED, text)))
+        if instance is not None and self.tables.insert(instance):
+            job = UnfinishedJob(instance.job_id, None, 0)
+            self.tables.settle([settle_closed(job, JobError(Kind.REJECTED, text))])
         await self._pause("rejection committed")
 
     def _claim(self, message: JobMessage) -> ClaimAnswer:
         if message.carries_params:
-            self.tables.born(message)
+            self.tables.insert(message)
         row = self.tables.jobs.get(message.job_id)
         view = self._view(message, row)
-        if row is None or view.elsewhere or view.early or row.worker or row.status is not Status.IN_PROGRESS:
+        creates = message.carries_params
+        if row is None or view.elsewhere or not isinstance(self.tables.claim(row, self.me, creates), int):
             answer = explain_refusal(message, view, self.me, uuid4())
             assert not isinstance(answer, AlreadyClaimedByUs), "every claim has a token of its own here"
             return answer
-        row.attempt, row.worker, row.publish_at, row.not_before = row.attempt + 1, self.me, None, None
         row.message_id = message.message_id
         known, group = row.message, self.tables.groups[row.message.orchestration_id]
         place = (known.job_id, known.orchestration_id, self.me, known.index, group.total, known.job_name)
@@ -62,7 +63,7 @@ class MemoryStore:
     def _view(self, message: JobMessage, row: Row | None) -> ClaimView:
         if row is not None:
             elsewhere = message.carries_params and row.message.orchestration_id != message.orchestration_id
-            early = row.not_before is not None and row.not_before > self.tables.now
+            early = self.tables.is_early(row)
             return ClaimView(True, row.status, row.worker, None, row.message_id, early, elsewhere)
         group, other = self.tables.groups.get(message.orchestration_id), self.tables.taken(message)
         if group is None:

@@ -200,20 +200,20 @@ class Worker:
         self._engine = engine = async_engine(deployment.database_url, 3, hangs_up=True)
         self.in_flight = InFlight()
         self.publisher, self.puller = Publisher(), Puller()
-        self.store = Store(engine, lambda: me, TTL, observer, completed=lambda: None, on_away=lambda _away: None)
+        self.store = Store(engine, lambda: me, TTL, observer, completed=lambda: None, on_unavailable=lambda _away: None)
         limit, slots = settings.result_limit_bytes, settings.slots
         executors: dict[str, Executor] = {
             "async": CoroutineExecutor(limit),
             "thread": ThreadExecutor(limit, slots, self.in_flight, observer, lambda: 0.0),
         }
-        runner = HandlerRunner(self.store.records, executors)
+        runner = HandlerRunner(self.store.progress, executors)
         self.pipeline = Pipeline(self.store, runner, deployment.registry, observer, 300.0, random.Random(1).random)
         jobs, topic = JobOutbox(engine, settings.republish_after_seconds), settings.topic(settings.jobs_topic)
         self.job_relay = Relay("job", jobs, self.publisher, topic, encode, observer)
         events, topic = EventOutbox(engine), settings.topic(settings.events_topic)
         as_event = partial(encode_event, source="//headcount/projects/judge")
         self.event_relay = Relay("event", events, self.publisher, topic, as_event, observer)
-        self.rescuer = Rescuer(Rescue(engine, lambda: me, TTL, GAP, settings.max_losses), observer, lambda: None)
+        self.rescuer = Rescuer(Rescue(engine, lambda: me, TTL, GAP, settings.max_worker_losses), observer, lambda: None)
 
     async def work(self, limit: int) -> int:
         """Take up to `limit` messages to their end, one after the other. How many there were."""

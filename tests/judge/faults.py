@@ -2,7 +2,7 @@
 
 Configured by the tests of this folder. It reaches under the daemon, into the driver and into Google's client, so that
 nothing of the daemon knows of it: every commit that the driver makes on an event loop is counted, those of the pipeline
-in `postgres/wire.py` included.
+in `postgres/pipeline.py` included.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from google.api_core.exceptions import PermissionDenied
 from google.pubsub_v1 import PublisherAsyncClient
 from psycopg.pq import TransactionStatus
 
-from daemon.postgres.links import hang_up
+from daemon.postgres.timeout_connection import hang_up
 
 Connection = psycopg.AsyncConnection[Any]
 

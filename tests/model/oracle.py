@@ -1,16 +1,19 @@
 """The protocol in a hundred lines of plain Python: what every operation must answer and leave behind.
 
-Used as the oracle of the tests beside it. It knows no SQL, no transaction and no clock: an operation happens at once,
-and time passes only when it is told to. Where the store and this disagree, one of them is wrong.
+Used as the oracle of the tests beside it, and as the rows of the fake store. It knows no SQL, no transaction and no
+clock: an operation happens at once, and time passes only when it is told to. Where the store and this disagree, one of
+them is wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 from uuid import UUID
 
 from daemon.job import Action, Claim, JobError, Kind, Refusal, Refused, Settled, Settlement, Status
+from daemon.orchestration import Outcome
 
 
 @dataclass
@@ -63,14 +66,17 @@ class One:
         return self.unfinished and self.worker is None
 
 
-class Oracle:
+Job = TypeVar("Job", bound=One)
+
+
+class Oracle(Generic[Job]):
     """All jobs, and the answers that are due."""
 
-    def __init__(self, jobs: Iterable[One], max_losses: int) -> None:
+    def __init__(self, jobs: Iterable[Job], max_worker_losses: int) -> None:
         self.jobs = {job.id: job for job in jobs}
-        self._max_losses = max_losses
+        self._max_losses = max_worker_losses
 
-    def of(self, whole: Whole) -> list[One]:
+    def of(self, whole: Whole) -> list[Job]:
         return sorted((job for job in self.jobs.values() if job.whole is whole), key=lambda job: job.id)
 
     def runs(self, job_id: UUID, worker: UUID, attempt: int) -> bool:
@@ -78,7 +84,7 @@ class Oracle:
         job = self.jobs[job_id]
         return job.unfinished and (job.worker, job.attempt) == (worker, attempt)
 
-    def held_by(self, worker: UUID) -> list[One]:
+    def held_by(self, worker: UUID) -> list[Job]:
         return sorted((job for job in self.jobs.values() if job.worker == worker), key=lambda job: job.id)
 
     def vacate(self, worker: UUID) -> list[UUID]:
@@ -93,7 +99,7 @@ class Oracle:
         for job in self.of(whole):
             job.status = Status.IN_PROGRESS
 
-    def claim(self, job: One, worker: UUID, creates: bool) -> int | Refusal | None:
+    def claim(self, job: Job, worker: UUID, creates: bool) -> int | Refusal | None:
         """The attempt, why not, or None: a message that points at nothing."""
         if job.status is None:
             if not creates:
@@ -132,7 +138,7 @@ class Oracle:
             stored = job.ended.get(one.attempt) == (one.worker_id, one.error.kind)
         return Settled.STORED if stored else Settled.STALE
 
-    def _apply(self, job: One, one: Settlement) -> None:
+    def _apply(self, job: Job, one: Settlement) -> None:
         if one.error is not None and job.worker is not None:
             assert job.attempt not in job.ended, "an attempt ends once"
             job.ended[job.attempt] = (job.worker, one.error.kind)
@@ -140,17 +146,17 @@ class Oracle:
         job.failures += one.counts_as_failure
         job.losses += one.counts_as_loss
         job.early = one.action is Action.RETRY and one.delay > 0
-        if one.action in (Action.COMPLETE, Action.FAIL):
+        if one.action in (Action.COMPLETE, Action.FAIL, Action.CLOSE):
             self._finish(job, Status.COMPLETED if one.action is Action.COMPLETE else Status.ERRORED)
 
-    def _finish(self, job: One, status: Status) -> None:
+    def _finish(self, job: Job, status: Status) -> None:
         whole = job.whole
         whole.finishes += 1
         job.status, job.place = status, whole.finishes
         whole.completed += status is Status.COMPLETED
         whole.errored += status is Status.ERRORED
 
-    def _take(self, job: One, kind: Kind, *, lost: bool, final: bool) -> None:
+    def _take(self, job: Job, kind: Kind, *, lost: bool, final: bool) -> None:
         action = Action.FAIL if final else Action.INTERRUPT
         error = JobError(kind, "")
         self._apply(job, Settlement(job.id, job.worker, job.attempt, action, error=error, counts_as_loss=lost))
@@ -225,6 +231,13 @@ class Oracle:
         """Every pause before a retry is over."""
         for job in self.jobs.values():
             job.early = False
+
+
+def outcome_of(completed: int, errored: int) -> Outcome:
+    """How an orchestration ended whose every instance has left InProgress."""
+    if errored == 0:
+        return Outcome.COMPLETED
+    return Outcome.PARTIAL if completed else Outcome.ERRORED
 
 
 def said(answer: object) -> object:

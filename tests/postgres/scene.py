@@ -22,7 +22,7 @@ from daemon.postgres.claims import ClaimRequest, Claims
 from daemon.postgres.database import sync_engine
 from daemon.postgres.orchestrations import Orchestrations
 from daemon.postgres.outbox import EventOutbox
-from daemon.postgres.records import Records
+from daemon.postgres.progress import ProgressBuffer
 from daemon.postgres.rescue import Rescue, Rescued
 from daemon.postgres.retries import Retries
 from daemon.postgres.settlements import Settlements
@@ -73,7 +73,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.claims = Claims(self.engine, lambda: self.id, TTL)
-        self.settlements = Settlements(self.engine)
+        self.settlements = Settlements(self.engine, lambda: None)
 
     async def answers(self, *messages: JobMessage) -> list[ClaimAnswer]:
         return await self.asked([ClaimRequest(message) for message in messages])
@@ -83,7 +83,7 @@ class Worker:
         try:
             return await self.claims.write(requests)
         finally:
-            await self.claims.kept.close()  # a scene has many workers, and one pool
+            await self.claims.pinned.close()  # a scene has many workers, and one pool
 
     async def answer(self, message: JobMessage) -> ClaimAnswer:
         return (await self.answers(message))[0]
@@ -101,12 +101,12 @@ class Worker:
 
     async def stored(self, settlements: list[Settlement]) -> list[Settled]:
         try:
-            return (await self.settlements.write(settlements))[0]
+            return await self.settlements.write(settlements)
         finally:
-            await self.settlements.kept.close()
+            await self.settlements.pinned.close()
 
-    async def rescue(self, max_losses: int = 3, ttl: float = TTL) -> list[Rescued]:
-        return await Rescue(self.engine, lambda: self.id, ttl, GAP, max_losses).rescue()
+    async def rescue(self, max_worker_losses: int = 3, ttl: float = TTL) -> list[Rescued]:
+        return await Rescue(self.engine, lambda: self.id, ttl, GAP, max_worker_losses).rescue()
 
 
 def decided(claim: Claim, result: Result | None = None, policy: Policy = POLICY) -> Settlement:
@@ -205,10 +205,10 @@ class Scene:
 
 
 @asynccontextmanager
-async def writing(records: Records) -> AsyncIterator[Records]:
+async def writing(buffer: ProgressBuffer) -> AsyncIterator[ProgressBuffer]:
     """The lanes of what handlers say, running."""
-    lanes = asyncio.create_task(records.run())
-    yield records
+    lanes = asyncio.create_task(buffer.run())
+    yield buffer
     lanes.cancel()
     await asyncio.wait([lanes])
 

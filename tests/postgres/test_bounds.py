@@ -7,7 +7,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from daemon.job import Claim, Failed, JobMessage, Refused
-from daemon.postgres.statements import claim as claim_sql
+from daemon.postgres.statements import claims as claim_sql
 from daemon.rules.lifecycle import Policy
 from daemon.rules.retry import Backoff
 from tests.postgres.scene import BOOM, Scene, message_for, messages_for, pointer_to

@@ -49,9 +49,9 @@ class Heard(Observer):
 
 
 @asynccontextmanager
-async def lane(write: Write, weigh: Callable[[str], int] | None = None) -> AsyncIterator[tuple[GroupCommit, Heard]]:
+async def lane(write: Write, size_of: Callable[[str], int] | None = None) -> AsyncIterator[tuple[GroupCommit, Heard]]:
     heard = Heard()
-    group: GroupCommit[str, str] = GroupCommit("test", write, heard, weigh=weigh, on_away=heard.away.append)
+    group: GroupCommit[str, str] = GroupCommit("test", write, heard, size_of=size_of, on_unavailable=heard.away.append)
     running = asyncio.create_task(group.run())
     yield group, heard
     running.cancel()
@@ -110,9 +110,9 @@ async def test_what_arrives_during_a_write_is_the_next_batch() -> None:
     assert heard.sizes == [1, 500, 500, 200]
 
 
-async def test_weights_bound_the_bytes_of_a_batch() -> None:
+async def test_sizes_bound_the_bytes_of_a_batch() -> None:
     mebibytes = 1024 * 1024
-    async with lane(failing(), weigh=lambda item: int(item) * mebibytes) as (group, heard):
+    async with lane(failing(), size_of=lambda item: int(item) * mebibytes) as (group, heard):
         await asyncio.gather(*[group.submit(size) for size in ("10", "10", "10", "10", "1", "30", "1")])
     assert heard.sizes == [2, 2, 2, 1]  # a batch is closed by the item that fills 16 MiB: 20, 20, 31, 1
 
@@ -132,7 +132,7 @@ async def test_a_bad_item_fails_alone_and_at_once(error: Exception) -> None:
     items = [str(n) for n in range(64)]
     async with lane(refusing("41", error)) as (group, heard):
         answers = await asyncio.gather(*[group.submit(item) for item in items], return_exceptions=True)
-        assert not group.away
+        assert not group.unavailable
     assert [n for n, answer in enumerate(answers) if answer is error] == [41]
     assert [answer for answer in answers if answer is not error] == [item for item in items if item != "41"]
     assert heard.refused == [error]
@@ -203,7 +203,7 @@ async def test_an_item_that_only_our_own_code_fails_on_waits_behind_the_others_a
     async with lane(write) as (group, heard):
         kept = group.submit("bad")
         assert await asyncio.gather(*[group.submit(item) for item in "abc"]) == list("ABC")
-        assert not group.away
+        assert not group.unavailable
         bad["bad"] = False
         assert await kept == "BAD"
     assert heard.away[-1] is False
@@ -219,7 +219,7 @@ async def test_a_bad_item_after_an_outage_says_that_the_database_is_back() -> No
 
 
 async def test_a_write_that_hangs_is_given_up_and_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "PATIENCE", 0.02)
+    monkeypatch.setattr(group_commit, "WRITE_TIMEOUT", 0.02)
     hung: list[str] = []
 
     async def write(items: list[str]) -> list[str]:

@@ -82,7 +82,7 @@ async def test_a_worker_that_dies_while_it_drains_costs_its_jobs_nothing(
     dead, claims = await _holder(scene)
     await asyncio.to_thread(registration.heartbeat, dead.id, 1, True)
     await scene.silence(dead)
-    await (await scene.worker()).rescue(max_losses=1)
+    await (await scene.worker()).rescue(max_worker_losses=1)
     row = await scene.job(claims[0].job_id)
     assert (row["status"], row["losses"], row["failures"], row["due"]) == ("InProgress", 0, 0, True)
     assert await scene.history(claims[0].job_id) == [(1, "Interrupted")]

@@ -23,7 +23,7 @@ from daemon.job import (
     UnfinishedJob,
 )
 from daemon.observe import Observer
-from daemon.postgres.records import Records
+from daemon.postgres.progress import ProgressBuffer
 from daemon.postgres.settlements import parameters
 from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.rules.lifecycle import Policy, settle_closed
@@ -108,12 +108,12 @@ async def test_a_settlement_that_waited_for_a_rescue_writes_nothing(scene: Scene
 
 async def test_a_stale_attempt_writes_no_progress_no_note_and_no_checkpoint(scene: Scene) -> None:
     _zombie, claim = await _rescued(scene)
-    records = Records(scene.engine, Observer())
-    async with writing(records):
-        records.progress(claim, Progress(3, 6, "Creating image 3 of 6"))
-        records.note(claim, "Analysing your brand")
-        await records.flush()
-        assert await records.save(claim, '{"at": 3}') is False
+    buffer = ProgressBuffer(scene.engine, Observer())
+    async with writing(buffer):
+        buffer.progress(claim, Progress(3, 6, "Creating image 3 of 6"))
+        buffer.note(claim, "Analysing your brand")
+        await buffer.flush()
+        assert await buffer.save(claim, '{"at": 3}') is False
     row = await scene.job(claim.job_id)
     assert (row["progress_message"], row["checkpoint"]) == (None, None)
     assert await scene.value("count(*) FROM progress_note") == 0
@@ -122,12 +122,12 @@ async def test_a_stale_attempt_writes_no_progress_no_note_and_no_checkpoint(scen
 async def test_what_a_running_attempt_says_is_written_under_its_fence(scene: Scene) -> None:
     worker = await scene.worker()
     claim = await worker.claim(message_for(uuid4()))
-    records = Records(scene.engine, Observer())
+    buffer = ProgressBuffer(scene.engine, Observer())
     for done in range(1, 4):
-        records.progress(claim, Progress(done, 6, f"Creating image {done} of 6"))
-        records.note(claim, f"note {done}")
-    async with writing(records):
-        await records.flush()
+        buffer.progress(claim, Progress(done, 6, f"Creating image {done} of 6"))
+        buffer.note(claim, f"note {done}")
+    async with writing(buffer):
+        await buffer.flush()
     row = await scene.job(claim.job_id)
     assert (row["progress_current"], row["progress_message"]) == (3, "Creating image 3 of 6")
     notes = await scene.run("SELECT text FROM progress_note ORDER BY id")
@@ -145,21 +145,21 @@ async def _two_attempts(scene: Scene) -> tuple[Claim, Claim]:
 async def test_progress_of_two_attempts_in_one_batch_is_that_of_the_running_one(scene: Scene) -> None:
     stale, running = await _two_attempts(scene)
     for order in [(running, stale), (stale, running)]:
-        records = Records(scene.engine, Observer())
+        buffer = ProgressBuffer(scene.engine, Observer())
         for claim in order:
-            records.progress(claim, Progress(claim.attempt, None, f"attempt {claim.attempt}"))
-        async with writing(records):
-            await records.flush()
+            buffer.progress(claim, Progress(claim.attempt, None, f"attempt {claim.attempt}"))
+        async with writing(buffer):
+            await buffer.flush()
         assert (await scene.job(running.job_id))["progress_message"] == "attempt 2"
 
 
 async def test_checkpoints_of_two_attempts_in_one_batch_are_told_apart(scene: Scene) -> None:
     stale, running = await _two_attempts(scene)
     for order in [(running, stale), (stale, running)]:
-        records = Records(scene.engine, Observer())
-        saves = [asyncio.ensure_future(records.save(claim, f'"{claim.attempt}"')) for claim in order]
+        buffer = ProgressBuffer(scene.engine, Observer())
+        saves = [asyncio.ensure_future(buffer.save(claim, f'"{claim.attempt}"')) for claim in order]
         await asyncio.sleep(0)  # both wait before the lane begins: one batch
-        lane = asyncio.create_task(records.run())
+        lane = asyncio.create_task(buffer.run())
         assert await asyncio.gather(*saves) == [claim is running for claim in order]
         lane.cancel()
         assert (await scene.job(running.job_id))["checkpoint"] == "2"
@@ -167,10 +167,10 @@ async def test_checkpoints_of_two_attempts_in_one_batch_are_told_apart(scene: Sc
 
 async def test_the_newest_checkpoint_of_a_batch_is_kept(scene: Scene) -> None:
     claim = await (await scene.worker()).claim(message_for(uuid4()))
-    records = Records(scene.engine, Observer())
-    saves = [asyncio.ensure_future(records.save(claim, str(cursor))) for cursor in range(5)]
+    buffer = ProgressBuffer(scene.engine, Observer())
+    saves = [asyncio.ensure_future(buffer.save(claim, str(cursor))) for cursor in range(5)]
     await asyncio.sleep(0)
-    lane = asyncio.create_task(records.run())
+    lane = asyncio.create_task(buffer.run())
     assert await asyncio.gather(*saves) == [True] * 5
     lane.cancel()
     assert (await scene.job(claim.job_id))["checkpoint"] == 4

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from daemon.job import Claim, JobMessage, Settled
 from daemon.postgres.database import sqlstate
-from daemon.postgres.statements import claim as claim_sql
+from daemon.postgres.statements import claims as claim_sql
 from tests.postgres.scene import Rival, Scene, Worker, message_for, messages_for
 
 ORPHANS = "count(*) FROM job j WHERE NOT EXISTS (SELECT FROM orchestration o WHERE o.id = j.orchestration_id)"

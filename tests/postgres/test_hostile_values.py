@@ -61,7 +61,7 @@ class Desk:
 @pytest.fixture
 async def desk(scene: Scene) -> AsyncIterator[Desk]:
     worker, heard = await scene.worker(), Refusals()
-    store = Store(scene.engine, lambda: worker.id, TTL, heard, completed=lambda: None, on_away=lambda away: None)
+    store = Store(scene.engine, lambda: worker.id, TTL, heard, completed=lambda: None, on_unavailable=lambda away: None)
     running = asyncio.create_task(store.run())
     yield Desk(store, heard, scene)
     running.cancel()
@@ -76,7 +76,7 @@ async def test_params_that_cannot_be_stored_fail_alone(desk: Desk, name: str) ->
         answers = await asyncio.gather(*[desk.store.claim(one) for one in messages], return_exceptions=True)
     assert [isinstance(answer, Claim) for answer in answers] == [n != 4 for n in range(9)]
     assert desk.heard.lanes == ["claim"]
-    assert not desk.store.away
+    assert not desk.store.unavailable
 
 
 @pytest.mark.parametrize("name", GOOD_PARAMS)
@@ -157,14 +157,14 @@ async def test_whole_and_fractional_progress_meet_in_one_batch(desk: Desk) -> No
     for claim, progress in zip(
         claims, [Progress(3, 6, None), Progress(0.5, 1.0, "half"), Progress(None, None, "?")], strict=True
     ):
-        desk.store.records.progress(claim, progress)
-    await desk.store.records.flush()
+        desk.store.progress.progress(claim, progress)
+    await desk.store.progress.flush()
     assert [(await desk.scene.job(claim.job_id))["progress_current"] for claim in claims] == [3, 0.5, None]
 
 
 async def test_words_that_cannot_be_stored_are_dropped_alone_and_change_no_outcome(desk: Desk) -> None:
     claims = await desk.claimed(3)
-    records = desk.store.records
+    records = desk.store.progress
     records.progress(claims[0], Progress(10**400, None, "beyond a float"))
     records.progress(claims[1], Progress(1, 2, "a NUL: \x00"))
     records.note(claims[1], "a lone surrogate: \ud800")
@@ -182,8 +182,8 @@ async def test_a_checkpoint_that_cannot_be_stored_fails_alone(desk: Desk) -> Non
     claims = await desk.claimed(2)
     async with asyncio.timeout(5):
         answers = await asyncio.gather(
-            desk.store.records.save(claims[0], '"\x00"'),
-            desk.store.records.save(claims[1], "7"),
+            desk.store.progress.save(claims[0], '"\x00"'),
+            desk.store.progress.save(claims[1], "7"),
             return_exceptions=True,
         )
     assert isinstance(answers[0], Exception)

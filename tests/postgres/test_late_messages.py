@@ -124,7 +124,9 @@ async def test_late_params_that_postgres_refuses_cost_the_others_of_their_batch_
     orchestration = await _cancelled(scene, worker)
     bad = replace(_late(orchestration, False), params='{"half a')
     good = messages_for(store_of, 3)
-    store = Store(scene.engine, lambda: worker.id, TTL, Observer(), completed=lambda: None, on_away=lambda _: None)
+    store = Store(
+        scene.engine, lambda: worker.id, TTL, Observer(), completed=lambda: None, on_unavailable=lambda _: None
+    )
     running = asyncio.create_task(store.run())
     asked = [store.claim(one) for one in (good[0], bad, *good[1:])]
     answers = await asyncio.gather(*asked, return_exceptions=True)

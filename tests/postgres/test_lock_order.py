@@ -19,7 +19,7 @@ from daemon.job import Claim, Failed, Interrupted, Progress, StopReason
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine, sqlstate
 from daemon.postgres.outbox import JobOutbox
-from daemon.postgres.records import Records
+from daemon.postgres.progress import ProgressBuffer
 from daemon.postgres.rejections import Rejection, Rejections
 from tests.postgres.scene import BOOM, Scene, Worker, decided, message_for, messages_for, pointer_to, writing
 
@@ -104,7 +104,7 @@ async def test_a_rescue_of_several_workers_locks_orchestrations_by_id(scene: Sce
         await _claims(await scene.worker(), 12, 4)
     rescuer = await scene.worker()
     await scene.run("UPDATE worker SET seen_at = now() - interval '1 hour' WHERE id <> :me", me=rescuer.id)
-    await assert_locks_in_order(scene, "orchestration", lambda: rescuer.rescue(max_losses=1))
+    await assert_locks_in_order(scene, "orchestration", lambda: rescuer.rescue(max_worker_losses=1))
 
 
 async def test_a_cancel_locks_jobs_by_id(scene: Scene) -> None:
@@ -134,11 +134,11 @@ async def test_the_relay_and_the_fast_path_lock_jobs_by_id(scene: Scene, what: s
 
 
 async def test_progress_locks_jobs_by_id(scene: Scene) -> None:
-    records = Records(scene.engine, Observer())
+    buffer = ProgressBuffer(scene.engine, Observer())
     for claim in await _claims(await scene.worker()):
-        records.progress(claim, Progress(1, 2, None))
-    async with writing(records):
-        await assert_locks_in_order(scene, "job", records.flush)
+        buffer.progress(claim, Progress(1, 2, None))
+    async with writing(buffer):
+        await assert_locks_in_order(scene, "job", buffer.flush)
 
 
 async def _waits_for(scene: Scene, insert: str, value: object) -> bool:
@@ -216,7 +216,7 @@ async def test_claims_settlements_rescues_cancels_and_the_relay_never_deadlock(i
                 doomed = await scene.worker()
                 await doomed.answers(*random.sample(pointers, 20))
                 await scene.silence(doomed)
-            await rescuer.rescue(max_losses=1000)
+            await rescuer.rescue(max_worker_losses=1000)
 
     async def relay() -> None:
         while asyncio.get_running_loop().time() < end:

@@ -42,7 +42,7 @@ async def test_a_table_that_is_locked_means_that_the_database_is_away_and_no_bat
     away: list[bool] = []
     heard = Listening()
     lane: GroupCommit[ClaimRequest, ClaimAnswer] = GroupCommit(
-        "claim", worker.asked, heard, on_away=lambda is_away: away.append(is_away)
+        "claim", worker.asked, heard, on_unavailable=lambda is_away: away.append(is_away)
     )
     running = asyncio.create_task(lane.run())
     async with scene.rival() as rival:
@@ -54,7 +54,7 @@ async def test_a_table_that_is_locked_means_that_the_database_is_away_and_no_bat
     assert (away, heard.all("split"), heard.all("refused_item")) == ([True, False], [], [])
     running.cancel()
     await asyncio.wait([running])
-    await worker.claims.kept.close()
+    await worker.claims.pinned.close()
     await engine.dispose()
 
 

@@ -45,7 +45,9 @@ async def line(scene: Scene) -> AsyncIterator[Line]:
     async with CuttingProxy(scene.url).running() as proxy:
         worker = await scene.worker()
         away = Worker(worker.id, async_engine(proxy.url, 5))
-        store = Store(away.engine, lambda: worker.id, TTL, Observer(), completed=lambda: None, on_away=lambda _: None)
+        store = Store(
+            away.engine, lambda: worker.id, TTL, Observer(), completed=lambda: None, on_unavailable=lambda _: None
+        )
         running = asyncio.create_task(store.run())
         yield Line(proxy, store, away, scene)
         running.cancel()
@@ -116,7 +118,12 @@ async def test_the_relay_hears_of_a_completion_although_its_answer_was_lost(scen
     async with CuttingProxy(scene.url).running() as proxy:
         engine = async_engine(proxy.url, 2)
         store = Store(
-            engine, lambda: worker.id, TTL, Observer(), completed=lambda: heard.append(True), on_away=lambda _: None
+            engine,
+            lambda: worker.id,
+            TTL,
+            Observer(),
+            completed=lambda: heard.append(True),
+            on_unavailable=lambda _: None,
         )
         running = asyncio.create_task(store.run())
         claim = await worker.claim(message_for(uuid4()))
@@ -182,7 +189,7 @@ async def test_an_operators_retry_whose_answer_was_lost_reopens_once(line: Line)
 
 async def test_notes_whose_answer_was_lost_are_written_once_and_in_order(line: Line) -> None:
     first, second = await claimed(line, messages_for(uuid4(), 2))
-    records = line.store.records
+    records = line.store.progress
     records.note(first, "before")
     await records.flush()
     for number in range(3):
@@ -202,7 +209,7 @@ async def test_notes_whose_answer_was_lost_are_written_once_and_in_order(line: L
 
 async def test_notes_that_were_written_before_a_bad_one_stopped_the_rest_are_not_written_again(line: Line) -> None:
     (claim,) = await claimed(line, messages_for(uuid4(), 1))
-    records = line.store.records
+    records = line.store.progress
     for text in ("one", "two", "a lone surrogate: \ud800", "four"):
         records.note(claim, text)
     line.proxy.cut_after(b"four")

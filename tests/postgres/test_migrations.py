@@ -136,3 +136,21 @@ def test_the_lock_is_given_up_after_a_migration(empty: Engine) -> None:
         locks = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
         mine = f"{locks} WHERE d.datname = current_database() AND locktype = 'advisory'"
         assert connection.execute(text(mine)).scalar() == 0
+
+
+def test_rejected_messages_under_an_old_reason_are_renamed(empty: Engine) -> None:
+    config = migrations._config()
+    with empty.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.commit()
+    with empty.begin() as connection:
+        for number, reason in enumerate(("ParamsNoJson", "ParamsNoObject", "ParamsHoldNul", "BadUuid")):
+            row = {"id": str(number), "reason": reason}
+            columns = "message_id, reason, text, data, attributes"
+            insert = f"INSERT INTO rejected_message ({columns}) VALUES (:id, :reason, '', '', '{{}}')"
+            connection.execute(text(insert), row)
+    upgrade(_url(empty))
+    with empty.connect() as connection:
+        reasons = connection.execute(text("SELECT reason FROM rejected_message ORDER BY id")).scalars().all()
+    assert reasons == ["InvalidJson", "ParamsNotObject", "ParamsContainNul", "BadUuid"]

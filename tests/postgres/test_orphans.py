@@ -65,7 +65,7 @@ async def test_a_rescue_frees_an_orphan(scene: Scene) -> None:
     await _claims(doomed, orchestration, 1)
     await _orphaned(scene, orchestration)
     await scene.silence(doomed)
-    (rescued,) = await (await scene.worker()).rescue(max_losses=1)
+    (rescued,) = await (await scene.worker()).rescue(max_worker_losses=1)
     assert (rescued.freed, rescued.errored) == (0, 1)
 
 

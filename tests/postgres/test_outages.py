@@ -56,7 +56,7 @@ class Office:
         await self.scene.run("UPDATE worker SET seen_at = now()")
 
     async def until_away(self) -> None:
-        await until(lambda: self.store.away, what="the store is away")
+        await until(lambda: self.store.unavailable, what="the store is away")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def office(own_postgres: EmbeddedPostgres) -> AsyncIterator[Office]:
     engine, heard = async_engine(url, 10), Heard()
     scene = Scene(engine, url)
     worker = await scene.worker()
-    store = Store(engine, lambda: worker.id, TTL, heard, completed=lambda: None, on_away=heard.away.append)
+    store = Store(engine, lambda: worker.id, TTL, heard, completed=lambda: None, on_unavailable=heard.away.append)
     running = asyncio.create_task(store.run())
     yield Office(own_postgres, store, heard, scene)
     running.cancel()
@@ -88,7 +88,7 @@ async def test_claims_and_settlements_wait_for_the_server_and_are_done_once(offi
         assert await asyncio.gather(*in_flight, *later) == [Settled.STORED] * 150
         answers = await asyncio.gather(*late)
     assert all(isinstance(answer, Claim) and answer.attempt == 1 for answer in answers)
-    assert (office.heard.trouble, office.heard.failures > 0, office.store.away) == ([], True, False)
+    assert (office.heard.trouble, office.heard.failures > 0, office.store.unavailable) == ([], True, False)
     assert office.heard.away.count(True) == office.heard.away.count(False)
     whole = await office.scene.orchestration(messages[0].orchestration_id)
     assert (whole["completed"], await office.scene.value("count(*) FROM job")) == (150, 300)
@@ -98,8 +98,8 @@ async def test_unwritten_progress_does_not_cost_a_job_its_result(office: Office)
     answer = await office.store.claim(messages_for(uuid4(), 1)[0])
     assert isinstance(answer, Claim)
     await office.out()
-    office.store.records.progress(answer, Progress(6, 6, "Creating image 6 of 6"))
-    office.store.records.note(answer, "the last note")
+    office.store.progress.progress(answer, Progress(6, 6, "Creating image 6 of 6"))
+    office.store.progress.note(answer, "the last note")
     settling = asyncio.ensure_future(office.store.settle(answer, decided(answer)))
     await asyncio.sleep(0)
     assert not settling.done()

@@ -12,7 +12,7 @@ from daemon.job import Action, Cause, Claim, Failed, Kind, Status
 from daemon.orchestration import CompletedOrchestration, JobOutcome, OrchestrationState, Outcome
 from daemon.postgres.rejections import Rejection, _columns
 from daemon.postgres.settlements import parameters
-from daemon.postgres.statements import claim, orchestrations, outbox_events, rejected, retries, settle
+from daemon.postgres.statements import claims, orchestrations, outbox_events, rejected, retries, settlements
 from daemon.rules.claim_answer import ClaimView
 from tests.postgres.scene import BOOM, Scene, decided, message_for, messages_for, pointer_to
 
@@ -66,7 +66,7 @@ async def test_an_event_is_its_row(scene: Scene) -> None:
 async def test_the_reasons_hold_all_that_the_rules_look_at(scene: Scene) -> None:
     values = {"ids": [uuid4()], "orchestration_ids": [uuid4()], "indexes": [0], "carries_params": [True]}
     async with scene.engine.connect() as connection:
-        row = (await connection.execute(claim.CLAIM_VIEWS, values)).mappings().one()
+        row = (await connection.execute(claims.CLAIM_VIEWS, values)).mappings().one()
     assert _fields(ClaimView) <= set(row)
 
 
@@ -94,7 +94,7 @@ async def test_every_kind_of_error_is_stored_and_read_back(scene: Scene, kind: K
 
 
 def test_the_words_of_the_statements_are_the_words_of_the_code() -> None:
-    text = settle.SETTLE.text
+    text = settlements.SETTLE.text
     assert all(f"'{action}'" in text for action in (Action.COMPLETE, Action.FAIL, Action.RETRY, Action.INTERRUPT))
     assert all(f"'{status}'" in text for status in Status)
     assert all(f"'{outcome}'" in text for outcome in Outcome)
@@ -104,7 +104,7 @@ def test_the_words_of_the_statements_are_the_words_of_the_code() -> None:
 async def test_every_array_of_a_batch_has_its_parameter(scene: Scene) -> None:
     worker = await scene.worker()
     running = await worker.claim(message_for(uuid4()))
-    assert set(parameters([decided(running)])) == set(settle.SETTLE.compile().params)
+    assert set(parameters([decided(running)])) == set(settlements.SETTLE.compile().params)
     rejection = Rejection("m", "r", "t", b"", {}, 0.0, None)
     assert set(_columns([rejection])) == set(rejected.KEEP.compile().params)
 

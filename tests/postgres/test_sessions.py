@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from daemon.doctor import server, server_settings
 from daemon.local.postgres import EmbeddedPostgres
 from daemon.postgres.database import LOCK_SECONDS, SESSION, async_engine, passes, sync_engine
-from daemon.postgres.links import Link
+from daemon.postgres.timeout_connection import TimeoutConnection
 from tests.harness.waiting import until
 
 ROLE = "pooled"
@@ -95,7 +95,7 @@ def _hangs(engine: Engine) -> None:
     """One exchange that the server does not answer in time."""
     with engine.connect() as connection:
         raw = connection.connection.driver_connection
-        assert isinstance(raw, Link)
+        assert isinstance(raw, TimeoutConnection)
         raw.patience = 0.2
         connection.execute(text("SELECT pg_sleep(60)"))
 

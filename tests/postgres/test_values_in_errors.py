@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from daemon.postgres.database import async_engine, is_bad_item, sqlstate, sync_engine
-from daemon.postgres.wire import commit_together, link_of
+from daemon.postgres.pipeline import run_transaction
 from tests.postgres.scene import Scene
 
 SECRET = "sk-live-4111111111111111"
@@ -66,7 +66,7 @@ async def test_an_error_of_a_pipeline_tells_no_value(scene: Scene) -> None:
         await connection.execute(text(TABLE))
         await connection.commit()
         with pytest.raises(psycopg.Error) as caught:
-            await commit_together(link_of(connection), [(text(REFUSED["23505"]), {"value": SECRET})])
+            await run_transaction(connection, [(text(REFUSED["23505"]), {"value": SECRET})])
         await connection.invalidate()
     assert SECRET not in "".join(traceback.format_exception(caught.value))
     assert "duplicate key" in str(caught.value)

@@ -248,7 +248,11 @@ class World:
 
     def _quiet(self) -> bool:
         jobs = all(row.status is not Status.IN_PROGRESS for row in self.tables.jobs.values())
-        return jobs and not self.queue and all(one.told for one in self.tables.groups.values() if one.ended is not None)
+        return (
+            jobs
+            and not self.queue
+            and all(one.event_published for one in self.tables.groups.values() if one.ended is not None)
+        )
 
     def _check_ack(self, flight: Flight) -> None:
         assert flight.worker is not None

@@ -26,10 +26,10 @@ from daemon.job import (
 )
 from daemon.orchestration import CompletedOrchestration
 from daemon.rules.claim_answer import ClaimView
-from daemon.rules.events import outcome_of
 from daemon.rules.lifecycle import Policy
 from daemon.rules.messages import RESERVED_TAG_PREFIXES, RESERVED_TAGS
 from daemon.rules.retry import Backoff
+from tests.model.oracle import outcome_of
 
 UUIDS = st.uuids()
 NAMES = st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1, max_size=40)

@@ -119,7 +119,7 @@ def test_a_relay_that_dies_at_any_await_publishes_every_event_with_one_id(point:
     relay.lose()
     world.recover()
     judge_the_end(world)
-    assert world.tables.groups[UUID(ORCHESTRATION)].told
+    assert world.tables.groups[UUID(ORCHESTRATION)].event_published
 
 
 def test_an_ack_before_the_commit_would_be_noticed() -> None:

@@ -27,7 +27,7 @@ def shown(url: str) -> str:
         url_with(kept),
         url_with(kept, host="h"),
     )
-    return " ".join([repr(settings), *settings.shown().values(), *fixes])
+    return " ".join([repr(settings), *settings.redacted().values(), *fixes])
 
 
 @given(password=passwords, port=st.sampled_from(["", ":5432", ":0x1", ":99999", ":Zq", ":"]))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.orchestration import CompletedOrchestration, Outcome
-from daemon.rules.events import event_attributes, event_body, event_id, outcome_of
+from daemon.rules.events import event_attributes, event_body, event_id
 from daemon.rules.messages import MAX_TAGS, check_tags
 from tests.fakes.event_outbox import EPOCH
 from tests.property.strategies import UUIDS, completed
@@ -63,8 +63,3 @@ def test_the_body_says_the_counts_and_how_it_ended(done: CompletedOrchestration)
     assert body["completed"] + body["errored"] == body["total"] == done.total
     assert body["outcome"] == done.outcome
     assert body["duration_seconds"] >= 0
-
-
-@given(st.integers(0, 99), st.integers(0, 99))
-def test_an_outcome_is_complete_without_errors_and_errored_without_successes(good: int, bad: int) -> None:
-    assert outcome_of(good, bad) is (Outcome.COMPLETED if not bad else Outcome.PARTIAL if good else Outcome.ERRORED)

@@ -99,12 +99,12 @@ def test_only_a_passed_deadline_keeps_a_claim_from_running(claim: Claim) -> None
 
 
 @given(HOLDERS, st.integers(1, 5))
-def test_a_lost_worker_counts_and_a_draining_one_does_not(held: UnfinishedJob, max_losses: int) -> None:
-    one = settle_worker_lost(held, max_losses)
+def test_a_lost_worker_counts_and_a_draining_one_does_not(held: UnfinishedJob, max_worker_losses: int) -> None:
+    one = settle_worker_lost(held, max_worker_losses)
     assert (one.job_id, one.worker_id, one.attempt) == (held.job_id, held.worker_id, held.attempt)
     assert not one.counts_as_failure, "a lost worker is no failure of the handler"
     assert one.counts_as_loss == (not held.draining)
-    assert (one.action is Action.FAIL) == (not held.draining and held.losses + 1 >= max_losses)
+    assert (one.action is Action.FAIL) == (not held.draining and held.losses + 1 >= max_worker_losses)
     assert one.cause is (
         Cause.INTERRUPTED if held.draining else None if one.action is Action.FAIL else Cause.WORKER_LOST
     )

@@ -92,7 +92,7 @@ async def kill_the_worker(fleet: Fleet) -> None:
 
 
 async def start_another_worker(fleet: Fleet) -> None:
-    await fleet.new_worker(worker_ttl_seconds=3, max_losses=1)
+    await fleet.new_worker(worker_ttl_seconds=3, max_worker_losses=1)
 
 
 async def block_the_loop(fleet: Fleet) -> None:

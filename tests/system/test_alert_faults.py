@@ -55,9 +55,9 @@ FLEETS: dict[str, tuple[str, ...]] = {
 SETTINGS: dict[str, dict[str, int]] = {
     "crash": {},
     "idle": {"slots": 1},
-    "busy": {"unknown_job_patience_seconds": 15},
+    "busy": {"unknown_job_grace_seconds": 15},
     "bus": {"factor": PUBLISHER_FACTOR},
-    "rows": {"factor": ROWS_FACTOR, "sweep_seconds": 1},
+    "rows": {"factor": ROWS_FACTOR, "sweep_interval_seconds": 1},
     "streams": {"worker_ttl_seconds": TTL},
 }
 

@@ -79,12 +79,12 @@ def test_percentiles_are_values_that_were_measured() -> None:
 def test_the_median_batch_is_read_from_the_workers_own_histogram() -> None:
     text = (
         "# TYPE headcount_batch_items histogram\n"
-        'headcount_batch_items_bucket{lane="claim",le="1.0"} 2\n'
-        'headcount_batch_items_bucket{lane="claim",le="50.0"} 4\n'
-        'headcount_batch_items_bucket{lane="claim",le="100.0"} 10\n'
-        'headcount_batch_items_bucket{lane="claim",le="+Inf"} 10\n'
-        'headcount_batch_items_sum{lane="claim"} 700\n'
-        'headcount_batch_items_count{lane="claim"} 10\n'
+        'headcount_batch_items_bucket{operation="claim",le="1.0"} 2\n'
+        'headcount_batch_items_bucket{operation="claim",le="50.0"} 4\n'
+        'headcount_batch_items_bucket{operation="claim",le="100.0"} 10\n'
+        'headcount_batch_items_bucket{operation="claim",le="+Inf"} 10\n'
+        'headcount_batch_items_sum{operation="claim"} 700\n'
+        'headcount_batch_items_count{operation="claim"} 10\n'
     )
     metrics = Metrics.read(text)
     assert metrics.median_batch("claim") == 100.0

@@ -55,7 +55,7 @@ def environment(database_url: str, project: str, pubsub: str, tmp_path: Path) ->
     (package / "waiting.py").write_text(HANDLERS[: HANDLERS.index("@job")] + HANDLERS[HANDLERS.index('@job("wait') :])
     text = (package / "pressing.py").read_text()
     (package / "pressing.py").write_text(text[: text.index('@job("wait')])
-    settings = worker_environment(database_url, project, pubsub, handlers_path=tmp_path, loop_patience_seconds=24)
+    settings = worker_environment(database_url, project, pubsub, handlers_path=tmp_path, event_loop_timeout_seconds=24)
     typed("provision", environment=settings)
     return settings
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from daemon.settings import BESIDE, PREFIX, Settings, load
+from daemon.settings import OTHER_VARIABLES, PREFIX, Settings, load
 from daemon.telemetry.metrics import Metrics
 from tests.harness.needs import needs
 
@@ -61,7 +61,7 @@ def test_every_setting_that_is_named_anywhere_exists() -> None:
     files = [path for path in DEPLOY.rglob("*") if path.is_file() and path.suffix != ".json"] + DOCS
     for path in files:
         for name in re.findall(rf"\b{PREFIX}[A-Z_]+\b", path.read_text()):
-            known = name.removeprefix(PREFIX).lower() in Settings.model_fields or name in BESIDE
+            known = name.removeprefix(PREFIX).lower() in Settings.model_fields or name in OTHER_VARIABLES
             assert known, f"{path.relative_to(REPOSITORY)} names {name}"
 
 

@@ -12,7 +12,7 @@ from tests.system.commands import asked, typed
 
 def unavailable(worker: WorkerProcess) -> dict[str, float]:
     """What the worker says of the database, by lane."""
-    series = re.compile(r'^headcount_database_unavailable\{lane="(\w+)",pool="(?:\w+)"\} (\S+)$', re.M)
+    series = re.compile(r'^headcount_database_unavailable\{operation="(\w+)",pool="(?:\w+)"\} (\S+)$', re.M)
     return {lane: float(value) for lane, value in series.findall(worker.body_of("/metrics"))}
 
 

@@ -179,9 +179,9 @@ async def test_a_worker_counts_what_its_database_holds(
             assert {word: count for word, count in by_outcome.items() if count} == stored
             assert stored == {"Completed": 400, "Errored": 100}
             assert prometheus.number("sum(headcount_job_duration_seconds_count{job_name='checksum_file'})") == 500
-            assert prometheus.number('sum(headcount_batch_items_sum{lane="settle"})') == 500
+            assert prometheus.number('sum(headcount_batch_items_sum{operation="settle"})') == 500
             assert prometheus.number("headcount_slots") == 50
             await until(lambda: prometheus.number("headcount_slots_used") == 0)
-            await until(lambda: prometheus.number('headcount_messages_published_total{what="event"}') == 1)
+            await until(lambda: prometheus.number('headcount_messages_published_total{type="event"}') == 1)
             assert prometheus.number("time() - headcount_heartbeat_timestamp_seconds") < 10  # type: ignore[operator]
             assert prometheus.firing() == set()

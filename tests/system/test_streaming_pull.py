@@ -27,7 +27,7 @@ async def test_what_a_killed_worker_had_sent_receipts_for_runs_elsewhere_within_
         await stage.provision()
         stage.control.wait_for_receipts(600)
         subscription = stage.settings().subscription("jobs-worker")
-        full = stage.environment(slots=MESSAGES // 4, prefetch=MESSAGES, hold_seconds=600)
+        full = stage.environment(slots=MESSAGES // 4, prefetch=MESSAGES, buffer_timeout_seconds=600)
         async with stage.client() as client, Crew(full, stage.folder, 1) as crew:
             crew.replaces = False
             made = await client.kick_off("nap", [{"seconds": LONG_NAP}] * MESSAGES)
@@ -52,7 +52,7 @@ async def test_a_handler_that_blocks_the_loop_for_longer_than_any_lease_costs_no
     blocked = 22.5
     with Stage() as stage:
         await stage.provision()
-        environment = stage.environment(slots=2, prefetch=4, lease_seconds=10, loop_patience_seconds=30)
+        environment = stage.environment(slots=2, prefetch=4, lease_seconds=10, event_loop_timeout_seconds=30)
         async with stage.client() as client, Crew(environment, stage.folder, 1) as crew:
             crew.replaces = False
             made = await client.kick_off("block", [{"seconds": blocked}])

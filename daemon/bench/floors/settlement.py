@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from daemon.job import Action, Settlement
 from daemon.postgres import arrays
 from daemon.postgres.settlements import parameters
-from daemon.postgres.statements import claim, settle, workers
+from daemon.postgres.statements import claims, settlements, workers
 
 TTL = 3600.0
 OPTIONS = "-c enable_seqscan=off -c jit=off"
@@ -44,13 +44,13 @@ class Bare:
     def claim(self, orchestration: UUID, total: int, first: int, size: int) -> list[UUID]:
         """One claim transaction; the ids of the jobs."""
         ids = sorted(uuid4() for _ in range(size))
-        self.run(claim.REQUIRE_LIVE_WORKER, {"me": self.me, "ttl": TTL, "lock_timeout": "1s"})
+        self.run(claims.REQUIRE_LIVE_WORKER, {"me": self.me, "ttl": TTL, "lock_timeout": "1s"})
         self.run(
-            claim.REGISTER_ORCHESTRATIONS,
+            claims.REGISTER_ORCHESTRATIONS,
             {"ids": [orchestration], "names": ["noop"], "totals": [total], "tags": ["{}"], "traceparents": [None]},
         )
         self.run(
-            claim.CLAIM_JOBS,
+            claims.CLAIM_JOBS,
             {
                 "me": self.me,
                 "ids": ids,
@@ -69,7 +69,7 @@ class Bare:
     def settle(self, ids: list[UUID]) -> None:
         """One settlement transaction."""
         done = [Settlement(one, self.me, 1, Action.COMPLETE, result="null") for one in ids]
-        self.run(settle.SETTLE, parameters(done))
+        self.run(settlements.SETTLE, parameters(done))
         self.commit()
 
     def commit(self) -> None:

@@ -67,7 +67,7 @@ async def delayed_storm(plan: DelayedStorm, name: str) -> Report:
             "slots": plan.slots,
             "worker_ttl_seconds": plan.worker_ttl,
             "lease_seconds": plan.lease,
-            "sweep_seconds": plan.sweep,
+            "sweep_interval_seconds": plan.sweep,
         }
         with Witness(stage.project) as witness:
             async with Crew(stage.environment(**settings), stage.folder, plan.workers) as crew:

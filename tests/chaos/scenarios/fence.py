@@ -77,8 +77,8 @@ async def stopped(worker_ttl: float, lease: float = 60.0, at: str | None = None)
     return report
 
 
-async def poison(worker_ttl: float, *, max_losses: int = 3, at: str | None = None) -> Report:
-    """A job that kills its worker is given up after max_losses; the others come through."""
+async def poison(worker_ttl: float, *, max_worker_losses: int = 3, at: str | None = None) -> Report:
+    """A job that kills its worker is given up after max_worker_losses; the others come through."""
     report = Report(f"a job that kills its worker (worker_ttl {worker_ttl:g} s)")
     with Stage(at=at) as stage:
         await stage.provision()
@@ -87,14 +87,14 @@ async def poison(worker_ttl: float, *, max_losses: int = 3, at: str | None = Non
             await all_regular(stage, 2, worker_ttl)
             bad = await client.kick_off("poison", [{}])
             good = await client.kick_off("nap", [{"seconds": 0.2}] * 30)
-            state = await bad.wait(timeout=(worker_ttl * 2 + 15) * max_losses)
+            state = await bad.wait(timeout=(worker_ttl * 2 + 15) * max_worker_losses)
             await good.wait(timeout=60)
             _, failures = await bad.results()
             error = failures[0].error if failures else None
             report.is_exactly("kind", str(error.kind) if error else "none", "WorkerLost")
             report.is_exactly("errored", state.errored, 1)
-            report.is_exactly("runs", len(stage.attempts(jobs_of(bad.id, 1))), max_losses)
-            report.is_exactly("workers it took along", len(crew.departures), max_losses)
+            report.is_exactly("runs", len(stage.attempts(jobs_of(bad.id, 1))), max_worker_losses)
+            report.is_exactly("workers it took along", len(crew.departures), max_worker_losses)
             report.is_exactly("others Completed", (await good.progress()).completed, 30)
         report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
         await judge_invariants(report, stage, worker_ttl)

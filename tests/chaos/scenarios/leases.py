@@ -22,7 +22,7 @@ async def held_by_a_killed_worker(lease: float = 60.0, *, limit: float = 35.0, a
     report = Report(f"kill -9 of a worker that holds messages (leases of {lease:g} s)")
     with Stage(at=at) as stage:
         await stage.provision()
-        held_for_long = stage.environment(slots=SLOTS, prefetch=SLOTS, lease_seconds=lease, hold_seconds=600)
+        held_for_long = stage.environment(slots=SLOTS, prefetch=SLOTS, lease_seconds=lease, buffer_timeout_seconds=600)
         async with stage.client() as client, Crew(held_for_long, stage.folder, 1) as crew:
             crew.replaces = False
             running = await client.kick_off("nap", [{"seconds": LONG_NAP}] * SLOTS)
@@ -30,7 +30,7 @@ async def held_by_a_killed_worker(lease: float = 60.0, *, limit: float = 35.0, a
             holding = await client.kick_off("nap", [{"seconds": 0.1}] * SLOTS)
             victim = crew.members[0].worker
             await until(
-                lambda: f'headcount_messages_held{{pool="default"}} {SLOTS:.1f}' in victim.body_of("/metrics"),
+                lambda: f'headcount_messages_buffered{{pool="default"}} {SLOTS:.1f}' in victim.body_of("/metrics"),
                 what="it holds",
             )
             async with Crew(stage.environment(slots=SLOTS * 4, lease_seconds=lease), stage.folder, 1):

@@ -53,7 +53,7 @@ async def storm(stage: Stage, plan: Storm, name: str) -> Report:
         "slots": plan.slots,
         "worker_ttl_seconds": plan.worker_ttl,
         "lease_seconds": plan.lease,
-        "sweep_seconds": plan.sweep,
+        "sweep_interval_seconds": plan.sweep,
     }
     load = Load(stage, plan.orchestrations, plan.size, seconds=plan.spread, nap=plan.nap, seed=plan.seed)
     with Witness(stage.project) as witness:

@@ -122,7 +122,7 @@ async def test_what_comes_beyond_slots_and_prefetch_goes_back_at_once_without_be
         taken = [one for ids in wire.of(30) for one in ids]
         assert len(inbox.deliveries) == len(taken) == 3
         assert not {one for ids in wire.of(0) for one in ids} & set(taken)
-        assert {why for _, why in inbox.observer.given_back} == {"beyond"}
+        assert {why for _, why in inbox.observer.given_back} == {"over_capacity"}
 
 
 async def test_a_blocked_event_loop_keeps_the_leases_of_what_runs_and_gives_back_what_waits(
@@ -144,4 +144,4 @@ async def test_a_blocked_event_loop_keeps_the_leases_of_what_runs_and_gives_back
         await until(lambda: len(inbox.deliveries) == 3, within=10)
         runs.ack()
         await until(lambda: bus.figures()["acked"] == 1)
-        assert (1, "blocked") in inbox.observer.given_back
+        assert (1, "event_loop_blocked") in inbox.observer.given_back

@@ -40,7 +40,7 @@ class Shop:
 
 
 @asynccontextmanager
-async def worker(bus: Bus, shop: Shop, hold_seconds: float = 0.2) -> AsyncIterator[Consumer]:
+async def worker(bus: Bus, shop: Shop, buffer_timeout_seconds: float = 0.2) -> AsyncIterator[Consumer]:
     """The pull and the consumer of a worker, wired as the service does it."""
     pull = StreamingPull(
         bus.subscription,
@@ -49,14 +49,14 @@ async def worker(bus: Bus, shop: Shop, hold_seconds: float = 0.2) -> AsyncIterat
         busy=lambda: consumer.busy,
         lease_seconds=60,
         observer=Heard(),
-        window=hold_seconds,
+        window=buffer_timeout_seconds,
     )
-    consumer = Consumer(shop, InFlight(), SLOTS, hold_seconds, Heard(), on_buffer_timeout=pull.waited_in_vain)
+    consumer = Consumer(shop, InFlight(), SLOTS, buffer_timeout_seconds, Heard(), on_buffer_timeout=pull.waited_in_vain)
 
     async def hold() -> None:
         while True:
             await consumer.nack_overdue()
-            await asyncio.sleep(hold_seconds / 4)
+            await asyncio.sleep(buffer_timeout_seconds / 4)
 
     holding = asyncio.create_task(hold())
     await pull.open(consumer.receive, lambda error: None)
@@ -92,7 +92,7 @@ async def test_a_backlog_that_waits_for_twenty_hours_behind_busy_slots_runs_and_
 ) -> None:
     shop = Shop()
     await impatient.publish(*(b"%d" % number for number in range(20)))
-    async with worker(impatient, shop, hold_seconds=0.1) as consumer:
+    async with worker(impatient, shop, buffer_timeout_seconds=0.1) as consumer:
         await until(lambda: shop.started == SLOTS)
         await for_a_while(20, lambda: shop.started == SLOTS)
         figures = impatient.figures()
@@ -120,7 +120,7 @@ async def test_a_stream_is_opened_only_with_a_slot_free_and_stays_open_once_all_
 async def test_messages_are_kept_ready_again_once_jobs_end_fast_enough(bus: Bus) -> None:
     shop = Shop()
     await bus.publish(*(b"%d" % number for number in range(SLOTS + PREFETCH)))
-    async with worker(bus, shop, hold_seconds=0.5):
+    async with worker(bus, shop, buffer_timeout_seconds=0.5):
         await until(lambda: bus.figures()["nacked"] == PREFETCH)
         await for_a_while(0.5, lambda: bus.figures()["outstanding"] == SLOTS)
         shop.closing.set()  # from now on jobs take no time

@@ -137,4 +137,4 @@ async def in_postgres(url: str) -> AsyncIterator[Ground]:
 
 
 def _store(engine: object, me: UUID) -> Store:
-    return Store(engine, lambda: me, 30.0, Observer(), completed=lambda: None, on_away=lambda _: None)  # type: ignore[arg-type]
+    return Store(engine, lambda: me, 30.0, Observer(), completed=lambda: None, on_unavailable=lambda _: None)  # type: ignore[arg-type]

@@ -52,7 +52,7 @@ def test_a_handler_is_run_as_it_is_written(tmp_path: Path) -> None:
     assert (one.executor, one.wants_context, one.timeout, one.concurrency) == ("async", False, 3, 2)
     assert one.policy.max_attempts == 7
     assert (two.executor, two.wants_context, two.timeout) == ("thread", True, None)
-    assert one.place.endswith("paint.py:2")
+    assert one.location.endswith("paint.py:2")
 
 
 def test_a_handler_that_others_import_counts_once(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.errors import SettingsInvalid
-from daemon.settings import Settings, load
+from daemon.settings import RENAMED, Settings, load
 
 URL = "postgresql://me:s3cret@db.example/headcount"
 NEEDED = {"HEADCOUNT_DATABASE_URL": URL, "HEADCOUNT_PROJECT": "p"}
@@ -24,10 +24,10 @@ DEFAULTS = {
     "drain_seconds": 6.0,
     "worker_ttl_seconds": 30.0,
     "lease_seconds": 60.0,
-    "max_losses": 3,
+    "max_worker_losses": 3,
     "republish_after_seconds": 3600.0,
-    "unknown_job_patience_seconds": 300.0,
-    "hold_seconds": 10.0,
+    "unknown_job_grace_seconds": 300.0,
+    "buffer_timeout_seconds": 10.0,
     "log_format": "json",
     "log_values": False,
     "http_host": "0.0.0.0",
@@ -48,12 +48,12 @@ def test_a_default_is_what_the_design_says(name: str) -> None:
 
 def test_derived_values_follow_the_settings() -> None:
     settings = load(NEEDED | {"HEADCOUNT_HANDLERS": " jobs_a, jobs_b ,", "HEADCOUNT_WORKER_TTL_SECONDS": "12"})
-    assert settings.held == 200
-    assert settings.beat_seconds == 2.0
+    assert settings.prefetch_limit == 200
+    assert settings.heartbeat_seconds == 2.0
     assert settings.packages == ["jobs_a", "jobs_b"]
     assert settings.topic("jobs") == "projects/p/topics/jobs"
     assert settings.subscription("projects/q/subscriptions/s") == "projects/q/subscriptions/s"
-    assert load(NEEDED | {"HEADCOUNT_PREFETCH": "0"}).held == 0
+    assert load(NEEDED | {"HEADCOUNT_PREFETCH": "0"}).prefetch_limit == 0
 
 
 def test_every_problem_is_told_at_once_with_what_fixes_it() -> None:
@@ -61,13 +61,13 @@ def test_every_problem_is_told_at_once_with_what_fixes_it() -> None:
         {
             "HEADCOUNT_SLOTS": "many",
             "HEADCOUNT_DRAIN_SECONDS": "9",
-            "HEADCOUNT_MAX_LOSSES": "0",
+            "HEADCOUNT_MAX_WORKER_LOSSES": "0",
             "HEADCOUNT_LOG_FORMAT": "xml",
             "HEADCOUNT_SLOT": "3",
         }
     )
     text = str(refusal)
-    for name in ("DATABASE_URL", "PROJECT", "SLOTS", "DRAIN_SECONDS", "MAX_LOSSES", "LOG_FORMAT", "SLOT"):
+    for name in ("DATABASE_URL", "PROJECT", "SLOTS", "DRAIN_SECONDS", "MAX_WORKER_LOSSES", "LOG_FORMAT", "SLOT"):
         assert re.search(rf"HEADCOUNT_{name}\b", refusal.problem), name
     assert "did you mean HEADCOUNT_SLOTS?" in text
     assert "over 8" in text
@@ -102,7 +102,7 @@ def test_every_problem_is_told_at_once_with_what_fixes_it() -> None:
         ("DRAIN_SECONDS", "nan"),
         ("WORKER_TTL_SECONDS", "inf"),
         ("LEASE_SECONDS", "5"),
-        ("SWEEP_SECONDS", "-1"),
+        ("SWEEP_INTERVAL_SECONDS", "-1"),
         ("STREAMS", "0"),
         ("DATABASE_POOLER", "session"),
     ],
@@ -116,6 +116,14 @@ def test_a_value_that_cannot_work_is_refused_without_showing_secrets(name: str, 
 def test_an_unknown_setting_without_a_near_one_is_named_alone() -> None:
     refusal = _refusal(NEEDED | {"HEADCOUNT_XYZZY_QQ": "1"})
     assert refusal.problem == "HEADCOUNT_XYZZY_QQ is not a setting of Headcount."
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_is_an_error_that_names_the_new_one(old: str, new: str) -> None:
+    refusal = _refusal(NEEDED | {f"HEADCOUNT_{old}": "7"})
+    assert refusal.problem == f"HEADCOUNT_{old} is called HEADCOUNT_{new} now."
+    assert refusal.fix == f'export HEADCOUNT_{new}="$HEADCOUNT_{old}" && unset HEADCOUNT_{old}'
+    assert new.lower() in Settings.model_fields
 
 
 def test_only_the_given_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,9 +162,9 @@ def test_an_override_wins_over_the_environment() -> None:
 )
 def test_the_password_is_masked_wherever_settings_are_shown(url: str, shown: str) -> None:
     settings = load(NEEDED | {"HEADCOUNT_DATABASE_URL": url})
-    assert settings.shown()["database_url"] == shown
-    assert "s3cret" not in repr(settings) + str(settings.shown())
-    assert set(settings.shown()) == set(Settings.model_fields)
+    assert settings.redacted()["database_url"] == shown
+    assert "s3cret" not in repr(settings) + str(settings.redacted())
+    assert set(settings.redacted()) == set(Settings.model_fields)
 
 
 @pytest.mark.parametrize("variable", ["CLOUD_RUN_REVISION", "CLOUD_RUN_WORKER_POOL_REVISION", "K_REVISION"])

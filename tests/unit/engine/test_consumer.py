@@ -128,7 +128,7 @@ async def test_what_waits_too_long_for_a_slot_goes_back() -> None:
     clock.now += 4
     await consumer.nack_overdue()
     assert (second.reply, third.reply, overfull) == ("nack", None, [1])
-    assert heard.all("returned") == [(1, "hold")]
+    assert heard.all("returned") == [(1, "buffer_timeout")]
     gate.open()
     await until(lambda: consumer.busy == 0)
     assert third.reply == "ack"

@@ -19,7 +19,7 @@ from tests.fakes.delivery import MESSAGE, ORCHESTRATION
 from tests.fakes.event_outbox import MemoryEventOutbox
 from tests.fakes.job_outbox import REFUSED, MemoryJobOutbox
 from tests.fakes.observer import Listening
-from tests.fakes.rows import Group, Row
+from tests.fakes.rows import Group
 from tests.fakes.tables import Tables
 
 
@@ -27,7 +27,7 @@ def _tables(jobs: int) -> Tables:
     tables = Tables()
     for index in range(jobs):
         message = JobMessage("paint", instance_id(ORCHESTRATION, index), ORCHESTRATION, index, jobs, "{}")
-        tables.jobs[message.job_id] = Row(message)
+        tables.insert(message)
     return tables
 
 
@@ -132,15 +132,15 @@ async def test_a_job_that_was_claimed_meanwhile_is_not_requeued() -> None:
 
 async def test_an_event_is_marked_only_after_it_went_out() -> None:
     tables, bus, heard = Tables(), MemoryBus(), Listening()
-    group = tables.groups[ORCHESTRATION] = Group(MESSAGE, 1, completed=1, ended=5.0)
+    group = tables.groups[ORCHESTRATION] = Group(ORCHESTRATION, 1, completed=1, first=MESSAGE, ended=5.0)
     relay = _events(tables, bus, heard)
     bus.broken = True
     with pytest.raises(PublishFailed):
         await relay.publish_due()
-    assert not group.told
+    assert not group.event_published
     bus.broken = False
     assert await relay.publish_due() is False
-    assert group.told
+    assert group.event_published
     [(_, attributes)] = bus.take("events")
     assert attributes["outcome"] == "Completed"
     assert attributes["ce-source"] == "//tests"
@@ -194,9 +194,9 @@ async def test_a_refused_event_holds_up_no_other() -> None:
     tables, bus, heard = Tables(), MemoryBus(), Listening()
     bad, good = uuid4(), uuid4()
     for key in (bad, good):
-        tables.groups[key] = Group(MESSAGE, 1, completed=1, ended=5.0)
+        tables.groups[key] = Group(ORCHESTRATION, 1, completed=1, first=MESSAGE, ended=5.0)
     bus.refuses = lambda message: message[1]["orchestration_id"] == str(bad)
     await _events(tables, bus, heard).publish_due()
-    assert (tables.groups[bad].told, tables.groups[good].told) == (False, True)
+    assert (tables.groups[bad].event_published, tables.groups[good].event_published) == (False, True)
     assert [arguments[:2] for arguments in heard.all("publish_refused")] == [("event", str(bad))]
-    assert tables.groups[bad].tell_at == tables.now + REFUSED
+    assert tables.groups[bad].event_at == tables.now + REFUSED

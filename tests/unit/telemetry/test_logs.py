@@ -256,7 +256,7 @@ def test_each_thing_that_matters_has_a_line_of_its_severity(lines: Lines) -> Non
     logs.draining(3, 6.0)
     logs.rejected("NoJobName", "the attribute job_name is missing")
     logs.undecided(MESSAGE)
-    logs.returned(3, "hold")
+    logs.returned(3, "buffer_timeout")
     logs.publish_failed("event", 3, PublishFailed("no"))
     logs.dead_lettered(0, 0, 0)
     logs.dead_lettered(0, 1, 0)

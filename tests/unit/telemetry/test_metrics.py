@@ -102,7 +102,7 @@ def test_labels_that_come_from_outside_are_bounded(metrics: Metrics) -> None:
 
     text = openmetrics(metrics.registry).decode()
     assert len(re.findall(r"^headcount_messages_rejected_total\{", text, re.M)) <= LABEL_LIMIT + 1
-    assert len(re.findall(r"^headcount_loop_failures_total\{", text, re.M)) <= LABEL_LIMIT + 1
+    assert len(re.findall(r"^headcount_background_loop_failures_total\{", text, re.M)) <= LABEL_LIMIT + 1
     rejected = sum(float(line.rsplit(" ")[-1]) for line in text.splitlines() if "messages_rejected_total{" in line)
     assert rejected == 1000
 
@@ -112,9 +112,9 @@ def test_what_is_known_is_born_at_zero_so_that_increase_sees_the_first_event(met
     assert all(value(metrics, "headcount_redeliveries_total", cause=cause.value) == 0 for cause in Cause)
     assert all(value(metrics, "headcount_messages_refused_total", reason=why.value) == 0 for why in Refusal)
     assert all(value(metrics, "headcount_messages_rejected_total", reason=why) == 0 for why in REJECTIONS)
-    assert value(metrics, "headcount_jobs_rescued_total", fate="errored") == 0
-    assert value(metrics, "headcount_dead_letters_total", fate="kept") == 0
-    assert value(metrics, "headcount_database_unavailable", lane="claim") == 0
+    assert value(metrics, "headcount_jobs_rescued_total", outcome="errored") == 0
+    assert value(metrics, "headcount_dead_letters_total", outcome="rejected") == 0
+    assert value(metrics, "headcount_database_unavailable", operation="claim") == 0
     assert value(metrics, "headcount_attempt_failures_total", job_name="other", kind="UnknownJob") == 0
 
 
@@ -151,7 +151,7 @@ def test_readings_are_taken_when_scraped_and_a_broken_one_does_not_break_the_scr
     assert value(metrics, "headcount_slots_used") == 7
     assert value(metrics, "headcount_slots") == 10
     assert math.isnan(value(metrics, "headcount_messages_outstanding") or 0)
-    assert b'headcount_messages_held{pool="default"} 2.0' in openmetrics(metrics.registry)
+    assert b'headcount_messages_buffered{pool="default"} 2.0' in openmetrics(metrics.registry)
 
 
 def test_a_trace_shows_as_an_exemplar_beside_the_duration(metrics: Metrics) -> None:

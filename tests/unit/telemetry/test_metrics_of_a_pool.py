@@ -18,31 +18,31 @@ def metrics() -> Metrics:
 def test_the_database_is_away_from_the_first_missing_answer_to_the_next_one(metrics: Metrics) -> None:
     metrics.store_away("claim", StoreUnavailable(), 0.1)
     metrics.store_away("claim", StoreUnavailable(), 0.2)
-    assert value(metrics, "headcount_database_unavailable", lane="claim") == 1
+    assert value(metrics, "headcount_database_unavailable", operation="claim") == 1
 
     metrics.store_back("claim", 4.5)
-    assert value(metrics, "headcount_database_unavailable", lane="claim") == 0
-    assert value(metrics, "headcount_database_unavailable_seconds_total", lane="claim") == 4.5
-    assert value(metrics, "headcount_store_retries_total", lane="claim") == 2
+    assert value(metrics, "headcount_database_unavailable", operation="claim") == 0
+    assert value(metrics, "headcount_database_unavailable_seconds_total", operation="claim") == 4.5
+    assert value(metrics, "headcount_batch_retries_total", operation="claim") == 2
 
 
 def test_a_missed_heartbeat_says_that_the_database_is_unavailable_until_the_next_one_is_written(
     metrics: Metrics,
 ) -> None:
-    assert value(metrics, "headcount_database_unavailable", lane="heartbeat") == 0
+    assert value(metrics, "headcount_database_unavailable", operation="heartbeat") == 0
     metrics.heartbeat_failed(StoreUnavailable())
-    assert value(metrics, "headcount_database_unavailable", lane="heartbeat") == 1
+    assert value(metrics, "headcount_database_unavailable", operation="heartbeat") == 1
     metrics.heartbeat(0.01, 0.0)
-    assert value(metrics, "headcount_database_unavailable", lane="heartbeat") == 0
+    assert value(metrics, "headcount_database_unavailable", operation="heartbeat") == 0
 
 
 def test_a_backlog_that_is_not_counted_says_so_too_and_another_loop_does_not(metrics: Metrics) -> None:
     metrics.loop_failed("relay-jobs", RuntimeError(), 1.0)
-    assert value(metrics, "headcount_database_unavailable", lane="backlog") == 0
+    assert value(metrics, "headcount_database_unavailable", operation="backlog") == 0
     metrics.loop_failed("backlog", StoreUnavailable(), 1.0)
-    assert value(metrics, "headcount_database_unavailable", lane="backlog") == 1
+    assert value(metrics, "headcount_database_unavailable", operation="backlog") == 1
     metrics.backlog(0, 0.0)
-    assert value(metrics, "headcount_database_unavailable", lane="backlog") == 0
+    assert value(metrics, "headcount_database_unavailable", operation="backlog") == 0
 
 
 def test_every_series_says_of_which_pool_it_is() -> None:
