@@ -90,7 +90,8 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
     arrays: dict[str, Any] = {
         "ids": jobs, "job_ids": jobs, "tokens": jobs, "orchestration_ids": jobs, "workers": jobs, "indexes": 0,
         "attempts": 1, "versions": 1, "totals": 1, "losses": 0, "delays": 0.0, "currents": 1.0, "counts": 1,
-        "generations": 1, "carries_params": True, "published": 0.0, "numbers": 1, "bodies": b"", "moments": datetime.now(UTC),
+        "generations": 1, "carries_params": True, "published": 0.0, "numbers": 1, "bodies": b"",
+        "moments": datetime.now(UTC),
         "seen": connection.execute(text("SELECT now()")).scalar(),
         "errors": None, "results": '"ok"', "params": "{}", "tags": "{}", "attributes": "{}", "checkpoints": "1",
         "actions": "complete", "kinds": "Raised", "causes": "retry", "names": "count",
