@@ -37,11 +37,11 @@ class Observer:
     def refused(self, message: JobMessage, why: Refusal, cause: Cause | None) -> None:
         """A message had nothing left to do and is acked."""
 
-    def undecided(self, message: JobMessage) -> None:
+    def claim_unresolved(self, message: JobMessage) -> None:
         """A claim got no answer after several tries; the message is nacked."""
 
-    def returned(self, count: int, why: str) -> None:
-        """Messages that never started were nacked (`drain`, `hold`, `paused`, `beyond`, `blocked`)."""
+    def nacked(self, count: int, why: str) -> None:
+        """Messages that never started were nacked (`drain`, `buffer_timeout`, `paused`...)."""
 
     def started(self, claim: Claim, queued: float) -> None:
         """A handler is about to run; `queued` is since its message was published, 0 when unknown."""
@@ -52,37 +52,37 @@ class Observer:
     def settled(self, claim: Claim, settlement: Settlement, answer: Settled) -> None:
         """The settlement is stored, or turned out stale."""
 
-    def stuck(self, claim: Claim, seconds: float) -> None:
+    def handler_stuck(self, claim: Claim, seconds: float) -> None:
         """A handler goes on although it was cancelled `seconds` ago."""
 
-    def batch(self, lane: str, size: int, seconds: float) -> None:
+    def batch_committed(self, operation: str, size: int, seconds: float) -> None:
         """A group commit of `size` items took `seconds`."""
 
-    def split(self, lane: str, size: int) -> None:
+    def batch_split(self, operation: str, size: int) -> None:
         """A batch held a bad item and was split."""
 
-    def refused_item(self, lane: str, error: BaseException) -> None:
+    def item_rejected(self, operation: str, error: BaseException) -> None:
         """One item of a batch can't be stored by any means."""
 
-    def store_away(self, lane: str, error: BaseException, pause: float) -> None:
+    def database_unavailable(self, operation: str, error: BaseException, pause: float) -> None:
         """The database did not answer; the batch is tried again after `pause`."""
 
-    def store_back(self, lane: str, seconds: float) -> None:
+    def database_available(self, operation: str, seconds: float) -> None:
         """The database answers again after `seconds`."""
 
-    def pool_waited(self, seconds: float) -> None:
+    def connection_waited(self, seconds: float) -> None:
         """A connection of the pool was waited for."""
 
-    def published(self, what: str, count: int) -> None:
+    def published(self, kind: str, count: int) -> None:
         """The relay published messages (`job` or `event`)."""
 
-    def publish_failed(self, what: str, count: int, error: BaseException) -> None:
+    def publish_failed(self, kind: str, count: int, error: BaseException) -> None:
         """Pub/Sub did not take a batch; it is due again."""
 
-    def publish_refused(self, what: str, name: str, error: BaseException) -> None:
+    def publish_refused(self, kind: str, name: str, error: BaseException) -> None:
         """Pub/Sub refuses the message of one job or orchestration (`name` is its id); it is tried again later."""
 
-    def refused_events(self, count: int) -> None:
+    def events_refused(self, count: int) -> None:
         """How many events have been given up because Pub/Sub refuses them."""
 
     def backlog(self, due: int, oldest: float) -> None:
@@ -91,7 +91,7 @@ class Observer:
     def unfinished(self, orchestrations: int, oldest_job: float) -> None:
         """How many orchestrations are in progress, and the age of the oldest unfinished job."""
 
-    def rescued(self, worker_id: UUID, freed: int, errored: int, jobs: Sequence[UUID]) -> None:
+    def rescued(self, worker_id: UUID, requeued: int, errored: int, jobs: Sequence[UUID]) -> None:
         """Jobs of a dead worker were taken back; `jobs` are some of them, those that are Errored first."""
 
     def repaired(self, cause: str, count: int) -> None:
@@ -109,10 +109,10 @@ class Observer:
     def heartbeat_failed(self, error: BaseException) -> None:
         """A heartbeat could not be written."""
 
-    def loop_lag(self, seconds: float) -> None:
+    def event_loop_lag(self, seconds: float) -> None:
         """How late the event loop answers."""
 
-    def loop_blocked(self, seconds: float, where: BlockedLoop) -> None:
+    def event_loop_blocked(self, seconds: float, where: BlockedLoop) -> None:
         """The event loop has not answered for `seconds`; said again every few seconds while it lasts."""
 
     def stream_ended(self, error: BaseException | None, pause: float) -> None:
@@ -121,7 +121,7 @@ class Observer:
     def deadline_passed(self, orchestration_id: UUID, errored: int) -> None:
         """An orchestration's deadline passed with this many unfinished instances."""
 
-    def dead_lettered(self, again: int, closed: int, kept: int) -> None:
+    def dead_lettered(self, republished: int, errored: int, rejected: int) -> None:
         """Dead letters were consumed: jobs published again, jobs closed, messages kept as rejected."""
 
     def worker_registered(self, worker_id: UUID, revision: str) -> None:
@@ -136,7 +136,7 @@ class Observer:
     def drained(self, interrupted: int, seconds: float) -> None:
         """The graceful stop has ended."""
 
-    def loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
+    def background_loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
         """A background loop (relay, rescue, sweep...) failed; it goes on after `pause`."""
 
 

@@ -15,7 +15,7 @@ from daemon.errors import HeadcountError, StoreUnavailable
 if TYPE_CHECKING:
     from daemon.client import Client
     from daemon.postgres.maintenance import Maintenance
-    from daemon.postgres.reads import Reads
+    from daemon.postgres.queries import Queries
     from daemon.settings import Settings
 
 S = TypeVar("S")
@@ -29,7 +29,7 @@ PAUSE = 0.2
 class Database:
     """What operators read and change, beside what a client does."""
 
-    reads: Reads
+    queries: Queries
     maintenance: Maintenance
 
 
@@ -60,12 +60,12 @@ def with_database(work: Callable[[Database], Awaitable[T]]) -> T:
 async def _database(settings: Settings) -> AsyncIterator[Database]:
     from daemon.postgres.database import async_engine
     from daemon.postgres.maintenance import Maintenance
-    from daemon.postgres.reads import Reads
+    from daemon.postgres.queries import Queries
 
     url = settings.database_url.get_secret_value()
     engine = async_engine(url, 2, settings.database_pooler, show_values=settings.log_values)
     try:
-        yield Database(Reads(engine, settings.worker_ttl_seconds), Maintenance(engine))
+        yield Database(Queries(engine, settings.worker_ttl_seconds), Maintenance(engine))
     finally:
         await engine.dispose()
 
@@ -113,7 +113,7 @@ def _diagnose(url: str, error: Exception) -> None:
     from daemon.postgres.migrations import check_database
     from daemon.postgres.problems import as_refusal
 
-    engine = sync_engine(url, patience=3)
+    engine = sync_engine(url, timeout=3)
     try:
         check_database(engine)
     finally:

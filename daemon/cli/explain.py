@@ -5,7 +5,7 @@ Called with an orchestration's or a job's id. Reading only; the runbook has a se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -14,15 +14,11 @@ from daemon.cli.connection import Database, with_database
 from daemon.cli.formatting import show_state, state_as_json
 from daemon.cli.options import AsJson
 from daemon.cli.output import echo, echo_json, shorten
-
-if TYPE_CHECKING:
-    from sqlalchemy import RowMapping
-
-    from daemon.postgres.reads import Explanation, JobExplanation, Verdict
+from daemon.inspection import Explanation, JobExplanation, JobSnapshot, Verdict, to_json
 
 MEANING = {
     "RUNNING": "a living worker runs them",
-    "HELD_BY_DEAD_WORKER": "their worker's heartbeat stopped; another worker takes them back after worker_ttl",
+    "HELD_BY_DEAD_WORKER": "their worker's heartbeat stopped; another worker rescues them after worker_ttl",
     "UNKNOWN_JOB": "the worker that took them has no handler of this name; they wait for one that has it",
     "WAITING_RETRY": "they failed, and wait for their next attempt",
     "WAITING_START": "they are scheduled for later",
@@ -48,11 +44,9 @@ def explain(
 
     async def ask(database: Database) -> Explanation | JobExplanation:
         try:
-            return await database.reads.explain(identifier)
+            return await database.queries.explain(identifier)
         except OrchestrationNotFound:
-            return await database.reads.explain_job(identifier)
-
-    from daemon.postgres.reads import Explanation
+            return await database.queries.explain_job(identifier)
 
     found = with_database(ask)
     if isinstance(found, Explanation):
@@ -63,7 +57,7 @@ def explain(
 
 def _orchestration(found: Explanation, as_json: bool) -> None:
     if as_json:
-        verdicts = [_verdict_as_json(one) for one in found.verdicts]
+        verdicts = [_verdict_as_json(verdict) for verdict in found.verdicts]
         echo_json({"orchestration": state_as_json(found.state), "verdicts": verdicts})
         return
     show_state(found.state)
@@ -76,57 +70,53 @@ def _orchestration(found: Explanation, as_json: bool) -> None:
 
 def _job(found: JobExplanation, as_json: bool) -> None:
     if as_json:
-        verdict = found.verdict and _verdict_as_json(found.verdict)
-        history, again = [dict(row) for row in found.history], [dict(row) for row in found.redeliveries]
-        echo_json({"job": dict(found.job), "verdict": verdict, "history": history, "redeliveries": again})
+        echo_json({**to_json(found), "verdict": found.verdict and _verdict_as_json(found.verdict)})
         return
     job = found.job
-    echo(f"{job['job_name']}  job {job['id']}  #{job['index']} of {job['orchestration_id']}  {job['status']}")
-    echo(f"  attempt {job['attempt']}, {job['failures']} failures, {job['losses']} lost workers")
-    echo(f"  params: {shorten(job['params'], 160)}")
+    echo(f"{job.job_name}  job {job.id}  #{job.index} of {job.orchestration_id}  {job.status}")
+    echo(f"  attempt {job.attempt}, {job.failures} failures, {job.losses} lost workers")
+    echo(f"  params: {shorten(job.params, 160)}")
     if found.verdict is not None:
         _show_verdict(found.verdict)
-    if job["error"] is not None:
-        echo(f"  {job['error']['kind']}: {shorten(job['error']['message'], 300)}", style="red")
-    for row in found.history:
-        when = row["ended_at"].astimezone()
-        echo(f"  attempt {row['attempt']} ended {when:%Y-%m-%d %H:%M:%S}: {row['kind']}: {_first(row['message'])}")
-    for row in found.redeliveries:
-        echo(f"  delivered again {row['received_at'].astimezone():%Y-%m-%d %H:%M:%S}: {row['cause']}")
+    if job.error is not None:
+        echo(f"  {job.error['kind']}: {shorten(job.error['message'], 300)}", style="red")
+    for attempt in found.history:
+        when = f"{attempt.ended_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        echo(f"  attempt {attempt.attempt} ended {when}: {attempt.kind}: {_first(attempt.message)}")
+    for redelivery in found.redeliveries:
+        echo(f"  delivered again {redelivery.received_at.astimezone():%Y-%m-%d %H:%M:%S}: {redelivery.cause}")
 
 
 def _show_verdict(verdict: Verdict) -> None:
     echo(f"  {verdict.word}: {verdict.count} - {MEANING[verdict.word]}", style="bold")
-    if verdict.word == "MESSAGES_REJECTED":
-        for row in verdict.examples:
-            echo(f"    headcount rejected show {row['id']}: {row['reason']}: {shorten(row['text'], 200)}")
-        return
-    for row in verdict.examples:
-        echo(f"    #{row['index']} {row['id']}: " + ", ".join(_facts(row)))
+    for message in verdict.rejected:
+        echo(f"    headcount rejected show {message.id}: {message.reason}: {shorten(message.text, 200)}")
+    for job in verdict.jobs:
+        echo(f"    #{job.index} {job.id}: " + ", ".join(_facts(job)))
 
 
-def _facts(row: RowMapping) -> list[str]:
-    facts = [f"attempt {row['attempt']}", f"{row['failures']} failures"]
-    if row["worker_id"] is not None:
-        age = "no heartbeat row" if row["heartbeat_age"] is None else f"heartbeat {_seconds(row['heartbeat_age'])} ago"
-        facts.append(f"held by {row['worker_id']} on {row['host']} ({age}), started {_seconds(row['started_ago'])} ago")
-    if row["progress_ago"] is not None:
-        done = f"{row['progress_current']:g}/{row['progress_total'] or 0:g}" if row["progress_current"] else ""
-        said = shorten(row["progress_message"] or "", 80)
-        facts.append(f"progress {done} {said} {_seconds(row['progress_ago'])} ago".replace("  ", " "))
-    if row["worker_id"] is None:
-        facts.append(_publication(row))
-    if row["last_kind"] is not None:
-        facts.append(f"last: {row['last_kind']}: {_first(str(row['last_message']))}")
+def _facts(job: JobSnapshot) -> list[str]:
+    facts = [f"attempt {job.attempt}", f"{job.failures} failures"]
+    if job.worker_id is not None:
+        age = "no heartbeat row" if job.heartbeat_age is None else f"heartbeat {_seconds(job.heartbeat_age)} ago"
+        facts.append(f"held by {job.worker_id} on {job.host} ({age}), started {_seconds(job.started_ago)} ago")
+    if job.progress_ago is not None:
+        done = f"{job.progress_current:g}/{job.progress_total or 0:g}" if job.progress_current else ""
+        message = shorten(job.progress_message or "", 80)
+        facts.append(f"progress {done} {message} {_seconds(job.progress_ago)} ago".replace("  ", " "))
+    if job.worker_id is None:
+        facts.append(_publication(job))
+    if job.last_kind is not None:
+        facts.append(f"last: {job.last_kind}: {_first(str(job.last_message))}")
     return facts
 
 
-def _publication(row: RowMapping) -> str:
+def _publication(job: JobSnapshot) -> str:
     """When its message was published and when it is to be. A row whose date has passed is not known to be in Pub/Sub:
     a relay notes a try before it makes it."""
-    tried = None if row["published_ago"] is None else _seconds(row["published_ago"])
-    due = row["publish_in"]
-    if isinstance(due, float) and due <= 0:
+    tried = None if job.published_ago is None else _seconds(job.published_ago)
+    due = job.publish_in
+    if due is not None and due <= 0:
         return f"{'never published' if tried is None else f'publication tried {tried} ago'}, due since {_seconds(-due)}"
     if tried is None:
         return f"never published, to be published in {_seconds(due)}"
@@ -134,14 +124,12 @@ def _publication(row: RowMapping) -> str:
 
 
 def _verdict_as_json(verdict: Verdict) -> dict[str, object]:
-    examples = [
-        {key: value for key, value in row.items() if key not in ("alike", "number")} for row in verdict.examples
-    ]
+    examples = [to_json(job) for job in verdict.jobs] + [to_json(message) for message in verdict.rejected]
     return {"verdict": verdict.word, "count": verdict.count, "meaning": MEANING[verdict.word], "examples": examples}
 
 
-def _seconds(value: object) -> str:
-    return f"{value:.0f} s" if isinstance(value, float) else "?"
+def _seconds(value: float | None) -> str:
+    return "?" if value is None else f"{value:.0f} s"
 
 
 def _first(text: str) -> str:

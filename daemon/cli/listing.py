@@ -48,7 +48,7 @@ def list_orchestrations(
         older_than=None if older_than is None else duration(older_than).total_seconds(),
         newer_than=None if newer_than is None else duration(newer_than).total_seconds(),
     )
-    found = with_database(lambda database: database.reads.orchestrations(wanted, after, limit))
+    found = with_database(lambda database: database.queries.orchestrations(wanted, after, limit))
     if as_json:
         for one in found:
             echo_json({**asdict(one), "tags": dict(one.tags), "outcome": one.outcome and one.outcome.value})

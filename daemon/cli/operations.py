@@ -5,7 +5,7 @@ Called by people and programs. Each says what it changed; none of them is needed
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -13,11 +13,7 @@ import typer
 from daemon.cli.connection import Database, with_client, with_database
 from daemon.cli.options import AsJson, OrchestrationId
 from daemon.cli.output import Exit, echo, echo_err, echo_json, show_table
-
-if TYPE_CHECKING:
-    from sqlalchemy import RowMapping
-
-    from daemon.postgres.sweep import Violation
+from daemon.inspection import Violation, WorkerStatus, to_json
 
 
 def retry(orchestration_id: OrchestrationId, as_json: AsJson = False) -> None:
@@ -67,7 +63,7 @@ def verify(
 
 
 def _verify() -> list[Violation]:
-    return with_database(lambda database: database.reads.verify())
+    return with_database(lambda database: database.queries.verify())
 
 
 def _delete_orphans(violations: list[Violation], yes: bool) -> list[Violation]:
@@ -87,25 +83,25 @@ def _delete_orphans(violations: list[Violation], yes: bool) -> list[Violation]:
 
 def workers(as_json: AsJson = False) -> None:
     """List the workers: where they are, what they run, and how old their heartbeat is."""
-    rows = with_database(lambda database: database.reads.workers())
+    statuses = with_database(lambda database: database.queries.workers())
     if as_json:
-        echo_json([dict(row) for row in rows])
+        echo_json([to_json(status) for status in statuses])
         return
     columns = ("worker", "pool", "host", "revision", "running", "slots", "holds", "heartbeat", "state")
-    show_table(columns, [_worker(row) for row in rows])
+    show_table(columns, [_worker(status) for status in statuses])
 
 
-def _worker(row: RowMapping) -> tuple[str, ...]:
-    state = "draining" if row["draining_at"] else "working"
-    counts = (str(row["running"]), str(row["slots"]), str(row["holds"]))
+def _worker(status: WorkerStatus) -> tuple[str, ...]:
     return (
-        str(row["id"]),
-        row["pool"],
-        row["host"],
-        row["revision"],
-        *counts,
-        f"{row['heartbeat_age']:.0f} s ago",
-        state,
+        str(status.id),
+        status.pool,
+        status.host,
+        status.revision,
+        str(status.running),
+        str(status.slots),
+        str(status.holds),
+        f"{status.heartbeat_age:.0f} s ago",
+        "draining" if status.draining_at else "working",
     )
 
 

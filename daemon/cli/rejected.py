@@ -6,7 +6,7 @@ Called by people who look for what a producer did wrong. Replaying publishes a m
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,9 +14,7 @@ from daemon.cli.connection import with_database
 from daemon.cli.options import AsJson, duration
 from daemon.cli.output import Exit, echo, echo_err, echo_json, shorten, show_table
 from daemon.cli.replay import replay
-
-if TYPE_CHECKING:
-    from sqlalchemy import RowMapping
+from daemon.inspection import RejectedMessage, RejectedSummary, to_json
 
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="As `headcount rejected list` shows it.")]
 
@@ -34,31 +32,32 @@ def list_messages(
     as_json: AsJson = False,
 ) -> None:
     """List rejected messages without their bodies, the oldest first or the newest."""
-    rows = with_database(lambda database: database.reads.rejected(after, reason, limit, newest=newest))
+    messages = with_database(lambda database: database.queries.rejected(after, reason, limit, newest=newest))
     if as_json:
-        for row in rows:
-            echo_json(dict(row))
+        for message in messages:
+            echo_json(to_json(message))
         return
-    show_table(("#", "received", "reason", "bytes", "replayed", "why"), [_line(row) for row in rows])
+    show_table(("#", "received", "reason", "bytes", "replayed", "why"), [_line(message) for message in messages])
 
 
-def _line(row: RowMapping) -> tuple[str, ...]:
-    when = f"{row['received_at'].astimezone():%Y-%m-%d %H:%M:%S}"
-    replayed = "yes" if row["replayed_at"] else ""
-    return (str(row["id"]), when, row["reason"], str(row["bytes"]), replayed, shorten(row["text"], 100))
+def _line(message: RejectedSummary) -> tuple[str, ...]:
+    when = f"{message.received_at.astimezone():%Y-%m-%d %H:%M:%S}"
+    replayed = "yes" if message.replayed_at else ""
+    return (str(message.id), when, message.reason, str(message.bytes), replayed, shorten(message.text, 100))
 
 
 @rejected.command("show")
 def show_message(number: Number, as_json: AsJson = False) -> None:
     """Show one rejected message, whole."""
-    row = _message(number)
-    attributes = json.loads(row["attributes"])
-    body = bytes(row["data"])
+    message = _message(number)
+    attributes = json.loads(message.attributes)
+    body = bytes(message.data)
     if as_json:
-        echo_json({**row, "attributes": attributes, "data": body.decode("utf-8", "backslashreplace")})
+        shown = {"attributes": attributes, "data": body.decode("utf-8", "backslashreplace")}
+        echo_json({**to_json(message), **shown})
         return
-    echo(f"{row['reason']}: {row['text']}", style="red")
-    echo(f"  message {row['message_id']}, received {row['received_at'].astimezone():%Y-%m-%d %H:%M:%S}")
+    echo(f"{message.reason}: {message.text}", style="red")
+    echo(f"  message {message.message_id}, received {message.received_at.astimezone():%Y-%m-%d %H:%M:%S}")
     for key, value in sorted(attributes.items()):
         echo(f"  {shorten(key)} = {shorten(value, 200)}")
     echo(f"  data ({len(body)} bytes): {shorten(body.decode('utf-8', 'backslashreplace'), 2000)}")
@@ -75,9 +74,9 @@ def purge(older_than: Annotated[str, typer.Option(help="Age of what is deleted: 
     echo(f"{count} messages deleted")
 
 
-def _message(number: int) -> RowMapping:
-    row = with_database(lambda database: database.reads.rejected_message(number))
-    if row is None:
+def _message(number: int) -> RejectedMessage:
+    message = with_database(lambda database: database.queries.rejected_message(number))
+    if message is None:
         echo_err(f"no rejected message has the number {number}", style="bold red")
         raise typer.Exit(Exit.NOT_FOUND)
-    return row
+    return message

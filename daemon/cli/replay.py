@@ -1,7 +1,7 @@
 """`headcount rejected replay`: rejected messages published again, after what was wrong with them is corrected.
 
-Called by people, who see how many there are and are asked, and by programs, which say `--yes`. What is rejected after
-the preview is left alone. Each message is marked once Pub/Sub has it, so that a second run goes on where one stopped.
+Called by people, who see how many there are and are asked, and by programs, which pass `--yes`. What is rejected after
+the preview is not touched. Each message is marked once Pub/Sub has it, so that a second run goes on where one stopped.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ from daemon.cli.options import AsJson
 from daemon.cli.output import Exit, echo, echo_err, echo_json, shorten
 
 if TYPE_CHECKING:
-    from sqlalchemy import RowMapping
-
     from daemon.cli.age_limit import AgeLimit
-    from daemon.postgres.reads import ReplayCandidate
+    from daemon.inspection import RejectedBody, ReplayCandidate
 
 BATCH_MESSAGES = 100  # as many may be published twice when the command is killed between publishing and marking
 BATCH_BYTES = 8_000_000
-PLACE = ("job_id", "orchestration_id", "index", "count")
+IDENTITY = ("job_id", "orchestration_id", "index", "count")
 
 
 def replay(
@@ -35,7 +33,7 @@ def replay(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_new: Annotated[
         bool,
-        typer.Option("--as-new", help="As jobs of their own: without the ids and the place in a count that they name."),
+        typer.Option("--as-new", help="As jobs of their own: without the ids and the index in a count that they name."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be published.")] = False,
     as_json: AsJson = False,
@@ -43,21 +41,21 @@ def replay(
     """Publish rejected messages again, as they came: after the producer's or the worker's mistake is corrected."""
     if [number is not None, reason is not None, everything].count(True) != 1:
         raise typer.BadParameter("give one of NUMBER, --reason REASON and --all")
-    chosen = with_database(lambda database: database.reads.replay_candidates(number, reason))
+    chosen = with_database(lambda database: database.queries.replay_candidates(number, reason))
     if number is not None and not chosen:
         echo_err(f"no rejected message has the number {number}", style="bold red")
         raise typer.Exit(Exit.NOT_FOUND)
-    reasons = dict(sorted(Counter(one.reason for one in chosen).items()))
+    reasons = dict(sorted(Counter(message.reason for message in chosen).items()))
     if dry_run and as_json:
         echo_json({"messages": len(chosen), "reasons": reasons})
         return
     if as_json and not yes and number is None:
-        raise typer.BadParameter("a program has to say --yes, or --dry-run to see what would be published")
+        raise typer.BadParameter("a program must pass --yes, or --dry-run to see what would be published")
     if number is None:
         _ask(chosen, reasons, ask=not (yes or dry_run))
     if dry_run:
         return
-    _told(*_published(chosen, _again(reason), as_new), as_json)
+    _report(*_published(chosen, _again(reason), as_new), as_json)
 
 
 def _ask(chosen: Sequence[ReplayCandidate], reasons: dict[str, int], *, ask: bool) -> None:
@@ -66,7 +64,7 @@ def _ask(chosen: Sequence[ReplayCandidate], reasons: dict[str, int], *, ask: boo
     for reason, count in reasons.items():
         echo_err(f"  {count} x {shorten(reason)}")
     if chosen:
-        echo_err(f"{len(chosen)} messages, {sum(one.bytes for one in chosen)} bytes, would be published again")
+        echo_err(f"{len(chosen)} messages, {sum(message.bytes for message in chosen)} bytes, would be published again")
     if chosen and ask:
         typer.confirm("Publish them now?", abort=True, err=True)
 
@@ -89,18 +87,18 @@ def _published(chosen: Sequence[ReplayCandidate], again: str, as_new: bool) -> t
         limit = None if as_new else await age_limit(settings)
         try:
             for batch in _batches(chosen):
-                rows = await database.reads.rejected_bodies([one.id for one in batch])
+                bodies = await database.queries.rejected_bodies([message.id for message in batch])
                 if limit is not None:
-                    failed.update((row["id"], _too_old(row, limit)) for row in rows if row["age"] >= limit.seconds)
-                    rows = [row for row in rows if row["id"] not in failed]
+                    failed.update((body.id, _too_old(body, limit)) for body in bodies if body.age >= limit.seconds)
+                    bodies = [body for body in bodies if body.id not in failed]
                     if failed and len(chosen) == 1:
                         raise RequestRefused(failed[chosen[0].id])
-                messages = [(bytes(row["data"]), _attributes(row["attributes"], as_new)) for row in rows]
+                messages = [(bytes(body.data), _attributes(body.attributes, as_new)) for body in bodies]
                 refusals = await publish_isolated(publisher, topic, messages)
-                failed.update((rows[index]["id"], str(error)) for index, error in refusals.items())
-                taken = [row["id"] for index, row in enumerate(rows) if index not in refusals]
-                await database.maintenance.mark_replayed(taken)
-                done.extend(taken)
+                failed.update((bodies[index].id, str(error)) for index, error in refusals.items())
+                published = [body.id for index, body in enumerate(bodies) if index not in refusals]
+                await database.maintenance.mark_replayed(published)
+                done.extend(published)
         finally:
             await publisher.close()
 
@@ -113,29 +111,29 @@ def _published(chosen: Sequence[ReplayCandidate], again: str, as_new: bool) -> t
     return len(done), failed
 
 
-def _too_old(row: RowMapping, limit: AgeLimit) -> str:
+def _too_old(body: RejectedBody, limit: AgeLimit) -> str:
     """Why a message is not replayed as it is: its job may have run and been pruned, and would run again."""
     from daemon.cli.age_limit import days
 
-    text = f"message {row['id']} is {days(row['age'])} old, and what it belongs to may have been pruned after"
-    again = f"headcount rejected replay {row['id']} --as-new"
+    text = f"message {body.id} is {days(body.age)} old, and what it belongs to may have been pruned after"
+    again = f"headcount rejected replay {body.id} --as-new"
     return f"{text} {days(limit.seconds)} ({limit.why}). As a job of its own: {again}"
 
 
 def _attributes(text: str, as_new: bool) -> dict[str, str]:
     attributes: dict[str, str] = json.loads(text)
-    return {key: value for key, value in attributes.items() if not as_new or key not in PLACE}
+    return {key: value for key, value in attributes.items() if not as_new or key not in IDENTITY}
 
 
 def _batches(chosen: Sequence[ReplayCandidate]) -> Iterator[list[ReplayCandidate]]:
     batch: list[ReplayCandidate] = []
     room = BATCH_BYTES
-    for one in chosen:
-        if batch and (len(batch) == BATCH_MESSAGES or one.bytes > room):
+    for message in chosen:
+        if batch and (len(batch) == BATCH_MESSAGES or message.bytes > room):
             yield batch
             batch, room = [], BATCH_BYTES
-        batch.append(one)
-        room -= one.bytes
+        batch.append(message)
+        room -= message.bytes
     if batch:
         yield batch
 
@@ -146,7 +144,7 @@ def _again(reason: str | None) -> str:
     return f"headcount rejected replay {'--all' if reason is None else f'--reason {shlex.quote(reason)}'}"
 
 
-def _told(count: int, failed: dict[int, str], as_json: bool) -> None:
+def _report(count: int, failed: dict[int, str], as_json: bool) -> None:
     if as_json:
         echo_json({"replayed": count, "failed": [{"id": number, "error": text} for number, text in failed.items()]})
     else:

@@ -72,7 +72,7 @@ def refuse_database(settings: Settings) -> None:
 @contextmanager
 def _connected(settings: Settings) -> Iterator[tuple[Connection, Server]]:
     url = settings.database_url.get_secret_value()
-    engine = sync_engine(url, pooler=settings.database_pooler, patience=5)
+    engine = sync_engine(url, pooler=settings.database_pooler, timeout=5)
     try:
         with engine.connect() as connection:
             yield connection, look_at(connection, url)

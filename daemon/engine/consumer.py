@@ -139,7 +139,7 @@ class Consumer:
             delivery.nack()
             if not isinstance(error, Exception):
                 raise
-            self._observer.loop_failed("pipeline", error, 0.0)
+            self._observer.background_loop_failed("pipeline", error, 0.0)
         finally:
             attempt.handler_done()
             attempt.task = None
@@ -156,4 +156,4 @@ class Consumer:
         for delivery in deliveries:
             delivery.nack()
         if deliveries:
-            self._observer.returned(len(deliveries), why)
+            self._observer.nacked(len(deliveries), why)

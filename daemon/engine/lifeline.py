@@ -182,14 +182,14 @@ class Lifeline:
 
     def _watch_loop(self) -> None:
         lag = self.loop_lag
-        self._observer.loop_lag(lag)
+        self._observer.event_loop_lag(lag)
         if self._ping_answered:
             self._ping_sent, self._ping_answered, self._said_blocked = time.monotonic(), False, 0.0
             self._loop.call(self._pong)
             return
         if lag >= max(BLOCKED_SECONDS, self._said_blocked + SAID_AGAIN_SECONDS if self._said_blocked else 0.0):
             self._said_blocked = lag
-            self._observer.loop_blocked(lag, self._loop.where())
+            self._observer.event_loop_blocked(lag, self._loop.where())
         if lag > self._loop_patience and self._loop.is_alive():
             self._say_farewell()
             os._exit(FROZEN)

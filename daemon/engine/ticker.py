@@ -41,7 +41,7 @@ class Ticker:
             except Exception as error:
                 failures += 1
                 pause = min(self._interval * 2 ** min(failures, DOUBLINGS), max(LONGEST_PAUSE, self._interval))
-                self._observer.loop_failed(self._name, error, pause)
+                self._observer.background_loop_failed(self._name, error, pause)
             await self._rest(pause, heed_wake=failures == 0)
 
     async def _rest(self, pause: float, *, heed_wake: bool) -> None:

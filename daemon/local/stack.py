@@ -52,7 +52,14 @@ class LocalStack:
         self._folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as started:
             started.enter_context(self._postgres)
-            started.enter_context(self._pubsub)
+            try:
+                started.enter_context(self._pubsub)
+            except LocalServerError:
+                if not self._known_ports:
+                    raise
+                # Somebody took the well-known port between the look at it and the start: any other one will do.
+                self._pubsub = PubSubProcess(log=self._folder / "pubsub.log")
+                started.enter_context(self._pubsub)
             self._running = started.pop_all()
         return self
 

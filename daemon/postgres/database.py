@@ -125,16 +125,16 @@ def async_engine(
 
 
 def sync_engine(
-    url: str, size: int = 1, pooler: str = "none", patience: int | None = None, *, hangs_up: bool = False
+    url: str, size: int = 1, pooler: str = "none", timeout: int | None = None, *, hangs_up: bool = False
 ) -> Engine:
     """The same for a thread without an event loop.
 
-    With `patience`, no connection is waited for longer than those seconds; with `hangs_up`, no answer longer than a
+    With `timeout`, no connection is waited for longer than those seconds; with `hangs_up`, no answer longer than a
     TimeoutConnection waits, and no lock longer than half of that.
     """
     arguments = _connect_args(url, pooler, TimeoutConnection.answer_timeout / 2 if hangs_up else None)
-    if patience is not None:
-        arguments |= {"connect_timeout": patience, "tcp_user_timeout": patience * 1000, "keepalives_idle": patience}
+    if timeout is not None:
+        arguments |= {"connect_timeout": timeout, "tcp_user_timeout": timeout * 1000, "keepalives_idle": timeout}
     engine = create_engine(
         _driver_url(url),
         pool_size=size,

@@ -118,14 +118,14 @@ class GroupCommit(Generic[Item, Answer]):
 
     async def _split(self, batch: list[tuple[Item, asyncio.Future[Answer]]], error: Exception) -> None:
         if len(batch) == 1:
-            self._observer.refused_item(self.operation, error)
+            self._observer.item_rejected(self.operation, error)
             if not is_bad_item(error):
                 # An item that only our own code fails on is kept, behind the others, and tried again after a pause.
                 self._loop.call_later(LONGEST_PAUSE, self._wait_again, batch[0])
             elif not batch[0][1].done():
                 batch[0][1].set_exception(error)
             return
-        self._observer.split(self.operation, len(batch))
+        self._observer.batch_split(self.operation, len(batch))
         middle = len(batch) // 2
         await self._write_batch(batch[:middle])
         await self._write_batch(batch[middle:])
@@ -147,14 +147,14 @@ class GroupCommit(Generic[Item, Answer]):
                     self._set_unavailable(False)
                     raise
                 self._set_unavailable(True)
-                self._observer.store_away(self.operation, error, pause)
+                self._observer.database_unavailable(self.operation, error, pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
             finally:
                 self._writing_since = None
             self._set_unavailable(False)
-            self._observer.batch(self.operation, len(items), time.monotonic() - began)
+            self._observer.batch_committed(self.operation, len(items), time.monotonic() - began)
             return answers
 
     def _set_unavailable(self, unavailable: bool) -> None:
@@ -163,7 +163,7 @@ class GroupCommit(Generic[Item, Answer]):
             return
         self._unavailable_since = time.monotonic() if unavailable else None
         if since is not None:
-            self._observer.store_back(self.operation, time.monotonic() - since)
+            self._observer.database_available(self.operation, time.monotonic() - since)
         self._on_unavailable(unavailable)
 
 

@@ -1,6 +1,6 @@
 """An operator's retry: reopens a complete orchestration as a new generation, in slices.
 
-Called by the client, and by a ticker of every worker for retries whose author went away half way. Everything here is
+Called by the client, and by a ticker of every worker for retries whose author ended half way. Everything here is
 safe to repeat after a lost answer.
 """
 
@@ -59,7 +59,7 @@ class Retries:
     async def continue_abandoned(self) -> None:
         """Go on with retries that nobody has worked on for a while."""
         async with self._engine.connect() as connection:
-            rows = (await connection.execute(sql.ABANDONED, {"patience": ABANDONED_SECONDS})).all()
+            rows = (await connection.execute(sql.ABANDONED, {"idle": ABANDONED_SECONDS})).all()
         for row in rows:
             await self._reopen(Reopening(row.id, row.generation, row.finishes))
 
@@ -104,8 +104,7 @@ class Retries:
 
     async def _end(self, reopening: Reopening) -> None:
         async with self._engine.begin() as connection:
-            values = {"id": reopening.id, "generation": reopening.generation}
-            await connection.execute(sql.END, values)
+            await connection.execute(sql.END, {"id": reopening.id, "generation": reopening.generation})
 
 
 def _refuse(orchestration_id: UUID, complete: bool, published: bool, pruning: bool, generation: int) -> None:

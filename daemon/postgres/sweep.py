@@ -12,23 +12,15 @@ from dataclasses import dataclass
 from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from daemon.inspection import Violation
 from daemon.observe import Observer
 from daemon.postgres.statements import sweep as sql
 
 SWEEP_LOCK = 7_310_554_921_337_002
 RECENT_SECONDS = 600.0
-FOR_EVER = 1e9
+FOREVER = 1e9
 LIMIT = 100
-PATIENCE = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """One broken invariant: which check, which row, and what is wrong in words."""
-
-    check: str
-    id: str
-    text: str
+LATE_AFTER = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +52,12 @@ _CHECKS = (
             "backup, or delete the jobs with `headcount verify --delete-orphans`"
         ),
     ),
-    _Check("dead_holders", sql.HOLDERS, lambda row: f"has no heartbeat and still holds {row['jobs']} jobs"),
-    _Check("overdue_jobs", sql.OVERDUE, lambda row: f"should have been published {row['late']:.0f} s ago"),
-    _Check("overdue_events", sql.EVENTS_LATE, lambda row: f"completed {row['late']:.0f} s ago without an event"),
+    _Check("dead_holders", sql.DEAD_CLAIMANTS, lambda row: f"has no heartbeat and still holds {row['jobs']} jobs"),
+    _Check("overdue_jobs", sql.OVERDUE_JOBS, lambda row: f"should have been published {row['late']:.0f} s ago"),
+    _Check("overdue_events", sql.OVERDUE_EVENTS, lambda row: f"completed {row['late']:.0f} s ago without an event"),
     _Check(
         "unclosed",
-        sql.CLOSING_LATE,
+        sql.UNCLOSED,
         lambda row: f"was {'cancelled' if row['cancelled'] else 'due'} and still has unfinished instances",
     ),
     _Check("constraints", sql.CONSTRAINTS, lambda _row: "is missing from the schema, or not validated"),
@@ -74,7 +66,7 @@ _CHECKS = (
 
 async def verify(engine: AsyncEngine, worker_ttl: float) -> list[Violation]:
     """Every broken invariant of the whole database, at most 100 a check. Writes nothing."""
-    values = {"since": FOR_EVER, "limit": LIMIT, "ttl": worker_ttl, "patience": PATIENCE}
+    values = {"since": FOREVER, "limit": LIMIT, "ttl": worker_ttl, "late_after": LATE_AFTER}
     found: list[Violation] = []
     async with engine.connect() as connection:
         for check in _CHECKS:
@@ -82,12 +74,6 @@ async def verify(engine: AsyncEngine, worker_ttl: float) -> list[Violation]:
             rows = await connection.execute(check.statement, {name: values[name] for name in names})
             found += [Violation(check.name, str(row["id"]), check.words(row)) for row in rows.mappings()]
     return found
-
-
-async def repairs(engine: AsyncEngine) -> dict[str, int]:
-    """How often the sweeper has repaired something, by cause."""
-    async with engine.connect() as connection:
-        return {row.cause: row[1] for row in await connection.execute(sql.REPAIRS)}
 
 
 class Sweeper:

@@ -175,7 +175,7 @@ class StreamingPull:
             try:
                 step(time.monotonic())
             except Exception as error:
-                self._observer.loop_failed(THREAD, error, pause)
+                self._observer.background_loop_failed(THREAD, error, pause)
             await asyncio.sleep(pause)
 
     def _look(self, now: float) -> None:
@@ -233,7 +233,7 @@ class StreamingPull:
         for received in batch:
             received.nack()
         if batch:
-            self._on_the_event_loop(self._observer.returned, len(batch), why)
+            self._on_the_event_loop(self._observer.nacked, len(batch), why)
 
     def _send_replies(self) -> None:
         self._woken = False  # before the first check: what is put after the last one wakes this again

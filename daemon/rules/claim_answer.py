@@ -41,9 +41,7 @@ def explain_refusal(
     message: JobMessage, view: ClaimView, worker_id: UUID, token: UUID
 ) -> AlreadyClaimedByUs | Refused | Conflict | TryAgain:
     """What the row says about a claim that was not returned."""
-    if view.exists:
-        return _of_a_row(message, view, worker_id, token)
-    return _of_no_row(message, view)
+    return _of_a_row(message, view, worker_id, token) if view.exists else _of_no_row(message, view)
 
 
 def _of_a_row(
@@ -69,7 +67,10 @@ def _of_no_row(message: JobMessage, view: ClaimView) -> Refused | Conflict | Try
     if not message.carries_params:
         return Conflict("NoSuchJob", f"job {message.job_id} is not registered, and the message carries no params")
     if not view.registered:
-        return _unregistered(message)
+        if message.count is None:
+            owner = message.orchestration_id
+            return Conflict("CountMissing", f"orchestration {owner} is not registered; count is needed")
+        return TryAgain()
     total = view.registered_total or 0
     if message.index >= total:
         return Conflict("IndexOutOfRange", f"index {message.index} is not below the registered count {total}")
@@ -81,10 +82,4 @@ def _of_no_row(message: JobMessage, view: ClaimView) -> Refused | Conflict | Try
         return Conflict("CountMismatch", f"count is {message.count}, registered are {total}")
     if message.job_name != view.registered_name:
         return Conflict("NameMismatch", f"job_name is {message.job_name!r}, registered is {view.registered_name!r}")
-    return TryAgain()
-
-
-def _unregistered(message: JobMessage) -> Conflict | TryAgain:
-    if message.count is None:
-        return Conflict("CountMissing", f"orchestration {message.orchestration_id} is not registered; count is needed")
     return TryAgain()

@@ -30,7 +30,7 @@ UNKNOWN_JOB_BACKOFF = Backoff(initial=1, factor=2, maximum=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RetryPolicy:
     """How often a handler's job may fail, and how it waits in between. `max_attempts` counts failures only."""
 
     max_attempts: int = 3
@@ -45,9 +45,9 @@ def admit(claim: Claim) -> Result | None:
 
 
 def settle(
-    claim: Claim, result: Result, policy: Policy, unknown_job_patience: float, rng: Callable[[], float]
+    claim: Claim, result: Result, policy: RetryPolicy, unknown_job_grace: float, rng: Callable[[], float]
 ) -> Settlement:
-    """What is stored after an attempt. `unknown_job_patience` is seconds since the job was created."""
+    """What is stored after an attempt. `unknown_job_grace` is seconds since the job was created."""
     match result:
         case Returned():
             return Settlement(claim.job_id, claim.worker_id, claim.attempt, Action.COMPLETE, result.result)
@@ -55,14 +55,14 @@ def settle(
             error = JobError(Kind.INTERRUPTED, f"the worker stopped it: {result.reason}")
             return _settlement(claim, Action.INTERRUPT, error, delay=result.still_runs_for, cause=Cause.INTERRUPTED)
         case Unknown():
-            return _unknown(claim, result, unknown_job_patience, rng)
+            return _unknown(claim, result, unknown_job_grace, rng)
         case Failed():
             return _failed(claim, result, policy, rng)
         case _:
             assert_never(result)
 
 
-def _failed(claim: Claim, result: Failed, policy: Policy, rng: Callable[[], float]) -> Settlement:
+def _failed(claim: Claim, result: Failed, policy: RetryPolicy, rng: Callable[[], float]) -> Settlement:
     failures = claim.failures + 1
     if result.final or failures >= policy.max_attempts:
         return _settlement(claim, Action.FAIL, result.error, counts_as_failure=True)
@@ -76,11 +76,11 @@ def _bounded(seconds: float) -> float:
     return min(seconds, LONGEST_DELAY) if seconds > 0 else 0.0
 
 
-def _unknown(claim: Claim, result: Unknown, patience: float, rng: Callable[[], float]) -> Settlement:
+def _unknown(claim: Claim, result: Unknown, grace: float, rng: Callable[[], float]) -> Settlement:
     names = ", ".join(result.known) or "none"
     error = JobError(Kind.UNKNOWN_JOB, f"no handler is named {claim.job_name!r} here; known: {names}")
     # The grace period begins with the first worker that did not know the name, not with the time in a backlog.
-    if claim.age >= patience and time_searching(claim.attempt) >= patience:
+    if claim.age >= grace and time_searching(claim.attempt) >= grace:
         return _settlement(claim, Action.FAIL, error, counts_as_failure=True)
     delay = retry_delay(UNKNOWN_JOB_BACKOFF, claim.attempt, rng)
     return _settlement(claim, Action.RETRY, error, delay=delay, cause=Cause.RETRY)
@@ -107,7 +107,7 @@ def settle_released(job: UnfinishedJob, delay: float = 0.0) -> Settlement:
 
     `delay` is for how many seconds its handler may still run here.
     """
-    error = JobError(Kind.INTERRUPTED, "the worker held the job without running it and gave it back")
+    error = JobError(Kind.INTERRUPTED, "the worker had claimed the job without running it and released it")
     return _settlement(job, Action.INTERRUPT, error, delay=delay, cause=Cause.INTERRUPTED)
 
 

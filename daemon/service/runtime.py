@@ -74,7 +74,9 @@ class WorkerRuntime:
         self._in_flight = in_flight
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
         shown = settings.log_values
-        self._engine = async_engine(url, CONNECTIONS, pooler, observer.pool_waited, hangs_up=True, show_values=shown)
+        self._engine = async_engine(
+            url, CONNECTIONS, pooler, observer.connection_waited, hangs_up=True, show_values=shown
+        )
         self._publisher = Publisher()
         self._puller = Puller()
         self.streaming_pull = self._make_streaming_pull()
@@ -133,7 +135,7 @@ class WorkerRuntime:
                 await self._job_relay.publish_due()
                 await self._event_relay.publish_due()
         except Exception as error:  # another worker's relay publishes what is left
-            self._observer.loop_failed("drain", error, 0.0)
+            self._observer.background_loop_failed("drain", error, 0.0)
         await self.streaming_pull.close(plan.replied_by - plan.flushed_by)
         self._observer.drained(interrupted, asyncio.get_running_loop().time() - began)
 
@@ -206,12 +208,12 @@ class WorkerRuntime:
     async def _report_backlog(self) -> None:
         backlog = await self._outbox.backlog()
         self._observer.backlog(backlog.due, backlog.oldest)
-        self._observer.refused_events(backlog.refused_events)
+        self._observer.events_refused(backlog.refused_events)
         self._observer.unfinished(backlog.unfinished, backlog.oldest_unfinished)
 
     async def _report_stuck(self) -> None:
         for claim, seconds in self._in_flight.stuck(STUCK_SECONDS):
-            self._observer.stuck(claim, seconds)
+            self._observer.handler_stuck(claim, seconds)
         stuck = self._in_flight.stuck_threads(STUCK_SECONDS)
         if 2 * stuck >= self._settings.slots:
             self._failed(SlotsExhausted(stuck, self._settings.slots))

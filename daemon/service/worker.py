@@ -63,7 +63,7 @@ class Worker:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run_loop, name="headcount-loop", daemon=True)
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
-        self._engine = sync_engine(url, 1, pooler, patience=3, hangs_up=True)
+        self._engine = sync_engine(url, 1, pooler, timeout=3, hangs_up=True)
         self._registration = WorkerRegistration(
             self._engine,
             socket.gethostname(),

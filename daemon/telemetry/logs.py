@@ -119,7 +119,7 @@ class Logs(Observer):
         elif self._debugs:
             self._log.debug("an outcome is stored", **_labels(claim), action=settlement.action.value)
 
-    def stuck(self, claim: Claim, seconds: float) -> None:
+    def handler_stuck(self, claim: Claim, seconds: float) -> None:
         """A handler ignores its end."""
         text = "a handler goes on although it was cancelled"
         self._limited(f"stuck {claim.job_name}", "warning", text, **_labels(claim), seconds=round(seconds, 1))
@@ -140,24 +140,24 @@ class Logs(Observer):
         if self._debugs:
             self._log.debug("a message had nothing left to do", job_id=str(message.job_id), reason=why.value)
 
-    def undecided(self, message: JobMessage) -> None:
+    def claim_unresolved(self, message: JobMessage) -> None:
         """The database gave no answer about a job."""
         text = "a claim got no answer; the message goes back"
         self._limited("undecided", "warning", text, job_id=str(message.job_id), job_name=message.job_name)
 
-    def returned(self, count: int, why: str) -> None:
+    def nacked(self, count: int, why: str) -> None:
         """Messages went back unstarted."""
         self._limited(f"returned {why}", "info", "messages went back to Pub/Sub", count=count, reason=why)
 
-    def publish_failed(self, what: str, count: int, error: BaseException) -> None:
+    def publish_failed(self, kind: str, count: int, error: BaseException) -> None:
         """Pub/Sub did not take a batch."""
         text = "Pub/Sub did not take a batch; it is published again"
-        self._limited(f"publish {what}", "warning", text, what=what, count=count, problem=_sentence(error))
+        self._limited(f"publish {kind}", "warning", text, type=kind, count=count, problem=_sentence(error))
 
-    def publish_refused(self, what: str, name: str, error: BaseException) -> None:
+    def publish_refused(self, kind: str, name: str, error: BaseException) -> None:
         """Pub/Sub refuses one message."""
         text = "Pub/Sub refused a message for what it holds; it is tried again later"
-        self._log.warning(text, what=what, id=name, problem=_sentence(error))
+        self._log.warning(text, type=kind, id=name, problem=_sentence(error))
 
     def stream_ended(self, error: BaseException | None, pause: float) -> None:
         """A pull ended: every half hour or so it is normal."""
@@ -165,38 +165,42 @@ class Logs(Observer):
         text = "a streaming pull ended and is opened again"
         self._limited("stream", "info", text, problem=problem, pause=round(pause, 2))
 
-    def dead_lettered(self, again: int, closed: int, kept: int) -> None:
+    def dead_lettered(self, republished: int, errored: int, rejected: int) -> None:
         """Dead letters were consumed."""
-        if again or closed or kept:
-            self._log.warning("dead letters were consumed", again=again, closed=closed, kept=kept)
+        if republished or errored or rejected:
+            self._log.warning("dead letters were consumed", republished=republished, errored=errored, rejected=rejected)
 
     # --- the database --------------------------------------------------------------------------------------------
 
-    def refused_item(self, lane: str, error: BaseException) -> None:
+    def item_rejected(self, operation: str, error: BaseException) -> None:
         """An item can't be stored."""
         text = "an item can't be stored by any means"
-        self._limited(f"item {lane}", "error", text, operation=lane, problem=_sentence(error))
+        self._limited(f"item {operation}", "error", text, operation=operation, problem=_sentence(error))
 
-    def split(self, lane: str, size: int) -> None:
+    def batch_split(self, operation: str, size: int) -> None:
         """A batch was split."""
-        self._log.debug("a batch held a bad item and was split", operation=lane, size=size)
+        self._log.debug("a batch held a bad item and was split", operation=operation, size=size)
 
-    def store_away(self, lane: str, error: BaseException, pause: float) -> None:
+    def database_unavailable(self, operation: str, error: BaseException, pause: float) -> None:
         """The database does not answer."""
         text = "the database does not answer; nothing is lost, it is tried again"
-        self._limited(f"away {lane}", "warning", text, operation=lane, problem=_sentence(error), pause=round(pause, 2))
+        self._limited(
+            f"away {operation}", "warning", text, operation=operation, problem=_sentence(error), pause=round(pause, 2)
+        )
 
-    def store_back(self, lane: str, seconds: float) -> None:
+    def database_available(self, operation: str, seconds: float) -> None:
         """The database answers again."""
-        self._limited(f"back {lane}", "info", "the database answers again", operation=lane, seconds=round(seconds, 1))
+        self._limited(
+            f"back {operation}", "info", "the database answers again", operation=operation, seconds=round(seconds, 1)
+        )
 
     # --- relay, rescue, sweeper ----------------------------------------------------------------------------------
 
-    def rescued(self, worker_id: UUID, freed: int, errored: int, jobs: Sequence[UUID]) -> None:
+    def rescued(self, worker_id: UUID, requeued: int, errored: int, jobs: Sequence[UUID]) -> None:
         """A dead worker's jobs were taken back."""
         text = "the jobs of a dead worker were taken back"
         listed = [str(job) for job in jobs[:NAMED_JOBS]]
-        self._log.warning(text, dead_worker=str(worker_id), freed=freed, errored=errored, jobs=listed)
+        self._log.warning(text, dead_worker=str(worker_id), requeued=requeued, errored=errored, jobs=listed)
 
     def repaired(self, cause: str, count: int) -> None:
         """The sweeper found a bug of ours."""
@@ -213,7 +217,7 @@ class Logs(Observer):
         text = "an orchestration's deadline passed"
         self._limited("deadline", "warning", text, orchestration_id=str(orchestration_id), errored=errored)
 
-    def loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
+    def background_loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
         """A background loop failed."""
         text = "a background loop failed and goes on after a pause"
         self._limited(f"loop {loop}", "error", text, loop=loop, pause=round(pause, 2), exc_info=error)
@@ -241,7 +245,7 @@ class Logs(Observer):
         """A heartbeat was not written."""
         self._limited("beat", "warning", "a heartbeat could not be written", problem=_sentence(error))
 
-    def loop_blocked(self, seconds: float, where: BlockedLoop) -> None:
+    def event_loop_blocked(self, seconds: float, where: BlockedLoop) -> None:
         """The event loop is blocked: by whom, and where its thread stands."""
         text = "the event loop was blocked: a handler hogs it, give it executor='thread'"
         labels = {} if where.claim is None else _labels(where.claim)

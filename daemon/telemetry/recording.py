@@ -107,11 +107,11 @@ class JobRecorder(Observer):
         if settlement.error is not None:
             series.failed(settlement.error.kind)
 
-    def stuck(self, claim: Claim, seconds: float) -> None:
+    def handler_stuck(self, claim: Claim, seconds: float) -> None:
         """Count a handler that does not stop."""
         self._series.get(claim.job_name, self._other).stuck.inc()
 
-    def loop_blocked(self, seconds: float, where: BlockedLoop) -> None:
+    def event_loop_blocked(self, seconds: float, where: BlockedLoop) -> None:
         """Count a job that blocks the event loop."""
         series = self._other if where.claim is None else self._series.get(where.claim.job_name, self._other)
         series.blocked.inc()
@@ -143,31 +143,31 @@ class MessageRecorder(Observer):
         """Count a message that breaks the contract."""
         self._rejected[reason].inc()
 
-    def undecided(self, message: JobMessage) -> None:
+    def claim_unresolved(self, message: JobMessage) -> None:
         """Count a message without an answer."""
         self._undecided.inc()
 
-    def returned(self, count: int, why: str) -> None:
+    def nacked(self, count: int, why: str) -> None:
         """Count messages that went back."""
         self._returned[why].inc(count)
 
-    def published(self, what: str, count: int) -> None:
+    def published(self, kind: str, count: int) -> None:
         """Count messages out."""
-        self._published[what].inc(count)
+        self._published[kind].inc(count)
 
-    def publish_failed(self, what: str, count: int, error: BaseException) -> None:
+    def publish_failed(self, kind: str, count: int, error: BaseException) -> None:
         """Count messages that Pub/Sub did not take."""
-        self._unpublished[what].inc(count)
+        self._unpublished[kind].inc(count)
 
-    def publish_refused(self, what: str, name: str, error: BaseException) -> None:
+    def publish_refused(self, kind: str, name: str, error: BaseException) -> None:
         """Count a message that Pub/Sub refuses."""
-        self._refused[what].inc()
+        self._refused[kind].inc()
 
-    def dead_lettered(self, again: int, closed: int, kept: int) -> None:
+    def dead_lettered(self, republished: int, errored: int, rejected: int) -> None:
         """Count dead letters."""
-        self._dead["republished"].inc(again)
-        self._dead["errored"].inc(closed)
-        self._dead["rejected"].inc(kept)
+        self._dead["republished"].inc(republished)
+        self._dead["errored"].inc(errored)
+        self._dead["rejected"].inc(rejected)
 
     def stream_ended(self, error: BaseException | None, pause: float) -> None:
         """Count the end of a pull."""
@@ -189,7 +189,7 @@ class CareRecorder(Observer):
         self._families.backlog_age.set(oldest)
         self._families.relay_at.set(time.time())
 
-    def refused_events(self, count: int) -> None:
+    def events_refused(self, count: int) -> None:
         """Note how many events were given up."""
         self._families.events_refused.set(count)
 
@@ -198,10 +198,10 @@ class CareRecorder(Observer):
         self._families.in_progress.set(orchestrations)
         self._families.oldest.set(oldest_job)
 
-    def rescued(self, worker_id: UUID, freed: int, errored: int, jobs: Sequence[UUID]) -> None:
+    def rescued(self, worker_id: UUID, requeued: int, errored: int, jobs: Sequence[UUID]) -> None:
         """Count what a dead worker left."""
         self._families.rescues.inc()
-        self._rescued["requeued"].inc(freed)
+        self._rescued["requeued"].inc(requeued)
         self._rescued["errored"].inc(errored)
 
     def repaired(self, cause: str, count: int) -> None:
@@ -217,7 +217,7 @@ class CareRecorder(Observer):
         self._families.deadlines.inc()
         self._families.expired.inc(errored)
 
-    def loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
+    def background_loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
         """Count a failure of a background loop."""
         self._failures[loop].inc()
 
@@ -246,7 +246,7 @@ class WorkerRecorder(Observer):
         """Count a heartbeat that was not written."""
         self._families.beat_failures.inc()
 
-    def loop_lag(self, seconds: float) -> None:
+    def event_loop_lag(self, seconds: float) -> None:
         """Measure the event loop."""
         self._families.loop_lag.observe(seconds)
 

@@ -22,28 +22,28 @@ class StoreRecorder(Observer):
         self._unavailable_seconds = Children(families.unavailable_seconds, LANES)
         self._pool_wait = families.pool_wait
 
-    def batch(self, lane: str, size: int, seconds: float) -> None:
+    def batch_committed(self, operation: str, size: int, seconds: float) -> None:
         """Measure a group commit."""
-        self._sizes[lane].observe(size)
-        self._commits[lane].observe(seconds)
+        self._sizes[operation].observe(size)
+        self._commits[operation].observe(seconds)
 
-    def split(self, lane: str, size: int) -> None:
+    def batch_split(self, operation: str, size: int) -> None:
         """Count a split."""
-        self._splits[lane].inc()
+        self._splits[operation].inc()
 
-    def refused_item(self, lane: str, error: BaseException) -> None:
+    def item_rejected(self, operation: str, error: BaseException) -> None:
         """Count an item that can't be stored."""
-        self._refused[lane].inc()
+        self._refused[operation].inc()
 
-    def store_away(self, lane: str, error: BaseException, pause: float) -> None:
+    def database_unavailable(self, operation: str, error: BaseException, pause: float) -> None:
         """Note that the database is away."""
-        self._retries[lane].inc()
-        self._unavailable[lane].set(1)
+        self._retries[operation].inc()
+        self._unavailable[operation].set(1)
 
-    def store_back(self, lane: str, seconds: float) -> None:
+    def database_available(self, operation: str, seconds: float) -> None:
         """Note that it is back, and how long it was away."""
-        self._unavailable[lane].set(0)
-        self._unavailable_seconds[lane].inc(seconds)
+        self._unavailable[operation].set(0)
+        self._unavailable_seconds[operation].inc(seconds)
 
     def heartbeat_failed(self, error: BaseException) -> None:
         """An idle worker writes nothing else."""
@@ -53,7 +53,7 @@ class StoreRecorder(Observer):
         """The heartbeat is written again."""
         self._unavailable[HEARTBEAT].set(0)
 
-    def loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
+    def background_loop_failed(self, loop: str, error: BaseException, pause: float) -> None:
         """The backlog is counted through the connections of the batches, every few seconds, on idle workers too."""
         if loop == BACKLOG:
             self._unavailable[BACKLOG].set(1)
@@ -62,6 +62,6 @@ class StoreRecorder(Observer):
         """It is counted again."""
         self._unavailable[BACKLOG].set(0)
 
-    def pool_waited(self, seconds: float) -> None:
+    def connection_waited(self, seconds: float) -> None:
         """Measure the wait for a connection."""
         self._pool_wait.observe(seconds)

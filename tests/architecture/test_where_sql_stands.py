@@ -73,3 +73,26 @@ def test_a_statement_is_a_literal_that_is_never_put_together(file: Path) -> None
             assert isinstance(node.func, ast.Name)
             assert node.func.id == "text"
             assert isinstance(node.args[0], ast.Constant)
+
+
+def test_rows_stay_in_postgres_and_records_leave_it() -> None:
+    """Above that folder nobody depends on the columns of a statement; the doctor looks at the server itself."""
+    free = (DAEMON / "postgres", DAEMON / "bench", DAEMON / "doctor")
+    row_types = re.compile(r"\b(RowMapping|sqlalchemy import .*\bRow\b)|\.mappings\(\)")
+    named = [
+        str(file.relative_to(DAEMON))
+        for file in sorted(DAEMON.rglob("*.py"))
+        if not any(file.is_relative_to(folder) for folder in free) and row_types.search(file.read_text())
+    ]
+    assert named == []
+
+
+def test_no_public_function_of_postgres_answers_with_a_row() -> None:
+    named = [
+        f"{file.name}:{node.lineno} {node.name}"
+        for file in sorted((DAEMON / "postgres").glob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.name.startswith("_")
+        if node.returns is not None and re.search(r"\bRow(Mapping)?\b", ast.unparse(node.returns))
+    ]
+    assert named == []

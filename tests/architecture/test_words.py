@@ -26,9 +26,11 @@ BANNED = {
     "mended": "fixed",
     "mending": "fix",
     "mends": "fixes",
+    "pulse": "heartbeat",
 }
 BANNED_AS_NAMES = {
     "mild": "advice",
+    "standings": "snapshot",
     "sight": "view",
 }
 ALLOWED: dict[str, str] = {}  # name or text -> why it may hold one of them

@@ -25,7 +25,7 @@ WHERE completed_at IS NOT NULL AND errored > 0 AND event_published_at IS NOT NUL
 
 
 class Operators:
-    """Cancel those of `made`, which grows, whose places are in `cancels`, within `hesitation` seconds; retry any.
+    """Cancel those of `made`, which grows, whose indexes are in `cancels`, within `hesitation` seconds; retry any.
 
     `done` counts: what they did, what was refused and what they had to repeat.
     """
@@ -58,11 +58,11 @@ class Operators:
 
     async def _cancel_some(self, client: Client) -> None:
         async with asyncio.TaskGroup() as cancels:
-            for place in sorted(self._cancels):
-                while len(self._made) <= place:  # noqa: ASYNC110 - the load grows it
+            for index in sorted(self._cancels):
+                while len(self._made) <= index:  # noqa: ASYNC110 - the load grows it
                     await asyncio.sleep(PAUSE)
                 pause = self._random.uniform(0.0, self._hesitation)
-                cancels.create_task(self._cancel(client, self._made[place], pause))
+                cancels.create_task(self._cancel(client, self._made[index], pause))
         self.cancelled_all.set()
 
     async def _cancel(self, client: Client, orchestration: UUID, pause: float) -> None:

@@ -19,12 +19,13 @@ from uuid import UUID, uuid4
 import psycopg
 
 from daemon.client import Client
+from daemon.inspection import Violation
 from daemon.local.postgres import EmbeddedPostgres
 from daemon.local.pubsub.control import Control
 from daemon.local.pubsub_process import PubSubProcess
 from daemon.postgres.database import async_engine
 from daemon.postgres.migrations import upgrade
-from daemon.postgres.sweep import Violation, verify
+from daemon.postgres.sweep import verify
 from daemon.pubsub.resources import provision, wanted
 from daemon.settings import Settings, load
 from tests.chaos import diary

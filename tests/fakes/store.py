@@ -56,9 +56,9 @@ class MemoryStore:
             return answer
         row.message_id = message.message_id
         known, group = row.message, self.tables.groups[row.message.orchestration_id]
-        place = (known.job_id, known.orchestration_id, self.me, known.index, group.total, known.job_name)
+        ids = (known.job_id, known.orchestration_id, self.me, known.index, group.total, known.job_name)
         spent = (row.attempt, row.failures, row.losses)
-        return Claim(*place, known.params or "{}", *spent, group.first.tags, None, self.tables.now, None, None, None)
+        return Claim(*ids, known.params or "{}", *spent, group.first.tags, None, self.tables.now, None, None, None)
 
     def _view(self, message: JobMessage, row: Row | None) -> ClaimView:
         if row is not None:

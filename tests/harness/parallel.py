@@ -62,12 +62,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Puts those that wait longest first, and writes down the groups for the process that gives them out."""
-    items.sort(key=_place)
+    items.sort(key=_sort_key)
     if hasattr(config, "workerinput"):
         groups = {item.nodeid: name for item in items if (name := group(item))}
-        mine = _folder_of_the_run(config) / f"{GROUPS}.{os.getpid()}"
-        mine.write_text(json.dumps(groups))
-        mine.replace(mine.with_name(GROUPS))
+        own = _folder_of_the_run(config) / f"{GROUPS}.{os.getpid()}"
+        own.write_text(json.dumps(groups))
+        own.replace(own.with_name(GROUPS))
 
 
 def group(item: pytest.Item) -> str | None:
@@ -79,7 +79,7 @@ def group(item: pytest.Item) -> str | None:
     return item.nodeid.partition("::")[0] if shared else None
 
 
-def _place(item: pytest.Item) -> tuple[bool, int]:
+def _sort_key(item: pytest.Item) -> tuple[bool, int]:
     """Where a test stands in the run; those that are `alone` come last, when most processes have ended."""
     folder = item.nodeid.removeprefix("tests/").partition("/")[0]
     known = folder in FOLDERS_BY_LENGTH

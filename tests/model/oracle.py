@@ -52,7 +52,7 @@ class One:
     worker: UUID | None = None
     occupied: UUID | None = None
     early: bool = False
-    place: int | None = None
+    finish_number: int | None = None
     reopened: int = 0
     came: bool = True
     ended: dict[int, tuple[UUID | None, Kind]] = field(default_factory=dict)
@@ -152,7 +152,7 @@ class Oracle(Generic[Job]):
     def _finish(self, job: Job, status: Status) -> None:
         whole = job.whole
         whole.finishes += 1
-        job.status, job.place = status, whole.finishes
+        job.status, job.finish_number = status, whole.finishes
         whole.completed += status is Status.COMPLETED
         whole.errored += status is Status.ERRORED
 
@@ -206,12 +206,12 @@ class Oracle(Generic[Job]):
 
     def reopen_next(self, whole: Whole) -> bool:
         """Reopen one instance that failed in the generation before; False when there is none, or a cancel came."""
-        failed = [job for job in self.of(whole) if job.status is Status.ERRORED and job.place is not None]
-        left = [job for job in failed if whole.reopening is not None and (job.place or 0) <= whole.reopening]
+        failed = [job for job in self.of(whole) if job.status is Status.ERRORED and job.finish_number is not None]
+        left = [job for job in failed if whole.reopening is not None and (job.finish_number or 0) <= whole.reopening]
         if not left:
             return False
-        job = min(left, key=lambda job: job.place or 0)
-        job.place, whole.errored = None, whole.errored - 1
+        job = min(left, key=lambda job: job.finish_number or 0)
+        job.finish_number, whole.errored = None, whole.errored - 1
         if not job.came:
             job.status, job.occupied = None, None
         else:

@@ -36,7 +36,7 @@ from daemon.postgres.claims import ClaimRequest
 from daemon.postgres.database import async_engine, sync_engine
 from daemon.postgres.outbox import JobOutbox
 from daemon.postgres.worker_registration import WorkerRegistration
-from daemon.rules.lifecycle import Policy, settle_released
+from daemon.rules.lifecycle import RetryPolicy, settle_released
 from daemon.rules.messages import instance_id
 from daemon.rules.retry import Backoff
 from tests.model.operators import OperatorRules
@@ -47,8 +47,8 @@ from tests.postgres.scene import BOOM, GAP, POLICY, Scene, decided, message_for,
 T = TypeVar("T")
 MAX_LOSSES = 2
 TOTAL = 2
-LATER = Policy(3, Backoff(initial=600, maximum=600, jitter=False))
-RESULTS: dict[str, tuple[Result, Policy]] = {
+LATER = RetryPolicy(3, Backoff(initial=600, maximum=600, jitter=False))
+RESULTS: dict[str, tuple[Result, RetryPolicy]] = {
     "completes": (Returned('"ok"'), POLICY),
     "fails": (Failed(BOOM), POLICY),
     "fails and waits": (Failed(BOOM), LATER),
@@ -155,7 +155,7 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
     def an_attempt_fails_and_the_next_one_begins_here(self, data: st.DataObject) -> None:
         """The same worker holds the next attempt: only the attempt tells its settlements apart."""
         for claim in [one for one in self.claims if self.oracle.runs(one.job_id, one.worker_id, one.attempt)][-1:]:
-            self._settle([decided(claim, Failed(BOOM), Policy(9, POLICY.backoff))])
+            self._settle([decided(claim, Failed(BOOM), RetryPolicy(9, POLICY.backoff))])
             worker = next(one for one in self.workers if one.id == claim.worker_id)
             answer = self.do(worker.answer(pointer_to(message_for(claim.orchestration_id, claim.index, TOTAL))))
             assert said(answer) == self.oracle.claim(self.oracle.jobs[claim.job_id], worker.id, False)
@@ -229,7 +229,7 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
             found = (row["status"], row["attempt"], row["failures"], row["losses"], row["worker_id"])
             assert found == (job.status, job.attempt, job.failures, job.losses, job.worker)
             assert row["occupied_by"] == job.occupied
-            assert (row["finish_number"], row["early"]) == (job.place, job.early)
+            assert (row["finish_number"], row["early"]) == (job.finish_number, job.early)
             # No job without a future, and none that is over and goes on.
             assert (row["publish_at"] is not None) == job.free
             # Every attempt is accounted for exactly once: it ended in history, it runs, it completed, or an operator

@@ -28,14 +28,14 @@ from daemon.postgres.retries import Retries
 from daemon.postgres.settlements import Settlements
 from daemon.postgres.terminations import Terminations
 from daemon.postgres.worker_registration import WorkerRegistration
-from daemon.rules.lifecycle import Policy, settle
+from daemon.rules.lifecycle import RetryPolicy, settle
 from daemon.rules.messages import instance_id
 from daemon.rules.retry import Backoff
 from tests.harness.waiting import until
 
 TTL = 30.0
 GAP = 12.5
-POLICY = Policy(max_attempts=2, backoff=Backoff(initial=0, maximum=0, jitter=False))
+POLICY = RetryPolicy(max_attempts=2, backoff=Backoff(initial=0, maximum=0, jitter=False))
 BOOM = JobError(Kind.RAISED, "boom")
 
 
@@ -93,7 +93,7 @@ class Worker:
         assert isinstance(answer, Claim), answer
         return answer
 
-    async def settle(self, claim: Claim, result: Result | None = None, policy: Policy = POLICY) -> Settled:
+    async def settle(self, claim: Claim, result: Result | None = None, policy: RetryPolicy = POLICY) -> Settled:
         return await self.store(decided(claim, result, policy))
 
     async def store(self, settlement: Settlement) -> Settled:
@@ -109,7 +109,7 @@ class Worker:
         return await Rescue(self.engine, lambda: self.id, ttl, GAP, max_worker_losses).rescue()
 
 
-def decided(claim: Claim, result: Result | None = None, policy: Policy = POLICY) -> Settlement:
+def decided(claim: Claim, result: Result | None = None, policy: RetryPolicy = POLICY) -> Settlement:
     """What the rules say about a result ("ok" if none is given); a retry is due at once."""
     return settle(claim, result or Returned('"ok"'), policy, 300, lambda: 0.5)
 

@@ -98,7 +98,7 @@ async def test_behind_a_transaction_pooler_nothing_is_prepared(database_url: str
 
 
 def test_a_database_that_is_not_there_is_noticed_within_the_patience() -> None:
-    engine = sync_engine(f"postgresql://nobody@127.0.0.1:{free_port()}/none", patience=1)
+    engine = sync_engine(f"postgresql://nobody@127.0.0.1:{free_port()}/none", timeout=1)
     with pytest.raises(DBAPIError) as refused:
         engine.connect()
     assert passes(refused.value)

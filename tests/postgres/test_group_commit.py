@@ -35,16 +35,16 @@ class Heard(Observer):
     pauses: list[float] = field(default_factory=list)
     away: list[bool] = field(default_factory=list)
 
-    def batch(self, lane: str, size: int, seconds: float) -> None:
+    def batch_committed(self, operation: str, size: int, seconds: float) -> None:
         self.sizes.append(size)
 
-    def split(self, lane: str, size: int) -> None:
+    def batch_split(self, operation: str, size: int) -> None:
         self.splits.append(size)
 
-    def refused_item(self, lane: str, error: BaseException) -> None:
+    def item_rejected(self, operation: str, error: BaseException) -> None:
         self.refused.append(error)
 
-    def store_away(self, lane: str, error: BaseException, pause: float) -> None:
+    def database_unavailable(self, operation: str, error: BaseException, pause: float) -> None:
         self.pauses.append(pause)
 
 

@@ -11,7 +11,7 @@ from daemon.job import Failed
 from daemon.orchestration import Outcome
 from daemon.postgres.maintenance import Ages, Maintenance
 from daemon.postgres.outbox import MAX_EVENT_REFUSALS, PUBLISHING_SECONDS, EventOutbox
-from daemon.postgres.reads import Reads
+from daemon.postgres.queries import Queries
 from daemon.postgres.sweep import verify
 from tests.postgres.scene import BOOM, TTL, Scene, messages_for
 
@@ -112,12 +112,12 @@ async def test_a_refused_event_waits_longer_each_time_and_is_given_up_at_the_ten
 
 @pytest.mark.parametrize("all_of_them", [False, True])
 async def test_republish_sends_a_given_up_event_again(scene: Scene, all_of_them: bool) -> None:
-    orchestration, reads = await _completed(scene), Reads(scene.engine, TTL)
+    orchestration, queries = await _completed(scene), Queries(scene.engine, TTL)
     maintenance = Maintenance(scene.engine)
     await _refused(scene, orchestration, MAX_EVENT_REFUSALS)
-    assert [one.word for one in (await reads.explain(orchestration)).verdicts] == ["EVENT_REFUSED"]
+    assert [one.word for one in (await queries.explain(orchestration)).verdicts] == ["EVENT_REFUSED"]
     assert await maintenance.republish(None if all_of_them else orchestration) == 1
-    assert [one.word for one in (await reads.explain(orchestration)).verdicts] == ["EVENT_PENDING"]
+    assert [one.word for one in (await queries.explain(orchestration)).verdicts] == ["EVENT_PENDING"]
     assert [one.id for one in await scene.publish_events()] == [orchestration]
     assert await maintenance.republish(orchestration) == 0  # a published event is left alone
 

@@ -12,7 +12,7 @@ from daemon.errors import OrchestrationNotFound, RequestRefused
 from daemon.job import Claim, Conflict, Failed, Refusal, Refused, Settled
 from daemon.orchestration import Outcome
 from daemon.postgres.outbox import EventOutbox
-from daemon.postgres.reads import Reads
+from daemon.postgres.queries import Queries
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.terminations import Terminated, Terminations
 from daemon.rules.messages import instance_id
@@ -263,9 +263,9 @@ async def test_a_message_that_disagrees_uses_up_no_instance_and_is_named_until_t
     ids = {"orchestration_id": str(orchestration), "index": "2", "count": "7", "job_name": "count"}
     rejection = Rejection(wrong.message_id, "CountMismatch", "count is 7, registered are 3", b"{}", ids, 0.0, None)
     assert await Rejections(scene.engine).write([rejection]) == [False]
-    found = (await Reads(scene.engine, TTL).explain(orchestration)).verdicts
+    found = (await Queries(scene.engine, TTL).explain(orchestration)).verdicts
     assert [(one.word, one.count) for one in found] == [("NOT_YET_ARRIVED", 1), ("MESSAGES_REJECTED", 1)]
-    assert found[1].examples[0]["reason"] == "CountMismatch"
+    assert found[1].rejected[0].reason == "CountMismatch"
     await worker.settle(await worker.claim(message_for(orchestration, 2, 3)))
     assert (await scene.orchestration(orchestration))["outcome"] == "Completed"
 

@@ -12,13 +12,13 @@ from sqlalchemy.exc import IntegrityError
 
 from daemon.job import Claim, Failed
 from daemon.postgres.outbox import PUBLISHING_SECONDS, JobOutbox
-from daemon.rules.lifecycle import Policy
+from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.retry import Backoff
 from tests.postgres.scene import BOOM, Scene, Worker, message_for, pointer_to
 
 HOUR = 3600.0
 SLACK = 60.0  # a machine may stand still, and its clock be set; an hour is still told from now
-LATER = Policy(5, Backoff(initial=60, maximum=60, jitter=False))
+LATER = RetryPolicy(5, Backoff(initial=60, maximum=60, jitter=False))
 MARK = "UPDATE job SET publish_at = NULL WHERE id = :id AND status = 'InProgress'"
 
 

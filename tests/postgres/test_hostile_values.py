@@ -12,7 +12,7 @@ import pytest
 from daemon.job import Claim, Failed, JobError, Kind, Progress, Returned, Settled, Settlement
 from daemon.observe import Observer
 from daemon.postgres.store import Store
-from daemon.rules.lifecycle import Policy
+from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.retry import Backoff
 from tests.postgres.scene import BOOM, TTL, Scene, decided, message_for, messages_for
 
@@ -37,12 +37,12 @@ GOOD_PARAMS = {
 
 @dataclass
 class Refusals(Observer):
-    """Which lanes refused an item."""
+    """Which operations refused an item."""
 
-    lanes: list[str] = field(default_factory=list)
+    operations: list[str] = field(default_factory=list)
 
-    def refused_item(self, lane: str, error: BaseException) -> None:
-        self.lanes.append(lane)
+    def item_rejected(self, operation: str, error: BaseException) -> None:
+        self.operations.append(operation)
 
 
 @dataclass
@@ -75,7 +75,7 @@ async def test_params_that_cannot_be_stored_fail_alone(desk: Desk, name: str) ->
     async with asyncio.timeout(5):
         answers = await asyncio.gather(*[desk.store.claim(one) for one in messages], return_exceptions=True)
     assert [isinstance(answer, Claim) for answer in answers] == [n != 4 for n in range(9)]
-    assert desk.heard.lanes == ["claim"]
+    assert desk.heard.operations == ["claim"]
     assert not desk.store.unavailable
 
 
@@ -139,7 +139,7 @@ async def test_a_delay_beyond_the_calendar_fails_alone(desk: Desk, delay: float)
 
 async def test_whole_and_fractional_delays_meet_in_one_batch(desk: Desk) -> None:
     claims = await desk.claimed(3)
-    policy = Policy(5, Backoff(initial=2, factor=2, maximum=300, jitter=False))
+    policy = RetryPolicy(5, Backoff(initial=2, factor=2, maximum=300, jitter=False))
     settlements: list[Settlement] = [
         decided(claims[0], Failed(BOOM, retry_in=5)),
         decided(claims[1], Failed(BOOM), policy),
@@ -147,7 +147,7 @@ async def test_whole_and_fractional_delays_meet_in_one_batch(desk: Desk) -> None
     ]
     pairs = zip(claims, settlements, strict=True)
     assert await asyncio.gather(*[desk.store.settle(*pair) for pair in pairs]) == [Settled.STORED] * 3
-    assert desk.heard.lanes == []
+    assert desk.heard.operations == []
     due_in = [(await desk.scene.job(claim.job_id))["due_in"] for claim in claims[:2]]
     assert due_in == pytest.approx([5, 2], abs=1.4)
 
@@ -173,7 +173,7 @@ async def test_words_that_cannot_be_stored_are_dropped_alone_and_change_no_outco
     async with asyncio.timeout(5):
         answers = await asyncio.gather(*[desk.store.settle(claim, decided(claim)) for claim in claims])
     assert answers == [Settled.STORED] * 3
-    assert desk.heard.lanes == ["record"] * 3
+    assert desk.heard.operations == ["record"] * 3
     assert (await desk.scene.job(claims[2].job_id))["progress_message"] == "fine"
     assert [row["text"] for row in await desk.scene.run("SELECT text FROM progress_note")] == ["fine too"]
 
@@ -199,4 +199,4 @@ async def test_two_jobs_that_want_one_index_are_told_apart(desk: Desk) -> None:
         answers = await asyncio.gather(*[desk.store.claim(one) for one in messages + others])
     assert isinstance(answers[2], Claim)
     assert sorted(type(answer).__name__ for answer in answers[:2]) == ["Claim", "Conflict"]
-    assert desk.heard.lanes == []
+    assert desk.heard.operations == []

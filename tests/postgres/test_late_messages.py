@@ -84,9 +84,9 @@ async def test_a_message_that_meets_its_placeholder_before_that_is_ended_leaves_
     worker, orchestration = await scene.worker(), uuid4()
     await worker.settle(await worker.claim(message_for(orchestration, 0, 2)), Failed(BOOM, final=True))
     await scene.run("UPDATE orchestration SET cancelled_at = now()")
-    place = """INSERT INTO job (id, orchestration_id, index, job_name, params, publish_at)
+    insert = """INSERT INTO job (id, orchestration_id, index, job_name, params, publish_at)
                VALUES (:id, :o, 1, 'count', 'null', now())"""
-    await scene.run(place, id=instance_id(orchestration, 1), o=orchestration)
+    await scene.run(insert, id=instance_id(orchestration, 1), o=orchestration)
     answer = await worker.answer(_late(orchestration, False))
     assert isinstance(answer, Refused)
     assert answer.why is Refusal.CLOSING

@@ -51,7 +51,7 @@ async def test_a_table_that_is_locked_means_that_the_database_is_away_and_no_bat
         await until(lambda: away == [True], within=30, what="the database counts as away")
         assert not any(one.done() for one in asked)
     assert [type(one) for one in await asyncio.gather(*asked)] == [Claim, Claim]
-    assert (away, heard.all("split"), heard.all("refused_item")) == ([True, False], [], [])
+    assert (away, heard.all("batch_split"), heard.all("item_rejected")) == ([True, False], [], [])
     running.cancel()
     await asyncio.wait([running])
     await worker.claims.pinned.close()

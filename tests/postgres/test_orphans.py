@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from daemon.job import Claim, Failed, Settled
 from daemon.postgres.maintenance import Maintenance
 from daemon.postgres.outbox import JobOutbox
-from daemon.postgres.reads import Reads
+from daemon.postgres.queries import Queries
 from tests.postgres.scene import BOOM, TTL, Scene, Worker, decided, messages_for
 
 
@@ -75,12 +75,12 @@ async def test_verify_names_orphans_and_they_can_be_deleted_alone(scene: Scene) 
     ids = sorted(uuid4() for _ in range(3))
     for one in ids:
         await _claims(worker, one, 2)
-    assert await Reads(scene.engine, TTL).verify() == []
+    assert await Queries(scene.engine, TTL).verify() == []
     await _orphaned(scene, ids[1])
-    (found,) = await Reads(scene.engine, TTL).verify()
+    (found,) = await Queries(scene.engine, TTL).verify()
     assert (found.check, found.id) == ("orphans", str(ids[1]))
     assert "2 jobs" in found.text
     maintenance = Maintenance(scene.engine)
     assert [await maintenance.delete_orphans(one) for one in ids] == [0, 2, 0]
-    assert await Reads(scene.engine, TTL).verify() == []
+    assert await Queries(scene.engine, TTL).verify() == []
     assert await scene.value("count(*) FROM job") == 4

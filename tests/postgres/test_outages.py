@@ -21,19 +21,19 @@ from tests.postgres.scene import TTL, Scene, decided, messages_for
 
 @dataclass
 class Heard(Observer):
-    """What the lanes reported."""
+    """What the group commits reported."""
 
     trouble: list[str] = field(default_factory=list)
     failures: int = 0
     away: list[bool] = field(default_factory=list)
 
-    def split(self, lane: str, size: int) -> None:
-        self.trouble.append(f"{lane} split {size}")
+    def batch_split(self, operation: str, size: int) -> None:
+        self.trouble.append(f"{operation} split {size}")
 
-    def refused_item(self, lane: str, error: BaseException) -> None:
-        self.trouble.append(f"{lane} refused {error}")
+    def item_rejected(self, operation: str, error: BaseException) -> None:
+        self.trouble.append(f"{operation} refused {error}")
 
-    def store_away(self, lane: str, error: BaseException, pause: float) -> None:
+    def database_unavailable(self, operation: str, error: BaseException, pause: float) -> None:
         self.failures += 1
 
 

@@ -12,7 +12,7 @@ from daemon.errors import RequestRefused
 from daemon.job import Failed, Refusal, Refused
 from daemon.postgres import maintenance
 from daemon.postgres.maintenance import Ages, Maintenance, Pruned
-from daemon.postgres.reads import Reads
+from daemon.postgres.queries import Queries
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.statements import maintenance as sql
 from tests.postgres.scene import BOOM, TTL, Scene, Worker, message_for, messages_for, pointer_to
@@ -183,7 +183,7 @@ async def test_verify_is_content_with_an_interrupted_prune(scene: Scene) -> None
     orchestration = await finished(scene, await scene.worker(), 3)
     await mark(scene, orchestration)
     await scene.run("DELETE FROM job WHERE index = 0")
-    assert await Reads(scene.engine, TTL).verify() == []
+    assert await Queries(scene.engine, TTL).verify() == []
 
 
 async def test_what_is_opened_for_a_retry_while_pruning_waits_for_it_is_kept(scene: Scene) -> None:

@@ -70,7 +70,7 @@ async def test_one_that_cannot_be_kept_fails_the_transaction_as_a_whole(scene: S
     assert await scene.value("count(*) FROM rejected_message") == 0
 
 
-async def test_a_rejected_and_a_good_message_of_one_place_end_as_one_job(scene: Scene) -> None:
+async def test_a_rejected_and_a_good_message_of_one_index_end_as_one_job(scene: Scene) -> None:
     """The rejection waits for the claim of the same instance, and finds it born."""
     worker, message = await scene.worker(), message_for(uuid4())
     both = await asyncio.gather(worker.answer(message), Rejections(scene.engine).write([_rejection(message)]))

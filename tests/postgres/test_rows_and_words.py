@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import fields
 from uuid import uuid4
 
@@ -10,9 +9,8 @@ import pytest
 
 from daemon.job import Action, Cause, Claim, Failed, Kind, Status
 from daemon.orchestration import CompletedOrchestration, JobOutcome, OrchestrationState, Outcome
-from daemon.postgres.rejections import Rejection, _columns
 from daemon.postgres.settlements import parameters
-from daemon.postgres.statements import claims, orchestrations, outbox_events, rejected, retries, settlements
+from daemon.postgres.statements import claims, orchestrations, outbox_events, retries, settlements
 from daemon.rules.claim_answer import ClaimView
 from tests.postgres.scene import BOOM, Scene, decided, message_for, messages_for, pointer_to
 
@@ -105,10 +103,3 @@ async def test_every_array_of_a_batch_has_its_parameter(scene: Scene) -> None:
     worker = await scene.worker()
     running = await worker.claim(message_for(uuid4()))
     assert set(parameters([decided(running)])) == set(settlements.SETTLE.compile().params)
-    rejection = Rejection("m", "r", "t", b"", {}, 0.0, None)
-    assert set(_columns([rejection])) == set(rejected.KEEP.compile().params)
-
-
-def test_every_field_of_a_rejection_is_kept_but_the_instance() -> None:
-    assert len(_fields(Rejection) - {"instance"}) == len(_columns([])) - 1, "and its orchestration beside them"
-    assert "instance" in inspect.signature(Rejection).parameters

@@ -161,9 +161,9 @@ class World:
             self.queue.append((f"m{len(self.queue)}-{self.born}-{self.tables.now}", message))
         self.events.extend(self.bus.take("job-events"))
 
-    def deliver(self, worker: Worker, place: int = 0, *, keep: bool = False) -> Flight:
+    def deliver(self, worker: Worker, index: int = 0, *, keep: bool = False) -> Flight:
         """Hand a waiting message to a worker; with `keep` the bus will deliver it once more."""
-        message_id, message = self.queue[place] if keep else self.queue.pop(place)
+        message_id, message = self.queue[index] if keep else self.queue.pop(index)
         delivery = FakeDelivery(message[0], dict(message[1]), message_id)
         flight = Flight(worker.process(delivery), worker, delivery, message)
         delivery.on_ack = lambda: self._check_ack(flight)
@@ -260,11 +260,11 @@ class World:
         claimed = {one.claim.job_id: one.claim.attempt for one in flight.worker.in_flight.all() if one.claim}
         held = [row for row in self.tables.jobs.values() if row.worker == flight.worker.store.me]
         own = [row for row in held if claimed.get(row.message.job_id) == row.attempt]
-        mine = self._row_of(flight.delivery)
-        if mine not in self._rows_beside(flight):
-            assert mine is None or mine not in own, "acked before the attempt's settlement was committed"
+        acked = self._row_of(flight.delivery)
+        if acked not in self._rows_beside(flight):
+            assert acked is None or acked not in own, "acked before the attempt's settlement was committed"
         known = flight.delivery.message_id in self.tables.rejected
-        assert known or mine is not None, "acked without a row and without a rejection"
+        assert known or own is not None, "acked without a row and without a rejection"
 
     def _rows_beside(self, flight: Flight) -> list[Row | None]:
         """The jobs of the same worker's other deliveries: a duplicate is acked while the first of them still runs."""

@@ -69,10 +69,10 @@ def test_a_refusal_stands_in_a_row(message: JobMessage, view: ClaimView, me: UUI
 
 
 @given(ASKED, SIGHTS, FEW, FEW)
-def test_a_claim_is_mine_only_under_my_own_token(message: JobMessage, view: ClaimView, me: UUID, token: UUID) -> None:
+def test_a_claim_is_ours_only_under_our_own_token(message: JobMessage, view: ClaimView, me: UUID, token: UUID) -> None:
     held = view.exists and not view.elsewhere and view.status is Status.IN_PROGRESS
-    mine = held and view.worker_id == me and view.claim_token == token
-    assert isinstance(explain_refusal(message, view, me, token), AlreadyClaimedByUs) == mine
+    ours = held and view.worker_id == me and view.claim_token == token
+    assert isinstance(explain_refusal(message, view, me, token), AlreadyClaimedByUs) == ours
 
 
 @given(ASKED, SIGHTS, FEW, FEW)
@@ -84,7 +84,7 @@ def test_a_repeated_message_id_is_an_expired_lease(message: JobMessage, view: Cl
 
 
 @given(ASKED, SIGHTS, FEW, FEW)
-def test_a_message_that_only_points_at_a_job_never_waits_for_its_birth(
+def test_a_message_that_only_points_at_a_job_never_waits_for_its_creation(
     message: JobMessage, view: ClaimView, me: UUID, token: UUID
 ) -> None:
     pointing = replace(message, params=None)

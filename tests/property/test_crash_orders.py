@@ -26,8 +26,8 @@ class Faults(RuleBasedStateMachine):
         self.world.worker()
         self.world.worker()
         for index, data in enumerate([b"{}", b'{"fails": 1}', b'{"fails": 9}']):
-            place = {"orchestration_id": ORCHESTRATION, "index": str(index), "count": "3"}
-            self.world.publish(data, {"job_name": "paint", **place})
+            ids = {"orchestration_id": ORCHESTRATION, "index": str(index), "count": "3"}
+            self.world.publish(data, {"job_name": "paint", **ids})
         self.world.publish(b"{}", {"job_name": "paint"})
         self.world.publish(b"no JSON", {"job_name": "paint"})
         self.world.arrive()
@@ -40,9 +40,9 @@ class Faults(RuleBasedStateMachine):
         return [flight for flight in self.world.flights if not flight.over]
 
     @precondition(lambda self: self.world.queue)
-    @rule(worker=ANY, place=ANY, twice=st.booleans())
-    def deliver(self, worker: int, place: int, twice: bool) -> None:
-        self.world.deliver(self._living(worker), place % len(self.world.queue), keep=twice and len(self._flying()) < 6)
+    @rule(worker=ANY, index=ANY, twice=st.booleans())
+    def deliver(self, worker: int, index: int, twice: bool) -> None:
+        self.world.deliver(self._living(worker), index % len(self.world.queue), keep=twice and len(self._flying()) < 6)
 
     @precondition(lambda self: self._flying())
     @rule(which=ANY, steps=st.integers(1, 4))

@@ -21,7 +21,7 @@ from daemon.job import (
     Unknown,
 )
 from daemon.rules.lifecycle import (
-    Policy,
+    RetryPolicy,
     admit,
     settle,
     settle_closed,
@@ -34,7 +34,7 @@ from tests.fakes.delivery import a_claim
 from tests.property.strategies import CHANCES, CLAIMS, ERRORS, POLICIES, RESULTS, UUIDS
 
 HOLDERS = st.builds(UnfinishedJob, UUIDS, st.none() | UUIDS, st.integers(0, 99), st.integers(0, 9), st.booleans())
-PATIENCE = 300.0
+GRACE = 300.0
 
 
 def _is_whole(settlement: Settlement) -> None:
@@ -49,9 +49,9 @@ def _is_whole(settlement: Settlement) -> None:
 
 @given(CLAIMS, RESULTS, POLICIES, CHANCES)
 def test_every_result_has_a_settlement_of_its_own_attempt(
-    claim: Claim, result: Result, policy: Policy, chance: float
+    claim: Claim, result: Result, policy: RetryPolicy, chance: float
 ) -> None:
-    one = settle(claim, result, policy, PATIENCE, lambda: chance)
+    one = settle(claim, result, policy, GRACE, lambda: chance)
     assert (one.job_id, one.worker_id, one.attempt) == (claim.job_id, claim.worker_id, claim.attempt)
     assert not one.counts_as_loss
     _is_whole(one)
@@ -59,9 +59,9 @@ def test_every_result_has_a_settlement_of_its_own_attempt(
 
 @given(CLAIMS, RESULTS, POLICIES, CHANCES)
 def test_only_failures_spend_the_budget_and_never_more_than_it_holds(
-    claim: Claim, result: Result, policy: Policy, chance: float
+    claim: Claim, result: Result, policy: RetryPolicy, chance: float
 ) -> None:
-    one = settle(claim, result, policy, PATIENCE, lambda: chance)
+    one = settle(claim, result, policy, GRACE, lambda: chance)
     if isinstance(result, (Returned, Interrupted)):
         assert not one.counts_as_failure
     if one.action is Action.RETRY and one.counts_as_failure:
@@ -72,19 +72,19 @@ def test_only_failures_spend_the_budget_and_never_more_than_it_holds(
 
 
 @given(CLAIMS, st.lists(st.text(max_size=5), max_size=3), POLICIES, CHANCES)
-def test_an_unknown_job_is_tried_again_until_patience_ends(
-    claim: Claim, known: list[str], policy: Policy, chance: float
+def test_an_unknown_job_is_tried_again_until_its_grace_ends(
+    claim: Claim, known: list[str], policy: RetryPolicy, chance: float
 ) -> None:
-    one = settle(claim, Unknown(tuple(known)), policy, PATIENCE, lambda: chance)
+    one = settle(claim, Unknown(tuple(known)), policy, GRACE, lambda: chance)
     assert one.error is not None
     assert one.error.kind is Kind.UNKNOWN_JOB
-    out_of_patience = claim.age >= PATIENCE and time_searching(claim.attempt) >= PATIENCE
-    assert (one.action is Action.FAIL) == out_of_patience
+    grace_is_over = claim.age >= GRACE and time_searching(claim.attempt) >= GRACE
+    assert (one.action is Action.FAIL) == grace_is_over
     assert all(name in one.error.message for name in known)
 
 
 def test_a_job_that_waited_long_in_a_backlog_is_not_given_up_by_the_first_worker_that_does_not_know_it() -> None:
-    one = settle(a_claim(age=86_400.0, attempt=1), Unknown(()), Policy(), PATIENCE, lambda: 0.5)
+    one = settle(a_claim(age=86_400.0, attempt=1), Unknown(()), RetryPolicy(), GRACE, lambda: 0.5)
     assert one.action is Action.RETRY
 
 

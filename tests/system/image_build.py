@@ -130,13 +130,13 @@ class Image:
                 self.command = json.loads(step.text)
 
     def _copy(self, names: list[str], target: str, source: Path) -> None:
-        place = f"{self.root}{target if target.startswith('/') else f'{self.workdir}/{target}'}"
+        path = f"{self.root}{target if target.startswith('/') else f'{self.workdir}/{target}'}"
         for name in names:
             assert (source / name.rstrip("/")).exists(), f"COPY {name}: .dockerignore keeps it out"
             into_folder = name.endswith("/") or (source / name).is_dir()
             what = f"{source / name.rstrip('/')}{'/.' if into_folder else ''}"
-            made = f"mkdir -p {place}" if into_folder or target.endswith("/") else "true"
-            subprocess.run(self.enter("sh", "-ec", f"{made} && cp -r {what} {place}"), check=True)
+            made = f"mkdir -p {path}" if into_folder or target.endswith("/") else "true"
+            subprocess.run(self.enter("sh", "-ec", f"{made} && cp -r {what} {path}"), check=True)
 
     def _filled(self, text: str) -> str:
         return re.sub(r"\$\{(\w+)\}", lambda found: self.arguments.get(found[1]) or self._variables()[found[1]], text)

@@ -35,13 +35,13 @@ class Picture:
 
 def read(path: Path) -> Picture:
     """The picture in a file."""
-    data, place, head, packed = path.read_bytes(), len(SIGNATURE), b"", b""
+    data, offset, head, packed = path.read_bytes(), len(SIGNATURE), b"", b""
     assert data.startswith(SIGNATURE)
-    while place < len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
-        body = data[place + 8 : place + 8 + length]
+    while offset < len(data):
+        length, kind = struct.unpack_from(">I4s", data, offset)
+        body = data[offset + 8 : offset + 8 + length]
         head, packed = (body if kind == b"IHDR" else head), (packed + body if kind == b"IDAT" else packed)
-        place += 12 + length
+        offset += 12 + length
     width, height, *form = struct.unpack(">IIBBBBB", head)
     assert form == [8, 2, 0, 0, 0], f"not the kind of PNG that is read here: {form}"
     raw, stride = zlib.decompress(packed), width * CHANNELS
@@ -58,11 +58,13 @@ def write(picture: Picture, path: Path) -> None:
     height = len(picture.rows)
     counted = picture.colours(0, 0, picture.width, height)
     palette = [colour for colour, _ in counted.most_common(PALETTE)]
-    places = {colour: _nearest(colour, palette) for colour in counted}
+    nearest = {colour: _nearest(colour, palette) for colour in counted}
     packed = zlib.compressobj(9, memLevel=9)
     body = b""
     for row in picture.rows:
-        body += packed.compress(bytes([0, *(places[one] for one in zip(row[0::3], row[1::3], row[2::3], strict=True))]))
+        body += packed.compress(
+            bytes([0, *(nearest[one] for one in zip(row[0::3], row[1::3], row[2::3], strict=True))])
+        )
     body += packed.flush()
     head = struct.pack(">IIBBBBB", picture.width, height, 8, 3, 0, 0, 0)
     colours = bytes(channel for colour in palette for channel in colour)
@@ -75,17 +77,17 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _nearest(colour: Colour, palette: list[Colour]) -> int:
-    def distance(place: int) -> int:
-        return sum((mine - other) ** 2 for mine, other in zip(colour, palette[place], strict=True))
+    def distance(offset: int) -> int:
+        return sum((own - other) ** 2 for own, other in zip(colour, palette[offset], strict=True))
 
     return min(range(len(palette)), key=distance)
 
 
 def _unfilter(kind: int, row: bytearray, above: bytearray) -> None:
     """Turn a filtered row into its bytes, in place."""
-    for place in range(len(row) if kind else 0):
-        left = row[place - CHANNELS] if place >= CHANNELS else 0
-        up = above[place]
+    for offset in range(len(row) if kind else 0):
+        left = row[offset - CHANNELS] if offset >= CHANNELS else 0
+        up = above[offset]
         if kind == 1:
             guess = left
         elif kind == 2:
@@ -93,8 +95,8 @@ def _unfilter(kind: int, row: bytearray, above: bytearray) -> None:
         elif kind == 3:
             guess = (left + up) // 2
         else:
-            guess = _paeth(left, up, above[place - CHANNELS] if place >= CHANNELS else 0)
-        row[place] = (row[place] + guess) & 255
+            guess = _paeth(left, up, above[offset - CHANNELS] if offset >= CHANNELS else 0)
+        row[offset] = (row[offset] + guess) & 255
 
 
 def _paeth(left: int, up: int, corner: int) -> int:

@@ -240,12 +240,12 @@ def test_dev_runs_my_handlers_and_starts_the_worker_again_when_i_save(
     try:
         session.until_said(REGISTERED)
         assert "Completed" in done_as_the_readme_says(project_folder, environment)
-        mine = {**environment, **sourced(project_folder)}
+        own = {**environment, **sourced(project_folder)}
         handler.write_text(working + BROKEN)
         session.until_said("broken on purpose")
         session.until_said("it starts again when you save")
         handler.write_text(working)
-        assert asked(*KICK_OFF, "--wait", environment=mine)["outcome"] == "Completed"
+        assert asked(*KICK_OFF, "--wait", environment=own)["outcome"] == "Completed"
         session.interrupt(code=0)
     finally:
         session.end()
@@ -269,8 +269,8 @@ def test_dev_keeps_its_data_and_goes_on_with_the_jobs_that_waited(
     after = Session(["dev"], environment, project_folder, tmp_path / "after.log")
     try:
         after.until_said("1 of the last run's jobs still wait")
-        mine = {**environment, **sourced(project_folder)}
-        assert asked("status", waiting, "--watch", "--json", environment=mine)["outcome"] == "Completed"
+        own = {**environment, **sourced(project_folder)}
+        assert asked("status", waiting, "--watch", "--json", environment=own)["outcome"] == "Completed"
         after.interrupt(code=0)
     finally:
         after.end()

@@ -157,18 +157,18 @@ def test_the_autoscaler_s_file_has_no_key_that_its_strict_reader_refuses() -> No
     (config,) = documents(DEPLOY / "autoscaling" / "crema.yaml")
     seen: dict[str, set[str]] = {}
 
-    def walk(value: Any, place: str) -> None:
+    def walk(value: Any, path: str) -> None:
         if isinstance(value, list):
             for one in value:
-                walk(one, place)
+                walk(one, path)
         elif isinstance(value, dict):
-            seen.setdefault(place, set()).update(value)
+            seen.setdefault(path, set()).update(value)
             for name, inner in value.items():
-                walk(inner, f"{place}.{name}".lstrip("."))
+                walk(inner, f"{path}.{name}".lstrip("."))
 
     walk(config, "")
-    for place, keys in CREMA.items():
-        assert seen[place] <= keys, place
+    for path, keys in CREMA.items():
+        assert seen[path] <= keys, path
     spec = config["spec"]
     known = {one["metadata"]["name"] for one in spec["triggerAuthentications"]}
     for trigger in spec["scaledObjects"][0]["spec"]["triggers"]:

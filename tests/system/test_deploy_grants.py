@@ -42,8 +42,8 @@ def grant(request: pytest.FixtureRequest, database_url: str) -> Iterator[Callabl
 
     def granted() -> str:
         request.param(database_url)
-        place = urlsplit(database_url).netloc.rpartition("@")[2]
-        return urlsplit(database_url)._replace(netloc=f"{quote(ROLE)}@{place}").geturl()
+        address = urlsplit(database_url).netloc.rpartition("@")[2]
+        return urlsplit(database_url)._replace(netloc=f"{quote(ROLE)}@{address}").geturl()
 
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute(f'CREATE ROLE "{ROLE}" LOGIN')

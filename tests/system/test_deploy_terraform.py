@@ -117,7 +117,7 @@ def test_no_grant_replaces_those_of_others_or_reaches_the_public() -> None:
         assert forbidden not in whole
 
 
-def test_only_rights_that_have_no_smaller_place_are_granted_on_the_project() -> None:
+def test_only_rights_that_have_no_smaller_scope_are_granted_on_the_project() -> None:
     on_project = {role for name, _, role in granted() if name.startswith("google_project_iam_member.")}
     assert not {role for role in on_project if role.startswith(("roles/pubsub", "roles/secretmanager", "roles/run"))}
 

@@ -56,8 +56,8 @@ def test_dev_lets_nobody_into_its_database_without_the_password_that_only_its_ow
     session = Session(["dev"], environment, project_folder, tmp_path / "said.log")
     try:
         session.until_said(REGISTERED)
-        mine = sourced(project_folder)
-        url = mine["HEADCOUNT_DATABASE_URL"]
+        own = sourced(project_folder)
+        url = own["HEADCOUNT_DATABASE_URL"]
         assert (project_folder / ".headcount" / "env").stat().st_mode & 0o777 == 0o600
         password = urlsplit(url).password
         assert password is not None

@@ -26,7 +26,7 @@ from tests.system.hostile import CLEAR, CSI, HANDLERS, HOSTILE, NAME, ROWS, TITL
 
 
 @dataclass(frozen=True)
-class Place:
+class Setting:
     """Where the hostile rows are."""
 
     environment: dict[str, str]
@@ -42,9 +42,9 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-async def place(
+async def setting(
     databases: TestDatabases, pubsub_server: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Place]:
+) -> AsyncIterator[Setting]:
     folder = tmp_path_factory.mktemp("hostile")
     package = folder / "handlers"
     package.mkdir()
@@ -72,7 +72,9 @@ async def place(
             with psycopg.connect(url) as connection:
                 connection.execute(ROWS.replace("%(text)s", sql.quote(HOSTILE)))
             (failed, *_) = await client.outcomes(begun.id)
-            yield Place(environment, folder, str(begun.id), str(failed.job_id), _rows(url, "rejected_message")[0], file)
+            yield Setting(
+                environment, folder, str(begun.id), str(failed.job_id), _rows(url, "rejected_message")[0], file
+            )
         await publisher.close()
     databases.drop(url)
 
@@ -96,8 +98,8 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("line", list(SHOWN))
-def test_hostile_text_is_shown_as_letters(place: Place, line: str) -> None:
-    done = typed(*place.words(line), environment=place.environment, folder=place.folder, code=None)
+def test_hostile_text_is_shown_as_letters(setting: Setting, line: str) -> None:
+    done = typed(*setting.words(line), environment=setting.environment, folder=setting.folder, code=None)
     assert done.returncode in (0, 1), done.stderr
     assert raw_characters(done.stdout + done.stderr) == []
     assert SHOWN[line] in done.stdout.replace("\n", ""), done.stdout
@@ -105,8 +107,8 @@ def test_hostile_text_is_shown_as_letters(place: Place, line: str) -> None:
 
 
 @pytest.mark.parametrize("line", list(SHOWN))
-def test_hostile_text_does_nothing_to_a_terminal(place: Place, line: str) -> None:
-    code, shown = on_a_terminal(*place.words(line), environment=place.environment, folder=place.folder)
+def test_hostile_text_does_nothing_to_a_terminal(setting: Setting, line: str) -> None:
+    code, shown = on_a_terminal(*setting.words(line), environment=setting.environment, folder=setting.folder)
     assert code in (0, 1), shown
     assert not any(harm in shown for harm in (TITLE, CLEAR, CSI, "Traceback")), shown
 
@@ -123,8 +125,8 @@ def test_hostile_text_does_nothing_to_a_terminal(place: Place, line: str) -> Non
         "handlers --json",
     ],
 )
-def test_json_keeps_the_value_and_escapes_it(place: Place, line: str) -> None:
-    done = typed(*place.words(line), environment=place.environment, folder=place.folder, code=None)
+def test_json_keeps_the_value_and_escapes_it(setting: Setting, line: str) -> None:
+    done = typed(*setting.words(line), environment=setting.environment, folder=setting.folder, code=None)
     assert raw_characters(done.stdout + done.stderr) == []
     found = json.loads(done.stdout.splitlines()[0])
     assert (NAME if line.startswith("handlers") else TITLE) in _texts(found)
@@ -156,24 +158,24 @@ def _texts(value: object) -> str:
         "rejected list --reason \x1b]0;OWNED\x07[/]",
     ],
 )
-def test_no_other_command_lets_a_control_character_through(place: Place, line: str) -> None:
-    done = typed(*place.words(line), environment=place.environment, folder=place.folder, code=None)
+def test_no_other_command_lets_a_control_character_through(setting: Setting, line: str) -> None:
+    done = typed(*setting.words(line), environment=setting.environment, folder=setting.folder, code=None)
     assert done.returncode in (0, 1, 2), done.stderr
     assert raw_characters(done.stdout + done.stderr) == []
 
 
-def test_the_bars_of_a_hostile_job_are_drawn_on_a_terminal(place: Place) -> None:
+def test_the_bars_of_a_hostile_job_are_drawn_on_a_terminal(setting: Setting) -> None:
     words = ("kickoff", NAME, "--param", "fails=true", "--param", f"x={HOSTILE}", "--wait")
-    code, shown = on_a_terminal(*words, environment=place.environment, folder=place.folder)
+    code, shown = on_a_terminal(*words, environment=setting.environment, folder=setting.folder)
     assert code == 1, shown
     assert NAME in shown
     assert not any(harm in shown for harm in (TITLE, CLEAR, CSI, "Traceback")), shown
 
 
-def test_following_to_the_end_then_cancel_retry_and_the_rest_say_nothing_hostile(place: Place) -> None:
-    words = place.words("status ORCHESTRATION --watch")
+def test_following_to_the_end_then_cancel_retry_and_the_rest_say_nothing_hostile(setting: Setting) -> None:
+    words = setting.words("status ORCHESTRATION --watch")
     code, shown = on_a_terminal(
-        *words, environment=place.environment, folder=place.folder, seen="OWNED", then=place.file.touch
+        *words, environment=setting.environment, folder=setting.folder, seen="OWNED", then=setting.file.touch
     )
     assert code == 1, shown
     assert NAME in shown
@@ -188,7 +190,7 @@ def test_following_to_the_end_then_cancel_retry_and_the_rest_say_nothing_hostile
         "rejected purge --older-than 0s",
         "prune --older-than 0s",
     ):
-        done = typed(*place.words(line), environment=place.environment, folder=place.folder, code=None)
+        done = typed(*setting.words(line), environment=setting.environment, folder=setting.folder, code=None)
         assert done.returncode in (0, 1, 2), done.stderr
         assert raw_characters(done.stdout + done.stderr) == [], line
         if line.startswith("results"):

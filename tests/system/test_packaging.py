@@ -108,8 +108,8 @@ def test_the_source_archive_builds_the_same_wheel(wheel: Path, tmp_path: Path) -
 
 def test_the_installed_command_works_and_comes_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     assert "run" in run([str(installed / "headcount"), "--help"], tmp_path)
-    place = run([str(installed / "python"), "-c", "import daemon; print(daemon.__file__)"], tmp_path)
-    assert place.startswith(str(installed.parent))
+    location = run([str(installed / "python"), "-c", "import daemon; print(daemon.__file__)"], tmp_path)
+    assert location.startswith(str(installed.parent))
 
 
 def test_a_new_repository_has_its_handler_found_by_the_installed_command(

@@ -24,7 +24,7 @@ from tests.harness.worker import WorkerProcess, free_port, worker_environment
 
 JOBS = 500
 MOST_CONNECTIONS = 4
-MINE = (
+OWN = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
     " AND pid <> pg_backend_pid()"
 )
@@ -74,7 +74,7 @@ async def _work(site: Site, direct: str, environment: dict[str, str], folder: Pa
 
             def done() -> bool:
                 nonlocal most
-                seen = connection.execute(MINE).fetchone()
+                seen = connection.execute(OWN).fetchone()
                 assert seen is not None
                 most = max(most, seen[0])
                 row = connection.execute("SELECT completed, event_published_at FROM orchestration").fetchone()

@@ -26,7 +26,7 @@ EXPANSION = (
     "CREATE INDEX job_by_priority ON job (priority) WHERE status = 'InProgress'",
     "CREATE TABLE newcomer (id bigint PRIMARY KEY)",
 )
-Place = Callable[[Path], dict[str, str]]
+Deployment = Callable[[Path], dict[str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def coming(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def standing_in(empty_database_url: str, project: str, pubsub: str) -> Place:
+def deployed(empty_database_url: str, project: str, pubsub: str) -> Deployment:
     """The environment of a command that runs the code of a folder, on one database and project."""
     return lambda folder: {
         **worker_environment(empty_database_url, project, pubsub, revision=folder.name),
@@ -83,9 +83,9 @@ def test_the_newest_tag_before_this_commit_is_the_last_release(tmp_path: Path) -
 
 
 async def test_a_worker_of_the_previous_release_starts_and_works_on_an_expanded_schema(
-    previous: Path, coming: Path, standing_in: Place, tmp_path: Path
+    previous: Path, coming: Path, deployed: Deployment, tmp_path: Path
 ) -> None:
-    old, new = standing_in(previous), standing_in(coming)
+    old, new = deployed(previous), deployed(coming)
     expansion = add_migration(coming, "expand", *EXPANSION)
     assert asked("migrate", "--json", environment=new, folder=coming)["applied"][-1] == expansion
     typed("provision", environment=old, folder=previous)
@@ -112,11 +112,11 @@ async def test_a_worker_of_the_previous_release_starts_and_works_on_an_expanded_
 
 
 def test_after_a_contraction_a_worker_of_the_previous_release_refuses_to_start(
-    coming: Path, standing_in: Place, tmp_path: Path
+    coming: Path, deployed: Deployment, tmp_path: Path
 ) -> None:
     folder = tmp_path / "outdated"
     folder.mkdir()
-    outdated, new = laid_out("HEAD", folder), standing_in(coming)
+    outdated, new = laid_out("HEAD", folder), deployed(coming)
     expansion = add_migration(coming, "expand", *EXPANSION)
     contraction = add_migration(
         coming,
@@ -126,7 +126,7 @@ def test_after_a_contraction_a_worker_of_the_previous_release_refuses_to_start(
     )
     asked("migrate", "--json", environment=new, folder=coming)
     typed("provision", environment=new, folder=coming)
-    said = typed("run", environment=standing_in(outdated), folder=outdated, code=2).stderr
+    said = typed("run", environment=deployed(outdated), folder=outdated, code=2).stderr
     assert f"at migration {contraction}, which this release does not know" in said
 
 

@@ -69,7 +69,7 @@ def test_promtool_has_nothing_to_say_about_the_metrics(metrics: Metrics, port: i
     promtool = needs("promtool")
     run_job(metrics)
     metrics.repaired("counters", 1)
-    metrics.loop_failed("relay", RuntimeError(), 1.0)
+    metrics.background_loop_failed("relay", RuntimeError(), 1.0)
     text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read()
     own = b"\n".join(line for line in text.splitlines() if b"python_" not in line) + b"\n"
     checked = subprocess.run([promtool, "check", "metrics"], input=own, capture_output=True, check=False)

@@ -31,7 +31,7 @@ async def running() -> AsyncIterator[Running]:
     """Every scenario that needs no Pub/Sub of its own, started."""
     with PubSubProcess() as pubsub, pointed_at(pubsub.address):
         at = pubsub.address
-        places = asyncio.Semaphore(AT_ONCE)
+        turns = asyncio.Semaphore(AT_ONCE)
         scenarios: dict[str, Coroutine[Any, Any, Report]] = {
             "kill": recovery.after_kill(TTL, jobs=20, at=at),
             "sigterm": recovery.after_sigterm(at=at),
@@ -52,15 +52,15 @@ async def running() -> AsyncIterator[Running]:
             "database-default": database.stopped(DEFAULT_TTL + 10, at=at),
         }
         tasks = {name: asyncio.create_task(scenario) for name, scenario in patient.items()}
-        tasks |= {name: asyncio.create_task(_in_turn(places, scenario)) for name, scenario in scenarios.items()}
+        tasks |= {name: asyncio.create_task(_in_turn(turns, scenario)) for name, scenario in scenarios.items()}
         yield tasks
         for task in tasks.values():
             task.cancel()
         await asyncio.wait(tasks.values())
 
 
-async def _in_turn(places: asyncio.Semaphore, scenario: Coroutine[Any, Any, Report]) -> Report:
-    async with places:
+async def _in_turn(turns: asyncio.Semaphore, scenario: Coroutine[Any, Any, Report]) -> Report:
+    async with turns:
         return await scenario
 
 

@@ -187,7 +187,7 @@ async def test_the_wired_parts_of_a_worker_give_the_same_trace_to_any_exporter(
     program.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer", program.get_tracer)
     settings, identity = load(environment), WorkerId(uuid4())
-    engine = sync_engine(settings.database_url.get_secret_value(), 1, settings.database_pooler, patience=3)
+    engine = sync_engine(settings.database_url.get_secret_value(), 1, settings.database_pooler, timeout=3)
     WorkerRegistration(engine, "here", "r1", settings.slots, 60.0).register(identity.id)
     failures: list[Exception] = []
     spans = recording(SimpleSpanProcessor(exporter))

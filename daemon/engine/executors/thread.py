@@ -76,7 +76,7 @@ class ThreadExecutor:
         """The process ends with this thread still running, so its job begins elsewhere only after that."""
         self._in_flight.left_threads = True
         if attempt.claim is not None:
-            self._observer.stuck(attempt.claim, 0.0)  # nobody watches its thread from here on
+            self._observer.handler_stuck(attempt.claim, 0.0)  # nobody watches its thread from here on
         return replace(stopped(handler, attempt), still_runs_for=self._exit_in() + 1.0)
 
 

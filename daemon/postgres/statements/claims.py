@@ -128,9 +128,9 @@ RETURNING j.id
 # pruned meanwhile has no row here, and neither an error.
 INSERT_REDELIVERIES = text("""
 WITH input AS MATERIALIZED (
-    SELECT i.*, row_number() OVER (PARTITION BY i.job_id ORDER BY i.place) AS copy
+    SELECT i.*, row_number() OVER (PARTITION BY i.job_id ORDER BY i.ordinal) AS copy
     FROM unnest(CAST(:job_ids AS uuid[]), CAST(:causes AS text[]), CAST(:message_ids AS text[]))
-         WITH ORDINALITY AS i (job_id, cause, message_id, place)
+         WITH ORDINALITY AS i (job_id, cause, message_id, ordinal)
 )
 INSERT INTO redelivery (job_id, cause, message_id, worker_id)
 SELECT i.job_id, i.cause, i.message_id, :me

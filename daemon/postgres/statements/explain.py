@@ -42,7 +42,7 @@ WHERE number <= :examples
 ORDER BY verdict, index
 """)
 
-BORN = text("SELECT count(*) AS born FROM job WHERE orchestration_id = :id")
+REGISTERED = text("SELECT count(*) AS registered FROM job WHERE orchestration_id = :id")
 
 # Messages that named this orchestration and did not become jobs of it, the newest first.
 REJECTED = text("""

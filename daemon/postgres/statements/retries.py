@@ -84,6 +84,6 @@ WHERE orchestration_id = :id AND finish_number <= :finishes AND status = 'Errore
 ABANDONED = text("""
 SELECT id, generation, reopening_finishes AS finishes
 FROM orchestration
-WHERE reopening_at < statement_timestamp() - make_interval(secs => :patience)
+WHERE reopening_at < statement_timestamp() - make_interval(secs => :idle)
 ORDER BY reopening_at LIMIT 20
 """)

@@ -1,16 +1,16 @@
 """Settling: the one statement by which a job leaves a worker or leaves InProgress, and the question after it.
 
 SETTLE serves every end of an attempt: completion, failure, retry, interruption, rescue, cancel, deadline, dead letter.
-Its order is its correctness. `held` locks the jobs by id and keeps only those whose fence (attempt, worker, InProgress)
-still stands in their newest version; `locked` locks their orchestrations by id; `counted` adds to the newest counters
-(never counting rows, which two transactions would both do with an old snapshot); only then are the jobs written, with
-the place in the count that the counter gave them. Old values are read from the target of each UPDATE, not from a CTE.
+Its order is its correctness. `fenced` locks the jobs by id and keeps only those whose fence (attempt, worker,
+InProgress) still stands in their newest version; `locked` locks their orchestrations by id; `counted` adds to the
+newest counters (never counting rows, which two transactions would both do with an old snapshot); only then are the jobs
+written, with the number that the counter gave them. Old values are read from the target of each UPDATE, not from a CTE.
 A job that is ended from outside ('close') while a worker runs it stays occupied by that worker until its handler has
 really ended; no claim takes it meanwhile. A delay dates a retry, and an interruption whose thread still runs.
 Its form is its speed: LATERAL finds each job by its key (the planner would rather read the whole table), and nothing
 is joined with `input` again, nor `ended` with `counted`: their sizes are unknown to it, and it would compare every row
-with every other. `rank` is the orchestration's number in `places` instead. A job whose orchestration was deleted by
-hand ends with a place below zero, in no count. The first 5 and the last 95 failed attempts of a job are kept.
+with every other. `rank` is the orchestration's number in `counters` instead. A job whose orchestration was deleted by
+hand ends with a number below zero, in no count. The first 5 and the last 95 failed attempts of a job are kept.
 """
 
 from sqlalchemy import text
@@ -23,7 +23,7 @@ WITH input AS MATERIALIZED (
         CAST(:losses AS int[]), CAST(:causes AS text[])
     ) AS i (id, worker_id, attempt, action, result, error, delay, counts, loses, cause)
     ORDER BY id
-), held AS MATERIALIZED (
+), fenced AS MATERIALIZED (
     SELECT i.*, h.orchestration_id, h.index, h.started_at
     FROM input i
     CROSS JOIN LATERAL (
@@ -33,9 +33,9 @@ WITH input AS MATERIALIZED (
         FOR NO KEY UPDATE
     ) h
 ), ended AS MATERIALIZED (
-    SELECT h.*, row_number() OVER (PARTITION BY h.orchestration_id ORDER BY h.id) AS place,
+    SELECT h.*, row_number() OVER (PARTITION BY h.orchestration_id ORDER BY h.id) AS number,
            dense_rank() OVER (ORDER BY h.orchestration_id) AS rank
-    FROM held h
+    FROM fenced h
     WHERE h.action IN ('complete', 'fail', 'close')
 ), delta AS MATERIALIZED (
     SELECT orchestration_id, count(*) AS heads,
@@ -61,7 +61,7 @@ WITH input AS MATERIALIZED (
     FROM locked d
     WHERE o.id = d.orchestration_id
     RETURNING o.id, o.finishes - d.heads AS before, o.completed_at IS NOT NULL AS done
-), places AS MATERIALIZED (
+), counters AS MATERIALIZED (
     SELECT array_agg(before ORDER BY id) AS before, array_agg(done ORDER BY id) AS done
     FROM (SELECT id, before, done FROM counted
           UNION ALL
@@ -69,13 +69,13 @@ WITH input AS MATERIALIZED (
           FROM (SELECT orchestration_id AS id FROM delta EXCEPT SELECT id FROM counted) orphaned) every
 ), outcome AS MATERIALIZED (
     SELECT e.id, e.worker_id, e.attempt, e.action, e.result, e.error, e.delay, e.counts, e.loses, e.cause,
-           statement_timestamp() AS finished_at, coalesce(p.before[e.rank] + e.place, -1 - e.index) AS finish_number,
+           statement_timestamp() AS finished_at, coalesce(p.before[e.rank] + e.number, -1 - e.index) AS finish_number,
            p.done[e.rank] AS done
-    FROM ended e CROSS JOIN places p
+    FROM ended e CROSS JOIN counters p
     UNION ALL
     SELECT h.id, h.worker_id, h.attempt, h.action, h.result, h.error, h.delay, h.counts, h.loses, h.cause,
            NULL, NULL, false
-    FROM held h
+    FROM fenced h
     WHERE h.action NOT IN ('complete', 'fail', 'close')
 ), settled AS (
     UPDATE job j
@@ -103,10 +103,10 @@ WITH input AS MATERIALIZED (
     INSERT INTO failed_attempt (job_id, attempt, worker_id, started_at, ended_at, kind, message, traceback)
     SELECT h.id, h.attempt, h.worker_id, h.started_at, statement_timestamp(), h.error_object ->> 'kind',
            h.error_object ->> 'message', h.error_object ->> 'traceback'
-    FROM (SELECT *, CAST(error AS jsonb) AS error_object FROM held
+    FROM (SELECT *, CAST(error AS jsonb) AS error_object FROM fenced
           WHERE error IS NOT NULL AND worker_id IS NOT NULL) h
 ), forgotten AS (
-    DELETE FROM failed_attempt f USING held h
+    DELETE FROM failed_attempt f USING fenced h
     WHERE h.attempt > 100 AND f.job_id = h.id AND f.attempt > 5 AND f.attempt <= h.attempt - 95
 )
 SELECT id, done FROM settled

@@ -48,7 +48,7 @@ RECORD = text("""
 INSERT INTO repair (cause, orchestration_id, detail) VALUES (:cause, :orchestration_id, :detail)
 """)
 
-HOLDERS = text("""
+DEAD_CLAIMANTS = text("""
 SELECT j.worker_id AS id, count(*) AS jobs
 FROM job j LEFT JOIN worker w ON w.id = j.worker_id
 WHERE j.worker_id IS NOT NULL
@@ -58,29 +58,29 @@ ORDER BY j.worker_id
 LIMIT :limit
 """)
 
-OVERDUE = text("""
+OVERDUE_JOBS = text("""
 SELECT id, CAST(extract(epoch FROM statement_timestamp() - publish_at) AS float8) AS late
 FROM job
-WHERE publish_at < statement_timestamp() - make_interval(secs => :patience)
+WHERE publish_at < statement_timestamp() - make_interval(secs => :late_after)
 ORDER BY publish_at
 LIMIT :limit
 """)
 
-EVENTS_LATE = text("""
+OVERDUE_EVENTS = text("""
 SELECT id, CAST(extract(epoch FROM statement_timestamp() - completed_at) AS float8) AS late
 FROM orchestration
-WHERE completed_at < statement_timestamp() - make_interval(secs => :patience) AND event_published_at IS NULL
+WHERE completed_at < statement_timestamp() - make_interval(secs => :late_after) AND event_published_at IS NULL
   AND event_refused IS NULL AND completed_at IS NOT NULL
 ORDER BY completed_at
 LIMIT :limit
 """)
 
-CLOSING_LATE = text("""
+UNCLOSED = text("""
 SELECT id, cancelled_at IS NOT NULL AS cancelled
 FROM orchestration
 WHERE completed_at IS NULL
-  AND (cancelled_at < statement_timestamp() - make_interval(secs => :patience)
-       OR deadline < statement_timestamp() - make_interval(secs => :patience))
+  AND (cancelled_at < statement_timestamp() - make_interval(secs => :late_after)
+       OR deadline < statement_timestamp() - make_interval(secs => :late_after))
 ORDER BY created_at
 LIMIT :limit
 """)
@@ -100,16 +100,16 @@ LIMIT :limit
 # From one orchestration's id to the next along the index: a claim and a kick-off make both in one transaction, so a job
 # without an orchestration is never on its way.
 ORPHANS = text("""
-WITH RECURSIVE place AS (
+WITH RECURSIVE owner AS (
     (SELECT orchestration_id FROM job WHERE orchestration_id >= '00000000-0000-0000-0000-000000000000'
      ORDER BY orchestration_id LIMIT 1)
     UNION ALL
     SELECT (SELECT j.orchestration_id FROM job j WHERE j.orchestration_id > p.orchestration_id
             ORDER BY j.orchestration_id LIMIT 1)
-    FROM place p WHERE p.orchestration_id IS NOT NULL
+    FROM owner p WHERE p.orchestration_id IS NOT NULL
 )
 SELECT p.orchestration_id AS id, r.jobs, r.unfinished
-FROM place p
+FROM owner p
 LEFT JOIN LATERAL (SELECT id FROM orchestration WHERE id = p.orchestration_id LIMIT 1) o ON true
 CROSS JOIN LATERAL (SELECT count(*) AS jobs, count(*) FILTER (WHERE j.status = 'InProgress') AS unfinished
                     FROM job j WHERE j.orchestration_id = p.orchestration_id AND o.id IS NULL) r
@@ -124,5 +124,3 @@ SELECT name AS id FROM unnest(ARRAY['job_has_a_future', 'job_is_over', 'job_has_
 WHERE NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conname = name AND c.convalidated)
 LIMIT :limit
 """)
-
-REPAIRS = text("SELECT cause, count(*) AS count, max(repaired_at) AS last FROM repair GROUP BY cause ORDER BY cause")

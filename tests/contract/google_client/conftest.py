@@ -32,7 +32,7 @@ class Heard(Observer):
     def stream_ended(self, error: BaseException | None, pause: float) -> None:
         self.ends.append(error)
 
-    def returned(self, count: int, why: str) -> None:
+    def nacked(self, count: int, why: str) -> None:
         self.given_back.append((count, why))
 
 

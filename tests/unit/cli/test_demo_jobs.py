@@ -41,7 +41,7 @@ def test_a_huge_folder_ends_at_a_number_it_says(tmp_path: Path) -> None:
     assert chosen.skipped == {"beyond the first 3": 1}
 
 
-def test_the_manifest_comes_here_also_in_place_of_an_older_one_which_is_not_an_input(tmp_path: Path) -> None:
+def test_the_manifest_comes_here_also_instead_of_an_older_one_which_is_not_an_input(tmp_path: Path) -> None:
     here, data = tmp_path / "here", tmp_path / "data"
     here.mkdir()
     assert manifest_path(here, data) == here / "manifest.json"

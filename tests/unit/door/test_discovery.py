@@ -60,7 +60,7 @@ def test_a_handler_that_others_import_counts_once(tmp_path: Path) -> None:
     assert discover([package], tmp_path).names == ("paint",)
 
 
-def test_two_handlers_of_one_name_are_refused_with_both_places(tmp_path: Path) -> None:
+def test_two_handlers_of_one_name_are_refused_with_both_locations(tmp_path: Path) -> None:
     problem = _refusal(tmp_path, a_package(tmp_path, a=PAINT, b=PAINT)).problem
     assert "'paint'" in problem
     assert "a.py:2" in problem

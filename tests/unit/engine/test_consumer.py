@@ -128,7 +128,7 @@ async def test_what_waits_too_long_for_a_slot_goes_back() -> None:
     clock.now += 4
     await consumer.nack_overdue()
     assert (second.reply, third.reply, overfull) == ("nack", None, [1])
-    assert heard.all("returned") == [(1, "buffer_timeout")]
+    assert heard.all("nacked") == [(1, "buffer_timeout")]
     gate.open()
     await until(lambda: consumer.busy == 0)
     assert third.reply == "ack"
@@ -143,7 +143,7 @@ async def test_a_stop_gives_back_what_never_started_and_takes_nothing_more() -> 
     consumer.stop()
     consumer.receive(late)
     assert (first.reply, second.reply, late.reply) == (None, "nack", "nack")
-    assert heard.all("returned") == [(1, "drain"), (1, "drain")]
+    assert heard.all("nacked") == [(1, "drain"), (1, "drain")]
     gate.open()
     await until(lambda: consumer.busy == 0)
     assert gate.started == ["0"]
@@ -162,7 +162,7 @@ async def test_a_delivery_that_ends_in_an_error_goes_back_and_frees_its_slot(err
     finally:
         asyncio.get_running_loop().set_exception_handler(None)
     assert (first.reply, second.reply) == ("nack", "nack")
-    assert len(heard.all("loop_failed")) == (2 if isinstance(error, Exception) else 0)
+    assert len(heard.all("background_loop_failed")) == (2 if isinstance(error, Exception) else 0)
 
 
 async def test_a_drain_lets_handlers_end() -> None:

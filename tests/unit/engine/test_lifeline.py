@@ -125,10 +125,10 @@ def test_a_blocked_loop_is_reported_and_the_heart_goes_on(life: Life) -> None:
     life.at(2, lambda: setattr(life.loop, "blocked", True))
     life.at(30, life.loop.unblock)
     life.live(39)
-    lags = [lag for (lag,) in life.heard.all("loop_lag")]
+    lags = [lag for (lag,) in life.heard.all("event_loop_lag")]
     assert 25 < max(lags) < 30
     assert lags[-1] == 0
-    said = [seconds for seconds, _where in life.heard.all("loop_blocked")]
+    said = [seconds for seconds, _where in life.heard.all("event_loop_blocked")]
     assert 1.0 <= said[0] < 2.1
     assert len(said) == 6, "again every five seconds while it lasts"
     assert len(life.registration.all("heartbeat")) == 7

@@ -130,7 +130,7 @@ async def test_an_undecided_claim_is_asked_for_again_and_never_acked() -> None:
     script, heard = Scripted([TryAgain()]), Listening()
     delivery = await _process(script, FakeDelivery(), heard)
     assert (delivery.reply, script.ran) == ("nack", 0)
-    assert len(heard.all("undecided")) == 1
+    assert len(heard.all("claim_unresolved")) == 1
 
 
 async def test_a_claim_that_is_decided_at_last_runs() -> None:

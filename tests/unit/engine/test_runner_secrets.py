@@ -77,8 +77,8 @@ WRONG: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "place"), WRONG, ids=lambda value: str(value)[:20])
-async def test_a_failure_names_the_field_and_never_the_value(name: str, value: Any, place: str) -> None:
+@pytest.mark.parametrize(("name", "value", "field"), WRONG, ids=lambda value: str(value)[:20])
+async def test_a_failure_names_the_field_and_never_the_value(name: str, value: Any, field: str) -> None:
     async def handler(params: Everything) -> None:
         raise AssertionError("it must not run")
 
@@ -86,7 +86,7 @@ async def test_a_failure_names_the_field_and_never_the_value(name: str, value: A
         await run_attempt(handler, claim=a_claim(params=json.dumps({name: value}))), Kind.INVALID_PARAMS
     ).message
     assert "1111" not in message
-    assert message.startswith(f"{place}"), message
+    assert message.startswith(f"{field}"), message
 
 
 async def test_the_expected_type_is_told() -> None:

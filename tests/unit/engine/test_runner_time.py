@@ -113,7 +113,7 @@ async def test_a_plain_handler_that_outlasts_a_drain_is_dated_after_the_end_of_t
     result = task.result()
     assert isinstance(result, Failed if timed_out else Interrupted)
     assert result.still_runs_for == 3.5
-    assert (heard.all("stuck"), in_flight.left_threads) == ([(CLAIM, 0.0)], True)
+    assert (heard.all("handler_stuck"), in_flight.left_threads) == ([(CLAIM, 0.0)], True)
 
 
 async def test_an_attempt_that_is_asked_to_stop_before_it_begins_does_not_begin() -> None:

@@ -53,7 +53,7 @@ async def test_a_thousand_and_more_failures_do_not_end_a_loop(monkeypatch: pytes
     monkeypatch.setattr(ticker_module, "asyncio", quick)
     heard, steps = Listening(), Steps(*[_boom] * 1_100)
     await _run(Ticker("relay", 1.0, steps, heard), steps, 1_101)
-    assert len(heard.all("loop_failed")) == 1_100
+    assert len(heard.all("background_loop_failed")) == 1_100
     assert pauses == sorted(pauses)
     assert max(pauses) == LONGEST_PAUSE
 
@@ -100,7 +100,7 @@ async def test_a_wake_does_not_hurry_a_loop_that_fails() -> None:
     heard, steps = Listening(), Steps(fails)
     ticker = Ticker("relay", 3600.0, steps, heard)
     task = asyncio.create_task(ticker.run())
-    await until(lambda: heard.all("loop_failed"))
+    await until(lambda: heard.all("background_loop_failed"))
     for _ in range(5):
         await asyncio.sleep(0)
     assert steps.taken == 1
@@ -111,4 +111,4 @@ async def test_a_wake_does_not_hurry_a_loop_that_fails() -> None:
 async def test_a_success_makes_the_pause_short_again() -> None:
     heard, steps = Listening(), Steps(_boom, _boom, lambda: None, _boom)
     await _run(Ticker("relay", 0.001, steps, heard), steps, 5)
-    assert [arguments[2] for arguments in heard.all("loop_failed")] == [0.002, 0.004, 0.002]
+    assert [arguments[2] for arguments in heard.all("background_loop_failed")] == [0.002, 0.004, 0.002]

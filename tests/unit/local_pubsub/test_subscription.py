@@ -119,10 +119,10 @@ async def test_single_messages_go_to_waiting_receivers_by_turns() -> None:
     for _ in range(6):
         subscription.publish(a_message())
         await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-        for place, receiver in enumerate(receivers):
-            if asked[place].done():
-                got[place] += len(asked[place].result() or [])
-                asked[place] = receiver.ask()
+        for index, receiver in enumerate(receivers):
+            if asked[index].done():
+                got[index] += len(asked[index].result() or [])
+                asked[index] = receiver.ask()
     assert got == [3, 3]
 
 

@@ -54,26 +54,26 @@ class AnySubscription(RuleBasedStateMachine):
 
         self.loop.run_until_complete(published())
 
-    @rule(place=st.integers(0, 9))
-    def receive(self, place: int) -> None:
-        receiver = self.receivers[place % len(self.receivers)]
+    @rule(index=st.integers(0, 9))
+    def receive(self, index: int) -> None:
+        receiver = self.receivers[index % len(self.receivers)]
         for delivery in self.loop.run_until_complete(batch_of(receiver)):
             self.arrived(delivery)
 
     def arrived(self, delivery: Delivery) -> None:
         key, number = delivery.message.ordering_key, delivery.message.number
         if key:
-            place = self.order[key].index(number)
-            assert place == self.expected.get(key, 0), "a key's message came out of order"
-            self.expected[key] = place + 1
+            index = self.order[key].index(number)
+            assert index == self.expected.get(key, 0), "a key's message came out of order"
+            self.expected[key] = index + 1
         else:
             assert number in self.unacked, "an acked message came again"
         self.out[delivery.ack_id] = delivery
 
     @precondition(lambda self: self.out)
-    @rule(place=st.integers(0, 99))
-    def ack(self, place: int) -> None:
-        ack_id = sorted(self.out)[place % len(self.out)]
+    @rule(index=st.integers(0, 99))
+    def ack(self, index: int) -> None:
+        ack_id = sorted(self.out)[index % len(self.out)]
         delivery = self.out.pop(ack_id)
         self.unacked.discard(delivery.message.number)
 
@@ -83,9 +83,9 @@ class AnySubscription(RuleBasedStateMachine):
         assert self.loop.run_until_complete(acked()) == []
 
     @precondition(lambda self: self.out)
-    @rule(place=st.integers(0, 99))
-    def nack(self, place: int) -> None:
-        ack_id = sorted(self.out)[place % len(self.out)]
+    @rule(index=st.integers(0, 99))
+    def nack(self, index: int) -> None:
+        ack_id = sorted(self.out)[index % len(self.out)]
         delivery = self.out[ack_id]
 
         async def nacked() -> list[str]:
@@ -110,12 +110,12 @@ class AnySubscription(RuleBasedStateMachine):
             key = delivery.message.ordering_key
             if not key:
                 continue
-            place = self.order[key].index(delivery.message.number)
-            self.expected[key] = min(self.expected[key], place)
+            index = self.order[key].index(delivery.message.number)
+            self.expected[key] = min(self.expected[key], index)
             for ack_id, other in list(self.out.items()):
                 if other.message.ordering_key == key and other.message.number >= delivery.message.number:
                     del self.out[ack_id]
-            self.unacked.update(self.order[key][place:])
+            self.unacked.update(self.order[key][index:])
 
     @precondition(lambda self: len(self.receivers) > 1)
     @rule()

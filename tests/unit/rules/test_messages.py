@@ -108,15 +108,15 @@ def test_a_rejected_message_without_ids_stands_for_no_instance() -> None:
     assert rejected_instance(b"[]", PAINT) is None
 
 
-def test_a_rejected_message_whose_place_does_not_decode_stands_for_no_instance() -> None:
+def test_a_rejected_message_whose_index_does_not_decode_stands_for_no_instance() -> None:
     assert rejected_instance(b"[]", PAINT | {"orchestration_id": O, "index": "x"}) is None
 
 
 def test_a_rejected_instance_keeps_what_is_good_about_its_message() -> None:
-    place = {"orchestration_id": O, "index": "1", "count": "2"}
-    bad_params = rejected_instance(b"[]", PAINT | place | {"tag.customer": "7"})
+    ids = {"orchestration_id": O, "index": "1", "count": "2"}
+    bad_params = rejected_instance(b"[]", PAINT | ids | {"tag.customer": "7"})
     assert bad_params is not None
     assert (bad_params.index, bad_params.count, bad_params.params, bad_params.tags) == (1, 2, "{}", {"customer": "7"})
-    bad_tag = rejected_instance(b'{"a":1}', PAINT | place | {"tag.outcome": "x"})
+    bad_tag = rejected_instance(b'{"a":1}', PAINT | ids | {"tag.outcome": "x"})
     assert bad_tag is not None
     assert (bad_tag.params, bad_tag.tags) == ('{"a":1}', {})

@@ -93,7 +93,7 @@ def test_ten_thousand_good_jobs_write_no_line_at_info(lines: Lines) -> None:
         logs.settled(CLAIM, COMPLETED, Settled.STORED)
     logs.refused(MESSAGE, Refusal.FINISHED, None)
     logs.published("job", 100)
-    logs.batch("claim", 100, 0.01)
+    logs.batch_committed("claim", 100, 0.01)
     logs.drained(0, 0.1)
     assert [line["message"] for line in lines()] == ["the worker has drained"]
 
@@ -132,13 +132,13 @@ def test_a_retried_failure_is_information_and_a_stale_outcome_a_warning(lines: L
     ],
 )
 def test_a_secret_in_a_text_is_masked_wherever_the_text_stands(lines: Lines, text: str, secret: str) -> None:
-    Logs().store_away("claim", StoreUnavailable(text), 1.0)
+    Logs().database_unavailable("claim", StoreUnavailable(text), 1.0)
     structlog.get_logger("headcount.handler").info(text, note=text, nested={"a": [text]})
     logging.getLogger("psycopg.pool").warning("trouble: %s", text)
     try:
         raise RuntimeError(text)
     except RuntimeError as error:
-        Logs().loop_failed("relay", error, 1.0)
+        Logs().background_loop_failed("relay", error, 1.0)
 
     assert len(lines()) == 4
     assert secret not in json.dumps(lines())
@@ -183,7 +183,7 @@ async def test_a_library_called_by_a_handler_is_named_with_the_job_until_its_tas
 def test_a_line_of_the_worker_does_not_inherit_a_job_from_its_context(lines: Lines) -> None:
     logs = Logs()
     logs.started(CLAIM, 0.0)
-    logs.store_back("claim", 3.0)
+    logs.database_available("claim", 3.0)
     assert LABELS not in lines()[0]
 
 
@@ -203,7 +203,7 @@ def test_an_exception_is_a_stack_trace_without_local_variables(lines: Lines) -> 
     try:
         raise ValueError("bad value" + hidden_local[:0])
     except ValueError as error:
-        Logs().loop_failed("relay", error, 2.0)
+        Logs().background_loop_failed("relay", error, 2.0)
 
     (line,) = lines()
     assert line["severity"] == "ERROR"
@@ -255,8 +255,8 @@ def test_each_thing_that_matters_has_a_line_of_its_severity(lines: Lines) -> Non
     logs.worker_declared_dead(WORKER)
     logs.draining(3, 6.0)
     logs.rejected("NoJobName", "the attribute job_name is missing")
-    logs.undecided(MESSAGE)
-    logs.returned(3, "buffer_timeout")
+    logs.claim_unresolved(MESSAGE)
+    logs.nacked(3, "buffer_timeout")
     logs.publish_failed("event", 3, PublishFailed("no"))
     logs.dead_lettered(0, 0, 0)
     logs.dead_lettered(0, 1, 0)
@@ -265,13 +265,13 @@ def test_each_thing_that_matters_has_a_line_of_its_severity(lines: Lines) -> Non
     logs.repaired("counters", 1)
     logs.jobs_released([uuid4()])
     logs.claim_lost(JOB, 1)
-    logs.stuck(CLAIM, 5.0)
+    logs.handler_stuck(CLAIM, 5.0)
     logs.heartbeat(0.01, 0.1)
     logs.heartbeat(0.01, 9.0)
     logs.heartbeat_failed(StoreUnavailable("no"))
-    logs.loop_blocked(3.0, BlockedLoop(CLAIM, (), ("handlers/a.py:1 in press",)))
+    logs.event_loop_blocked(3.0, BlockedLoop(CLAIM, (), ("handlers/a.py:1 in press",)))
     logs.deadline_passed(ORCHESTRATION, 4)
-    logs.refused_item("settle", ValueError("NUL"))
+    logs.item_rejected("settle", ValueError("NUL"))
 
     severities = "INFO ERROR INFO WARNING WARNING INFO WARNING WARNING INFO WARNING ERROR ERROR WARNING WARNING WARNING"
     severities += " WARNING WARNING WARNING ERROR"
@@ -289,5 +289,5 @@ def test_masking_stays_quick_whatever_a_handler_logs(text: str) -> None:
 
 @pytest.mark.parametrize(("flags", "sampled"), [("00", False), ("01", True), ("03", True), ("02", False)])
 def test_a_trace_says_whether_it_is_sampled(lines: Lines, flags: str, sampled: bool) -> None:
-    Logs().stuck(replace(CLAIM, traceparent=TRACEPARENT[:-2] + flags), 3.0)
+    Logs().handler_stuck(replace(CLAIM, traceparent=TRACEPARENT[:-2] + flags), 3.0)
     assert lines()[0]["logging.googleapis.com/trace_sampled"] is sampled

@@ -98,7 +98,7 @@ def test_a_name_without_a_handler_is_counted_as_other_however_many_there_are(met
 def test_labels_that_come_from_outside_are_bounded(metrics: Metrics) -> None:
     for number in range(1000):
         metrics.rejected(f"Reason{number}", "text")
-        metrics.loop_failed(f"loop{number}", RuntimeError(), 1.0)
+        metrics.background_loop_failed(f"loop{number}", RuntimeError(), 1.0)
 
     text = openmetrics(metrics.registry).decode()
     assert len(re.findall(r"^headcount_messages_rejected_total\{", text, re.M)) <= LABEL_LIMIT + 1
@@ -188,21 +188,21 @@ def test_every_report_of_the_observer_changes_a_metric(metrics: Metrics) -> None
         "received": (None,),
         "rejected": ("NoJobName", "text"),
         "refused": (MESSAGE, Refusal.CLAIMED, None),
-        "undecided": (MESSAGE,),
-        "returned": (3, "drain"),
+        "claim_unresolved": (MESSAGE,),
+        "nacked": (3, "drain"),
         "started": (CLAIM, 1.0),
         "finished": (CLAIM, COMPLETED, 1.0),
         "settled": (CLAIM, COMPLETED, Settled.STORED),
-        "stuck": (CLAIM, 3.0),
-        "batch": ("claim", 100, 0.01),
-        "split": ("claim", 2),
-        "refused_item": ("settle", ValueError()),
-        "store_away": ("claim", StoreUnavailable(), 1.0),
-        "store_back": ("claim", 1.0),
-        "pool_waited": (0.1,),
+        "handler_stuck": (CLAIM, 3.0),
+        "batch_committed": ("claim", 100, 0.01),
+        "batch_split": ("claim", 2),
+        "item_rejected": ("settle", ValueError()),
+        "database_unavailable": ("claim", StoreUnavailable(), 1.0),
+        "database_available": ("claim", 1.0),
+        "connection_waited": (0.1,),
         "published": ("job", 5),
         "publish_refused": ("event", "id", PublishFailed()),
-        "refused_events": (2,),
+        "events_refused": (2,),
         "publish_failed": ("event", 5, PublishFailed()),
         "backlog": (4, 2.0),
         "unfinished": (2, 60.0),
@@ -212,8 +212,8 @@ def test_every_report_of_the_observer_changes_a_metric(metrics: Metrics) -> None
         "claim_lost": (uuid4(), 1),
         "heartbeat": (0.01, 0.0),
         "heartbeat_failed": (StoreUnavailable(),),
-        "loop_lag": (0.1,),
-        "loop_blocked": (1.5, BlockedLoop(None, (), ())),
+        "event_loop_lag": (0.1,),
+        "event_loop_blocked": (1.5, BlockedLoop(None, (), ())),
         "stream_ended": (None, 1.0),
         "deadline_passed": (uuid4(), 3),
         "dead_lettered": (1, 1, 1),
@@ -221,7 +221,7 @@ def test_every_report_of_the_observer_changes_a_metric(metrics: Metrics) -> None
         "worker_declared_dead": (WORKER,),
         "draining": (3, 6.0),
         "drained": (1, 2.0),
-        "loop_failed": ("relay", RuntimeError(), 1.0),
+        "background_loop_failed": ("relay", RuntimeError(), 1.0),
     }
     known = {name for name, _ in inspect.getmembers(Observer, inspect.isfunction) if not name.startswith("_")}
     assert known - set(reports) == set(), "a new report: record it, and add it here"
@@ -239,7 +239,7 @@ def samples(metrics: Metrics) -> list[tuple[str, float]]:
 def test_the_catalogue_lists_exactly_the_series_that_are_exposed(metrics: Metrics) -> None:
     metrics.stream_ended(None, 1.0)
     metrics.repaired("counters", 1)
-    metrics.loop_failed("relay", RuntimeError(), 1.0)
+    metrics.background_loop_failed("relay", RuntimeError(), 1.0)
     exposed = {
         one.name: frozenset(one.labels)
         for family in metrics.registry.collect()

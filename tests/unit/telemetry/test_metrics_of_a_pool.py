@@ -16,11 +16,11 @@ def metrics() -> Metrics:
 
 
 def test_the_database_is_away_from_the_first_missing_answer_to_the_next_one(metrics: Metrics) -> None:
-    metrics.store_away("claim", StoreUnavailable(), 0.1)
-    metrics.store_away("claim", StoreUnavailable(), 0.2)
+    metrics.database_unavailable("claim", StoreUnavailable(), 0.1)
+    metrics.database_unavailable("claim", StoreUnavailable(), 0.2)
     assert value(metrics, "headcount_database_unavailable", operation="claim") == 1
 
-    metrics.store_back("claim", 4.5)
+    metrics.database_available("claim", 4.5)
     assert value(metrics, "headcount_database_unavailable", operation="claim") == 0
     assert value(metrics, "headcount_database_unavailable_seconds_total", operation="claim") == 4.5
     assert value(metrics, "headcount_batch_retries_total", operation="claim") == 2
@@ -37,9 +37,9 @@ def test_a_missed_heartbeat_says_that_the_database_is_unavailable_until_the_next
 
 
 def test_a_backlog_that_is_not_counted_says_so_too_and_another_loop_does_not(metrics: Metrics) -> None:
-    metrics.loop_failed("relay-jobs", RuntimeError(), 1.0)
+    metrics.background_loop_failed("relay-jobs", RuntimeError(), 1.0)
     assert value(metrics, "headcount_database_unavailable", operation="backlog") == 0
-    metrics.loop_failed("backlog", StoreUnavailable(), 1.0)
+    metrics.background_loop_failed("backlog", StoreUnavailable(), 1.0)
     assert value(metrics, "headcount_database_unavailable", operation="backlog") == 1
     metrics.backlog(0, 0.0)
     assert value(metrics, "headcount_database_unavailable", operation="backlog") == 0

@@ -33,7 +33,7 @@ def test_a_flood_of_unknown_names_is_summed_up_in_a_few_lines_with_nothing_uncou
     logs = Logs(Limiter(burst=1, seconds=3600))
     for number in range(900):
         for _ in range(1 + number % 7):
-            logs.undecided(replace(MESSAGE, job_name=f"name {number}"))
+            logs.claim_unresolved(replace(MESSAGE, job_name=f"name {number}"))
             logs.settled(replace(CLAIM, job_name=f"name {number}"), failed(final=True), Settled.STORED)
     logs.drained(0, 1.0)
 

@@ -1,0 +1,207 @@
+"""What operators see of a running system: verdicts, jobs, workers and rejected messages, as records.
+
+Read by `postgres/queries`, shown by the command line. `to_json` is the one form in which programs get them. Ages and
+delays are seconds by the database's clock; dates have a time zone; params, results and attributes are JSON text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from daemon.orchestration import OrchestrationState
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+@dataclass(frozen=True, slots=True)
+class JobSnapshot:
+    """An unfinished job, with its worker, its message and its last failure, each None where there is none."""
+
+    id: UUID
+    index: int
+    job_name: str
+    attempt: int
+    failures: int
+    losses: int
+    cause: str | None
+    publishes: int
+    worker_id: UUID | None
+    progress_current: float | None
+    progress_total: float | None
+    progress_message: str | None
+    host: str | None
+    heartbeat_age: float | None
+    started_ago: float | None
+    progress_ago: float | None
+    published_ago: float | None
+    publish_in: float | None
+    last_kind: str | None
+    last_message: str | None
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedExample:
+    """A rejected message that named an orchestration."""
+
+    id: int
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One way in which `count` jobs are not finished, with a few of them, or with messages that were rejected."""
+
+    word: str
+    count: int
+    jobs: tuple[JobSnapshot, ...] = ()
+    rejected: tuple[RejectedExample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an orchestration is not finished, or that it is."""
+
+    state: OrchestrationState
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """One job, finished or not; `error` has the keys kind, message and traceback."""
+
+    id: UUID
+    orchestration_id: UUID
+    index: int
+    job_name: str
+    status: str
+    attempt: int
+    failures: int
+    losses: int
+    cause: str | None
+    publishes: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    progress_current: float | None
+    progress_total: float | None
+    progress_message: str | None
+    params: str | None
+    result: str | None
+    error: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """An attempt that did not complete its job."""
+
+    attempt: int
+    worker_id: UUID | None
+    started_at: datetime | None
+    ended_at: datetime
+    kind: str
+    message: str
+    traceback: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Redelivery:
+    """A delivery of a job's message after the first one."""
+
+    cause: str
+    message_id: str
+    worker_id: UUID | None
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobExplanation:
+    """One job: its row, its verdict while it is unfinished, its failed attempts and its repeated deliveries."""
+
+    job: JobRow
+    verdict: Verdict | None
+    history: tuple[FailedAttempt, ...]
+    redeliveries: tuple[Redelivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken invariant: which check, which row, and what is wrong in words."""
+
+    check: str
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A registered worker; `holds` jobs are claimed by it in the database, `running` is what it said itself."""
+
+    id: UUID
+    host: str
+    revision: str
+    pool: str
+    slots: int
+    running: int
+    started_at: datetime
+    draining_at: datetime | None
+    heartbeat_age: float
+    holds: int
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedSummary:
+    """A rejected message without its body."""
+
+    id: int
+    message_id: str
+    reason: str
+    text: str
+    bytes: int
+    received_at: datetime
+    replayed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedMessage:
+    """A rejected message, whole."""
+
+    id: int
+    message_id: str
+    reason: str
+    text: str
+    data: bytes
+    attributes: str
+    published_at: datetime | None
+    received_at: datetime
+    replayed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedBody:
+    """What a replay publishes; `age` counts from its publication."""
+
+    id: int
+    data: bytes
+    attributes: str
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayCandidate:
+    """A rejected message that may be published again, by its number, with the size of its body."""
+
+    id: int
+    reason: str
+    bytes: int
+
+
+def to_json(record: DataclassInstance) -> dict[str, object]:
+    """A record under the names of its fields, for `json.dumps(..., default=str)`."""
+    return asdict(record)
