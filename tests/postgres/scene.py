@@ -17,11 +17,11 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import Claim, ClaimAnswer, JobError, JobMessage, Kind, Result, Returned, Settled, Settlement
-from daemon.orchestration import CompletedOrchestration
+from daemon.orchestration import CompletedOrchestration, Created, NewOrchestration
 from daemon.postgres.claims import ClaimRequest, Claims
 from daemon.postgres.database import sync_engine
-from daemon.postgres.events import DueEvents
-from daemon.postgres.orchestrations import Made, NewOrchestration, Orchestrations
+from daemon.postgres.orchestrations import Orchestrations
+from daemon.postgres.outbox import EventOutbox
 from daemon.postgres.progress import ProgressBuffer
 from daemon.postgres.rescue import Rescue, Rescued
 from daemon.postgres.retries import Retries
@@ -146,9 +146,9 @@ class Scene:
         old = "UPDATE worker SET seen_at = now() - make_interval(secs => :seconds) WHERE id = :id"
         await self.run(old, id=worker.id, seconds=seconds)
 
-    async def kick_off(self, count: int = 1, **changes: Any) -> Made:
+    async def kick_off(self, count: int = 1, **changes: Any) -> Created:
         new = NewOrchestration(uuid4(), "count", ['{"n": 1}'] * count, {})
-        return await self.orchestrations.make(replace(new, **changes))
+        return await self.orchestrations.create(replace(new, **changes))
 
     async def end(self, orchestration_id: UUID) -> int:
         """End what is cancelled or overdue of an orchestration, as a worker does; how many instances."""
@@ -159,9 +159,9 @@ class Scene:
 
     async def publish_events(self) -> list[CompletedOrchestration]:
         """A relay publishes what is due."""
-        due = DueEvents(self.engine)
+        due = EventOutbox(self.engine)
         leased = await due.lease(100)
-        await due.confirm(leased)
+        await due.mark_published(leased)
         return [one.message for one in leased]
 
     async def run(self, statement: str, **values: Any) -> list[RowMapping]:
