@@ -24,7 +24,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 
 from daemon.context import JobContext
 from daemon.errors import DecodeError, HandlersInvalid
-from daemon.rules.lifecycle import Policy
+from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.messages import check_name
 from daemon.rules.retry import Backoff
 
@@ -44,7 +44,7 @@ class Handler:
     name: str
     function: Callable[..., object]
     executor: Executor
-    policy: Policy
+    policy: RetryPolicy
     timeout: float | None
     concurrency: int | None
     params: TypeAdapter[object]
@@ -62,7 +62,7 @@ class JobOptions:
 
     name: str
     executor: Executor | None
-    policy: Policy
+    policy: RetryPolicy
     timeout: float | None
     concurrency: int | None
 
@@ -83,7 +83,7 @@ def job(
     `executor` is `async` for `async def` and `thread` for plain `def`; `concurrency` bounds this name per worker.
     """
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    options = JobOptions(name, executor, Policy(max_attempts, retry or Backoff()), seconds, concurrency)
+    options = JobOptions(name, executor, RetryPolicy(max_attempts, retry or Backoff()), seconds, concurrency)
 
     def register(function: F) -> F:
         setattr(function, OPTIONS, options)

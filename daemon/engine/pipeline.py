@@ -32,12 +32,12 @@ from daemon.job import (
 )
 from daemon.observe import Observer
 from daemon.registry import Handler, Registry
-from daemon.rules.lifecycle import Policy, admit, settle
+from daemon.rules.lifecycle import RetryPolicy, admit, settle
 from daemon.rules.messages import decode, rejected_instance
 from daemon.rules.storable import safe_str
 
 CLAIM_TRIES = 5
-NO_POLICY = Policy()
+NO_POLICY = RetryPolicy()
 
 Decoder = Callable[[bytes, Mapping[str, str], str], JobMessage]
 

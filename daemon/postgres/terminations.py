@@ -110,20 +110,11 @@ class Terminations:
             rows = (await connection.execute(sql.MISSING, _columns(ranges))).all()
             if not rows:
                 return
-            new = sorted(
-                (instance_id(orchestration_id, index) if own_id else uuid4(), orchestration_id, index, job_name)
-                for orchestration_id, index, job_name in rows
-            )
-            await connection.execute(
-                sql.INSERT_PLACEHOLDERS,
-                {
-                    "ids": [job_id for job_id, _, _, _ in new],
-                    "orchestration_ids": [orchestration_id for _, orchestration_id, _, _ in new],
-                    "indexes": [index for _, _, index, _ in new],
-                    "names": [name for _, _, _, name in new],
-                    "params": [NO_PARAMS] * len(new),
-                },
-            )
+            new = [
+                (instance_id(orchestration_id, index) if own_id else uuid4(), orchestration_id, index, name, NO_PARAMS)
+                for orchestration_id, index, name in rows
+            ]
+            await insert_placeholders(connection, sorted(new))
 
     async def _settle(self, connection: AsyncConnection, ranges: Sequence[_Range]) -> tuple[set[UUID], Terminated]:
         """Settle what is unfinished in the ranges; which orchestrations have jobs that somebody claimed meanwhile."""
@@ -131,26 +122,31 @@ class Terminations:
         if not rows:
             return set(), Terminated({}, 0, True, False)
         by_id = {part.id: part for part in ranges}
-        written = await connection.run_sync(
-            settle,
-            [
-                settle_closed(
-                    UnfinishedJob(row.id, row.worker_id, row.attempt),
-                    CANCELLED if by_id[row.orchestration_id].cancelled else DEADLINE,
-                )
-                for row in rows
-            ],
-        )
+        settlements = [
+            settle_closed(
+                UnfinishedJob(row.id, row.worker_id, row.attempt),
+                CANCELLED if by_id[row.orchestration_id].cancelled else DEADLINE,
+            )
+            for row in rows
+        ]
+        written = await connection.run_sync(settle, settlements)
         settled = [row.orchestration_id for row in rows if row.id in written.jobs]
-        await self._check(connection, [by_id[owner] for owner in sorted(set(settled))])
+        parts = [by_id[owner] for owner in sorted(set(settled))]
+        values = {"ids": [part.id for part in parts], "generations": [part.generation for part in parts]}
+        if (await connection.execute(sql.STILL_DUE, values)).scalar_one() != len(parts):
+            raise _Reopened
         overdue = Counter(owner for owner in settled if not by_id[owner].cancelled)
         unsettled = {row.orchestration_id for row in rows if row.id not in written.jobs}
         return unsettled, Terminated(dict(overdue), len(settled), True, written.completes)
 
-    async def _check(self, connection: AsyncConnection, settled: Sequence[_Range]) -> None:
-        values = {"ids": [part.id for part in settled], "generations": [part.generation for part in settled]}
-        if (await connection.execute(sql.STILL_DUE, values)).scalar_one() != len(settled):
-            raise _Reopened
+
+async def insert_placeholders(
+    connection: AsyncConnection, instances: Sequence[tuple[UUID, UUID, int, str, str]]
+) -> Sequence[UUID]:
+    """Make rows of instances (id, orchestration_id, index, job_name, params), sorted by id; the ids of the new ones."""
+    names = ("ids", "orchestration_ids", "indexes", "names", "params")
+    values = {name: list(column) for name, column in zip(names, zip(*instances, strict=True), strict=True)}
+    return (await connection.execute(sql.INSERT_PLACEHOLDERS, values)).scalars().all()
 
 
 def _ranges(rows: Sequence[Row[Any]]) -> list[_Range]:

@@ -30,7 +30,7 @@ UNKNOWN_JOB_BACKOFF = Backoff(initial=1, factor=2, maximum=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RetryPolicy:
     """How often a handler's job may fail, and how it waits in between. `max_attempts` counts failures only."""
 
     max_attempts: int = 3
@@ -45,7 +45,7 @@ def admit(claim: Claim) -> Result | None:
 
 
 def settle(
-    claim: Claim, result: Result, policy: Policy, unknown_job_grace: float, rng: Callable[[], float]
+    claim: Claim, result: Result, policy: RetryPolicy, unknown_job_grace: float, rng: Callable[[], float]
 ) -> Settlement:
     """What is stored after an attempt. `unknown_job_grace` is seconds since the job was created."""
     match result:
@@ -62,7 +62,7 @@ def settle(
             assert_never(result)
 
 
-def _failed(claim: Claim, result: Failed, policy: Policy, rng: Callable[[], float]) -> Settlement:
+def _failed(claim: Claim, result: Failed, policy: RetryPolicy, rng: Callable[[], float]) -> Settlement:
     failures = claim.failures + 1
     if result.final or failures >= policy.max_attempts:
         return _settlement(claim, Action.FAIL, result.error, counts_as_failure=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 
@@ -30,8 +31,7 @@ from daemon.job import StopReason
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine
 from daemon.postgres.dead_letters import DeadLetterStore
-from daemon.postgres.due import Due, Leased
-from daemon.postgres.events import DueEvents, LeasedEvent
+from daemon.postgres.outbox import EventOutbox, JobOutbox
 from daemon.postgres.rescue import Rescue
 from daemon.postgres.retries import Retries
 from daemon.postgres.store import Store
@@ -41,6 +41,8 @@ from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.puller import Puller
 from daemon.pubsub.streaming_pull import StreamingPull
 from daemon.registry import Registry
+from daemon.rules.events import encode_event
+from daemon.rules.messages import encode
 from daemon.rules.shutdown import ShutdownPlan
 from daemon.settings import Settings
 
@@ -79,9 +81,14 @@ class WorkerRuntime:
         self._puller = Puller()
         self.streaming_pull = self._make_streaming_pull()
         self.intake = Intake(self.streaming_pull)
-        self._due = Due(self._engine, settings.republish_after_seconds)
-        self._relay = self._make_relay()
-        self._events = Ticker("relay-events", 1.0, self._relay.publish_events, observer)
+        self._outbox = JobOutbox(self._engine, settings.republish_after_seconds)
+        topic = settings.topic(settings.jobs_topic)
+        self._job_relay = Relay("job", self._outbox, self._publisher, topic, encode, observer)
+        topic = settings.topic(settings.events_topic)
+        encode_ours = partial(encode_event, source=f"//headcount/projects/{settings.project}")
+        events = EventOutbox(self._engine)
+        self._event_relay = Relay("event", events, self._publisher, topic, encode_ours, observer)
+        self._events = Ticker("relay-events", 1.0, self._event_relay.publish_due, observer)
         self.store = Store(
             self._engine,
             lambda: identity.id,
@@ -125,8 +132,8 @@ class WorkerRuntime:
         interrupted = await self.consumer.drain(plan.cancel_at, plan.settled_by - plan.cancel_at)
         try:
             async with asyncio.timeout(plan.flushed_by - plan.settled_by):
-                await self._relay.publish_jobs()
-                await self._relay.publish_events()
+                await self._job_relay.publish_due()
+                await self._event_relay.publish_due()
         except Exception as error:  # another worker's relay publishes what is left
             self._observer.background_loop_failed("drain", error, 0.0)
         await self.streaming_pull.close(plan.replied_by - plan.flushed_by)
@@ -143,18 +150,6 @@ class WorkerRuntime:
             busy=lambda: self.consumer.busy,
             lease_seconds=settings.lease_seconds,
             observer=self._observer,
-        )
-
-    def _make_relay(self) -> Relay[Leased, LeasedEvent]:
-        settings = self._settings
-        return Relay(
-            self._due,
-            DueEvents(self._engine),
-            self._publisher,
-            settings.topic(settings.jobs_topic),
-            settings.topic(settings.events_topic),
-            f"//headcount/projects/{settings.project}",
-            self._observer,
         )
 
     def _make_consumer(self, registry: Registry) -> Consumer:
@@ -196,7 +191,7 @@ class WorkerRuntime:
             self._observer,
         )
         steps: dict[str, tuple[float, Step]] = {
-            "relay-jobs": (1.0, self._relay.publish_jobs),
+            "relay-jobs": (1.0, self._job_relay.publish_due),
             "progress": (0.5, self.store.progress.flush),
             "buffer": (1.0, self.consumer.nack_overdue),
             "rescue": (beat / 2, rescuer.round),
@@ -211,7 +206,7 @@ class WorkerRuntime:
         return [self._events, *(Ticker(name, pause, step, self._observer) for name, (pause, step) in steps.items())]
 
     async def _report_backlog(self) -> None:
-        backlog = await self._due.backlog()
+        backlog = await self._outbox.backlog()
         self._observer.backlog(backlog.due, backlog.oldest)
         self._observer.events_refused(backlog.refused_events)
         self._observer.unfinished(backlog.unfinished, backlog.oldest_unfinished)

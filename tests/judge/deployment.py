@@ -12,6 +12,7 @@ import random
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -32,8 +33,7 @@ from daemon.engine.runner import HandlerRunner
 from daemon.job import StopReason
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine, sync_engine
-from daemon.postgres.due import Due
-from daemon.postgres.events import DueEvents
+from daemon.postgres.outbox import EventOutbox, JobOutbox
 from daemon.postgres.rescue import Rescue
 from daemon.postgres.store import Store
 from daemon.postgres.worker_registration import WorkerRegistration
@@ -42,6 +42,8 @@ from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.puller import Pulled, Puller
 from daemon.pubsub.resources import provision, wanted
 from daemon.registry import Registry
+from daemon.rules.events import encode_event
+from daemon.rules.messages import encode
 from daemon.settings import Settings
 
 TTL = 30.0
@@ -181,9 +183,9 @@ async def recovered(deployment: Deployment) -> None:
     async with started_worker(deployment) as worker:
         for _ in range(ROUNDS):
             await worker.rescuer.round()
-            await worker.relay.publish_jobs()
+            await worker.job_relay.publish_due()
             worked = await worker.work(10)
-            await worker.relay.publish_events()
+            await worker.event_relay.publish_due()
             if not worked:
                 return
     raise AssertionError("the worker never ran out of work")
@@ -206,15 +208,11 @@ class Worker:
         }
         runner = HandlerRunner(self.store.progress, executors)
         self.pipeline = Pipeline(self.store, runner, deployment.registry, observer, 300.0, random.Random(1).random)
-        self.relay = Relay(
-            Due(engine, settings.republish_after_seconds),
-            DueEvents(engine),
-            self.publisher,
-            settings.topic(settings.jobs_topic),
-            settings.topic(settings.events_topic),
-            "//headcount/projects/judge",
-            observer,
-        )
+        jobs, topic = JobOutbox(engine, settings.republish_after_seconds), settings.topic(settings.jobs_topic)
+        self.job_relay = Relay("job", jobs, self.publisher, topic, encode, observer)
+        events, topic = EventOutbox(engine), settings.topic(settings.events_topic)
+        as_event = partial(encode_event, source="//headcount/projects/judge")
+        self.event_relay = Relay("event", events, self.publisher, topic, as_event, observer)
         self.rescuer = Rescuer(Rescue(engine, lambda: me, TTL, GAP, settings.max_worker_losses), observer, lambda: None)
 
     async def work(self, limit: int) -> int:

@@ -17,25 +17,25 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import Claim, ClaimAnswer, JobError, JobMessage, Kind, Result, Returned, Settled, Settlement
-from daemon.orchestration import CompletedOrchestration
+from daemon.orchestration import CompletedOrchestration, Created, NewOrchestration
 from daemon.postgres.claims import ClaimRequest, Claims
 from daemon.postgres.database import sync_engine
-from daemon.postgres.events import DueEvents
-from daemon.postgres.orchestrations import Made, NewOrchestration, Orchestrations
+from daemon.postgres.orchestrations import Orchestrations
+from daemon.postgres.outbox import EventOutbox
 from daemon.postgres.progress import ProgressBuffer
 from daemon.postgres.rescue import Rescue, Rescued
 from daemon.postgres.retries import Retries
 from daemon.postgres.settlements import Settlements
 from daemon.postgres.terminations import Terminations
 from daemon.postgres.worker_registration import WorkerRegistration
-from daemon.rules.lifecycle import Policy, settle
+from daemon.rules.lifecycle import RetryPolicy, settle
 from daemon.rules.messages import instance_id
 from daemon.rules.retry import Backoff
 from tests.harness.waiting import until
 
 TTL = 30.0
 GAP = 12.5
-POLICY = Policy(max_attempts=2, backoff=Backoff(initial=0, maximum=0, jitter=False))
+POLICY = RetryPolicy(max_attempts=2, backoff=Backoff(initial=0, maximum=0, jitter=False))
 BOOM = JobError(Kind.RAISED, "boom")
 
 
@@ -93,7 +93,7 @@ class Worker:
         assert isinstance(answer, Claim), answer
         return answer
 
-    async def settle(self, claim: Claim, result: Result | None = None, policy: Policy = POLICY) -> Settled:
+    async def settle(self, claim: Claim, result: Result | None = None, policy: RetryPolicy = POLICY) -> Settled:
         return await self.store(decided(claim, result, policy))
 
     async def store(self, settlement: Settlement) -> Settled:
@@ -109,7 +109,7 @@ class Worker:
         return await Rescue(self.engine, lambda: self.id, ttl, GAP, max_worker_losses).rescue()
 
 
-def decided(claim: Claim, result: Result | None = None, policy: Policy = POLICY) -> Settlement:
+def decided(claim: Claim, result: Result | None = None, policy: RetryPolicy = POLICY) -> Settlement:
     """What the rules say about a result ("ok" if none is given); a retry is due at once."""
     return settle(claim, result or Returned('"ok"'), policy, 300, lambda: 0.5)
 
@@ -146,9 +146,9 @@ class Scene:
         old = "UPDATE worker SET seen_at = now() - make_interval(secs => :seconds) WHERE id = :id"
         await self.run(old, id=worker.id, seconds=seconds)
 
-    async def kick_off(self, count: int = 1, **changes: Any) -> Made:
+    async def kick_off(self, count: int = 1, **changes: Any) -> Created:
         new = NewOrchestration(uuid4(), "count", ['{"n": 1}'] * count, {})
-        return await self.orchestrations.make(replace(new, **changes))
+        return await self.orchestrations.create(replace(new, **changes))
 
     async def end(self, orchestration_id: UUID) -> int:
         """End what is cancelled or overdue of an orchestration, as a worker does; how many instances."""
@@ -159,9 +159,9 @@ class Scene:
 
     async def publish_events(self) -> list[CompletedOrchestration]:
         """A relay publishes what is due."""
-        due = DueEvents(self.engine)
+        due = EventOutbox(self.engine)
         leased = await due.lease(100)
-        await due.confirm(leased)
+        await due.mark_published(leased)
         return [one.message for one in leased]
 
     async def run(self, statement: str, **values: Any) -> list[RowMapping]:

@@ -8,12 +8,12 @@ from uuid import uuid4
 
 from daemon.job import Claim, Failed, JobMessage, Refused
 from daemon.postgres.statements import claims as claim_sql
-from daemon.rules.lifecycle import Policy
+from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.retry import Backoff
 from tests.postgres.scene import BOOM, Scene, message_for, messages_for, pointer_to
 from tests.postgres.test_lock_order import assert_locks_in_order
 
-STUBBORN = Policy(max_attempts=1_000_000, backoff=Backoff(initial=0, maximum=0, jitter=False))
+STUBBORN = RetryPolicy(max_attempts=1_000_000, backoff=Backoff(initial=0, maximum=0, jitter=False))
 
 
 async def test_the_first_five_and_the_last_ninety_five_failed_attempts_of_a_job_are_kept(scene: Scene) -> None:

@@ -43,7 +43,7 @@ async def record(scene: Scene, *letters: DeadLetter) -> RecordedDeadLetters:
 
 async def test_a_dead_letter_publishes_its_free_and_due_job_again(scene: Scene) -> None:
     made = await scene.kick_off()
-    message = made.born[0][0]
+    message = made.jobs[0].message
     assert not (await scene.job(message.job_id))["due"]
     assert await record(scene, dead(message)) == RecordedDeadLetters(1, 0, {})
     row = await scene.job(message.job_id)
@@ -52,7 +52,7 @@ async def test_a_dead_letter_publishes_its_free_and_due_job_again(scene: Scene) 
 
 async def test_the_third_dead_letter_without_a_run_ends_the_job(scene: Scene) -> None:
     made = await scene.kick_off()
-    message = made.born[0][0]
+    message = made.jobs[0].message
     for _ in range(2):
         assert (await record(scene, dead(message))).ended == 0
     assert await record(scene, dead(message)) == RecordedDeadLetters(0, 1, {})
@@ -63,14 +63,14 @@ async def test_the_third_dead_letter_without_a_run_ends_the_job(scene: Scene) ->
 
 
 async def test_copies_of_one_publish_count_once(scene: Scene) -> None:
-    message = (await scene.kick_off()).born[0][0]
+    message = (await scene.kick_off()).jobs[0].message
     copies = [dead(message, 60), dead(message, 50), dead(message, 40)]
     assert [(await record(scene, copy)).again for copy in copies] == [1, 0, 0]
     assert (await scene.job(message.job_id))["dead_letters"] == 1
 
 
 async def test_a_claim_sets_the_count_of_dead_letters_back(scene: Scene) -> None:
-    worker, message = await scene.worker(), (await scene.kick_off()).born[0][0]
+    worker, message = await scene.worker(), (await scene.kick_off()).jobs[0].message
     for _ in range(2):
         await record(scene, dead(message))
     claim = await worker.claim(pointer_to(message))
@@ -99,11 +99,11 @@ async def test_a_dead_letter_of_a_job_that_is_claimed_meanwhile_leaves_the_claim
     made = await scene.kick_off()
     async with scene.rival() as claim:
         await claim.run("UPDATE job SET worker_id = :me, attempt = 1, publish_at = NULL", me=worker.id)
-        recording = asyncio.create_task(record(scene, dead(made.born[0][0])))
+        recording = asyncio.create_task(record(scene, dead(made.jobs[0].message)))
         await scene.until_blocked()
         await claim.commit()
     assert await recording == RecordedDeadLetters(0, 0, {})
-    assert (await scene.job(made.born[0][0].job_id))["dead_letters"] == 0
+    assert (await scene.job(made.jobs[0].message.job_id))["dead_letters"] == 0
 
 
 async def test_a_dead_letter_without_a_row_makes_a_job_that_is_due_and_runs(scene: Scene) -> None:
@@ -155,7 +155,7 @@ async def test_a_dead_letter_gives_its_params_to_an_instance_that_was_ended_befo
 async def test_a_recorded_batch_locks_jobs_by_id(scene: Scene) -> None:
     from tests.postgres.test_lock_order import assert_locks_in_order
 
-    letters = [dead(message) for message, _ in (await scene.kick_off(20)).born]
+    letters = [dead(item.message) for item in (await scene.kick_off(20)).jobs]
     await assert_locks_in_order(scene, "job", lambda: record(scene, *reversed(letters)))
 
 
@@ -205,7 +205,7 @@ def test_the_first_publish_is_read_from_pubsubs_attribute(text: str, moment: dat
 
 
 async def test_a_dead_letter_of_a_job_that_a_thread_still_occupies_is_left_alone(scene: Scene) -> None:
-    message = (await scene.kick_off()).born[0][0]
+    message = (await scene.kick_off()).jobs[0].message
     await scene.run("UPDATE job SET occupied_by = :worker", worker=uuid4())
     assert await record(scene, dead(message)) == RecordedDeadLetters(0, 0, {})
 

@@ -26,7 +26,7 @@ from daemon.observe import Observer
 from daemon.postgres.progress import ProgressBuffer
 from daemon.postgres.settlements import parameters
 from daemon.postgres.worker_registration import WorkerRegistration
-from daemon.rules.lifecycle import Policy, settle_closed
+from daemon.rules.lifecycle import RetryPolicy, settle_closed
 from tests.postgres.scene import BOOM, POLICY, Scene, Worker, decided, message_for, messages_for, pointer_to, writing
 
 RESULTS = {
@@ -242,6 +242,6 @@ async def test_the_handlers_budget_is_spent_by_failures_only(scene: Scene, loses
     worker, message = await scene.worker(), message_for(uuid4())
     for attempt in range(loses):
         claim = await worker.claim(message if attempt == 0 else pointer_to(message))
-        settlement = decided(claim, Failed(JobError(Kind.RAISED, "boom")), Policy(2, POLICY.backoff))
+        settlement = decided(claim, Failed(JobError(Kind.RAISED, "boom")), RetryPolicy(2, POLICY.backoff))
         await worker.settle(claim, Failed(BOOM))
     assert settlement.action is action

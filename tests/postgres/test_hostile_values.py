@@ -12,7 +12,7 @@ import pytest
 from daemon.job import Claim, Failed, JobError, Kind, Progress, Returned, Settled, Settlement
 from daemon.observe import Observer
 from daemon.postgres.store import Store
-from daemon.rules.lifecycle import Policy
+from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.retry import Backoff
 from tests.postgres.scene import BOOM, TTL, Scene, decided, message_for, messages_for
 
@@ -139,7 +139,7 @@ async def test_a_delay_beyond_the_calendar_fails_alone(desk: Desk, delay: float)
 
 async def test_whole_and_fractional_delays_meet_in_one_batch(desk: Desk) -> None:
     claims = await desk.claimed(3)
-    policy = Policy(5, Backoff(initial=2, factor=2, maximum=300, jitter=False))
+    policy = RetryPolicy(5, Backoff(initial=2, factor=2, maximum=300, jitter=False))
     settlements: list[Settlement] = [
         decided(claims[0], Failed(BOOM, retry_in=5)),
         decided(claims[1], Failed(BOOM), policy),

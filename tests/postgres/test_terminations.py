@@ -113,7 +113,7 @@ async def test_a_placeholder_made_for_an_old_generation_is_taken_back(scene: Sce
 async def test_a_job_that_is_claimed_while_its_slice_is_settled_is_ended_by_the_next(scene: Scene) -> None:
     worker = await scene.worker()
     made = await scene.kick_off(2)
-    message = made.born[0][0]
+    message = made.jobs[0].message
 
     class HeldUp(Terminations):
         async def _insert_missing(self, connection, ranges):  # type: ignore[no-untyped-def]

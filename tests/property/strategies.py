@@ -26,7 +26,7 @@ from daemon.job import (
 )
 from daemon.orchestration import CompletedOrchestration
 from daemon.rules.claim_answer import ClaimView
-from daemon.rules.lifecycle import Policy
+from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.messages import RESERVED_TAG_PREFIXES, RESERVED_TAGS
 from daemon.rules.retry import Backoff
 from tests.model.oracle import outcome_of
@@ -135,7 +135,7 @@ def backoffs(draw: st.DrawFn) -> Backoff:
     return Backoff(draw(st.floats(0, maximum)), factor, maximum, draw(st.booleans()))
 
 
-POLICIES = st.builds(Policy, st.integers(1, 6) | st.integers(1, 10_000), backoffs())
+POLICIES = st.builds(RetryPolicy, st.integers(1, 6) | st.integers(1, 10_000), backoffs())
 CHANCES = st.floats(0, 1, exclude_max=True)
 FEW = st.sampled_from([f"00000000-0000-4000-8000-00000000000{n}" for n in "123"]).map(UUID)
 SIGHTS = st.builds(

@@ -21,7 +21,7 @@ from daemon.job import (
     Unknown,
 )
 from daemon.rules.lifecycle import (
-    Policy,
+    RetryPolicy,
     admit,
     settle,
     settle_closed,
@@ -49,7 +49,7 @@ def _is_whole(settlement: Settlement) -> None:
 
 @given(CLAIMS, RESULTS, POLICIES, CHANCES)
 def test_every_result_has_a_settlement_of_its_own_attempt(
-    claim: Claim, result: Result, policy: Policy, chance: float
+    claim: Claim, result: Result, policy: RetryPolicy, chance: float
 ) -> None:
     one = settle(claim, result, policy, GRACE, lambda: chance)
     assert (one.job_id, one.worker_id, one.attempt) == (claim.job_id, claim.worker_id, claim.attempt)
@@ -59,7 +59,7 @@ def test_every_result_has_a_settlement_of_its_own_attempt(
 
 @given(CLAIMS, RESULTS, POLICIES, CHANCES)
 def test_only_failures_spend_the_budget_and_never_more_than_it_holds(
-    claim: Claim, result: Result, policy: Policy, chance: float
+    claim: Claim, result: Result, policy: RetryPolicy, chance: float
 ) -> None:
     one = settle(claim, result, policy, GRACE, lambda: chance)
     if isinstance(result, (Returned, Interrupted)):
@@ -73,7 +73,7 @@ def test_only_failures_spend_the_budget_and_never_more_than_it_holds(
 
 @given(CLAIMS, st.lists(st.text(max_size=5), max_size=3), POLICIES, CHANCES)
 def test_an_unknown_job_is_tried_again_until_its_grace_ends(
-    claim: Claim, known: list[str], policy: Policy, chance: float
+    claim: Claim, known: list[str], policy: RetryPolicy, chance: float
 ) -> None:
     one = settle(claim, Unknown(tuple(known)), policy, GRACE, lambda: chance)
     assert one.error is not None
@@ -84,7 +84,7 @@ def test_an_unknown_job_is_tried_again_until_its_grace_ends(
 
 
 def test_a_job_that_waited_long_in_a_backlog_is_not_given_up_by_the_first_worker_that_does_not_know_it() -> None:
-    one = settle(a_claim(age=86_400.0, attempt=1), Unknown(()), Policy(), GRACE, lambda: 0.5)
+    one = settle(a_claim(age=86_400.0, attempt=1), Unknown(()), RetryPolicy(), GRACE, lambda: 0.5)
     assert one.action is Action.RETRY
 
 

@@ -21,7 +21,7 @@ from daemon.job import (
     Status,
     StopReason,
 )
-from daemon.rules.lifecycle import Policy, settle
+from daemon.rules.lifecycle import RetryPolicy, settle
 from daemon.rules.messages import instance_id
 from tests.contract.store.conftest import Open
 from tests.contract.store.grounds import Ground, Seen
@@ -46,7 +46,7 @@ async def claimed(ground: Ground, message: JobMessage) -> Claim:
 async def completed(ground: Ground, message: JobMessage) -> None:
     """Run it to its end."""
     claim = await claimed(ground, message)
-    await ground.one.settle(claim, settle(claim, Returned("1"), Policy(), 300, lambda: 0.5))
+    await ground.one.settle(claim, settle(claim, Returned("1"), RetryPolicy(), 300, lambda: 0.5))
 
 
 async def test_the_first_message_makes_the_job_and_its_orchestration(opened: Open) -> None:
@@ -83,7 +83,7 @@ async def test_a_message_that_points_at_a_job_takes_its_params_from_the_row(open
     async with opened() as ground:
         message = a_message()
         claim = await claimed(ground, message)
-        await ground.one.settle(claim, settle(claim, Interrupted(StopReason.DRAINING), Policy(), 300, lambda: 0.5))
+        await ground.one.settle(claim, settle(claim, Interrupted(StopReason.DRAINING), RetryPolicy(), 300, lambda: 0.5))
         again = await ground.other.claim(replace(message, params=None, message_id="relay"))
         assert isinstance(again, Claim)
         assert (again.attempt, again.params) == (2, '{"n": 1}')

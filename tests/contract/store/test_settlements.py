@@ -23,7 +23,7 @@ from daemon.job import (
     Status,
     StopReason,
 )
-from daemon.rules.lifecycle import Policy, settle
+from daemon.rules.lifecycle import RetryPolicy, settle
 from daemon.rules.messages import rejected_instance
 from daemon.rules.retry import Backoff
 from tests.contract.store.conftest import Open
@@ -32,11 +32,11 @@ from tests.contract.store.test_claims import GROUP, a_message, claimed
 from tests.fakes.delivery import FakeDelivery
 
 BOOM = Failed(JobError(Kind.RAISED, "boom"))
-AT_ONCE = Policy(3, Backoff(0, 1, 0, jitter=False))
-LATER = Policy(3, Backoff(1000, 1, 1000, jitter=False))
+AT_ONCE = RetryPolicy(3, Backoff(0, 1, 0, jitter=False))
+LATER = RetryPolicy(3, Backoff(1000, 1, 1000, jitter=False))
 
 
-def decided(claim: Claim, result: Result, policy: Policy = AT_ONCE) -> Settlement:
+def decided(claim: Claim, result: Result, policy: RetryPolicy = AT_ONCE) -> Settlement:
     """What the rules make of a result."""
     return settle(claim, result, policy, 300, lambda: 0.5)
 
