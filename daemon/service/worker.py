@@ -144,7 +144,7 @@ class Worker:
             slots_total=self._settings.slots,
             slots_used=gauge(lambda runtime: runtime.consumer.busy),
             outstanding=gauge(lambda runtime: runtime.consumer.outstanding),
-            held=gauge(lambda runtime: runtime.consumer.buffered),
+            buffered=gauge(lambda runtime: runtime.consumer.buffered),
             drain_budget=self._settings.drain_seconds,
         )
 
