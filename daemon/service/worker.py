@@ -189,7 +189,7 @@ class Worker:
             slots_total=self.settings.slots,
             slots_used=reading(lambda room: room.consumer.busy),
             outstanding=reading(lambda room: room.consumer.outstanding),
-            held=reading(lambda room: room.consumer.buffered),
+            buffered=reading(lambda room: room.consumer.buffered),
             drain_budget=self.settings.drain_seconds,
         )
 
