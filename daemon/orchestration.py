@@ -164,3 +164,14 @@ class RunningInstance:
     job_id: UUID
     index: int
     progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class TerminatedSlice:
+    """What one slice did: instances ended by a deadline, per orchestration, and all of them; `worked` says whether
+    there was anything to look at, `completes` whether an orchestration completed."""
+
+    by_deadline: dict[UUID, int]
+    ended: int
+    worked: bool
+    completes: bool

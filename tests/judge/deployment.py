@@ -22,6 +22,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1 import PullRequest, Subscription
 from pydantic import SecretStr
 
+from daemon.dead_letter import PulledMessage
 from daemon.engine.attempt import Attempt, InFlight
 from daemon.engine.executors import Executor
 from daemon.engine.executors.coroutine import CoroutineExecutor
@@ -39,7 +40,7 @@ from daemon.postgres.store import Store
 from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.pubsub.connection import subscriber_client
 from daemon.pubsub.publisher import Publisher
-from daemon.pubsub.puller import Pulled, Puller
+from daemon.pubsub.puller import Puller
 from daemon.pubsub.resources import provision, wanted
 from daemon.registry import Registry
 from daemon.rules.events import encode_event
@@ -56,7 +57,7 @@ EVENTS = "events-seen"
 class Message:
     """A pulled message, and what was replied to it."""
 
-    pulled: Pulled
+    pulled: PulledMessage
     replied: str | None = None
     delivery_attempt: int | None = None
 
@@ -240,14 +241,14 @@ class Worker:
         await self._engine.dispose()
 
 
-async def pulled_at_once(subscription: str, limit: int) -> list[Pulled]:
+async def pulled_at_once(subscription: str, limit: int) -> list[PulledMessage]:
     """What the subscription has at this moment; nothing is waited for, so an empty answer does not depend on time."""
     client = subscriber_client()
     request = PullRequest(subscription=subscription, max_messages=limit, return_immediately=True)
     response = await client.pull(request)
     await client.transport.close()
     return [
-        Pulled(
+        PulledMessage(
             data=one.message.data,
             attributes=dict(one.message.attributes),
             message_id=one.message.message_id,

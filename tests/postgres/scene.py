@@ -16,14 +16,25 @@ from uuid import UUID, uuid4
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from daemon.job import Claim, ClaimAnswer, JobError, JobMessage, Kind, Result, Returned, Settled, Settlement
+from daemon.job import (
+    Claim,
+    ClaimAnswer,
+    JobError,
+    JobMessage,
+    Kind,
+    RescuedWorker,
+    Result,
+    Returned,
+    Settled,
+    Settlement,
+)
 from daemon.orchestration import CompletedOrchestration, Created, NewOrchestration
 from daemon.postgres.claims import ClaimRequest, Claims
 from daemon.postgres.database import sync_engine
 from daemon.postgres.orchestrations import Orchestrations
 from daemon.postgres.outbox import EventOutbox
 from daemon.postgres.progress import ProgressBuffer
-from daemon.postgres.rescue import Rescue, Rescued
+from daemon.postgres.rescue import Rescue
 from daemon.postgres.retries import Retries
 from daemon.postgres.settlements import Settlements
 from daemon.postgres.terminations import Terminations
@@ -105,7 +116,7 @@ class Worker:
         finally:
             await self.settlements.pinned.close()
 
-    async def rescue(self, max_worker_losses: int = 3, ttl: float = TTL) -> list[Rescued]:
+    async def rescue(self, max_worker_losses: int = 3, ttl: float = TTL) -> list[RescuedWorker]:
         return await Rescue(self.engine, lambda: self.id, ttl, GAP, max_worker_losses).rescue()
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from daemon.dead_letter import DeadLetter, PulledMessage, RecordedDeadLetters
 from daemon.engine.dead_letters import DeadLetterConsumer, first_published
-from daemon.job import Claim, DeadLetter, Failed, JobMessage, RecordedDeadLetters
+from daemon.job import Claim, Failed, JobMessage
 from daemon.observe import Observer
 from daemon.postgres.dead_letters import DISAGREES, OLD, UNKNOWN, DeadLetterStore
 from tests.postgres.scene import BOOM, Scene, decided, message_for, messages_for, pointer_to
@@ -21,15 +22,9 @@ RETENTION = 7 * 86400.0
 HISTORY = "Pub/Sub gave the message up after 100 deliveries"
 
 
-@dataclass
-class Letter:
+def pulled(data: bytes = b"{}", attributes: Mapping[str, str] | None = None) -> PulledMessage:
     """A dead letter as it was pulled."""
-
-    data: bytes = b"{}"
-    attributes: dict[str, str] = field(default_factory=dict)
-    message_id: str = field(default_factory=lambda: uuid4().hex)
-    publish_time: float = 0.0
-    ack_id: str = field(default_factory=lambda: uuid4().hex)
+    return PulledMessage(data, attributes or {}, uuid4().hex, 0.0, uuid4().hex)
 
 
 def dead(message: JobMessage, ago: float = 0.0) -> DeadLetter:
@@ -159,14 +154,14 @@ async def test_a_recorded_batch_locks_jobs_by_id(scene: Scene) -> None:
     await assert_locks_in_order(scene, "job", lambda: record(scene, *reversed(letters)))
 
 
-class Pulled:
+class Subscription:
     """A subscription with these letters in it."""
 
-    def __init__(self, *letters: Letter) -> None:
+    def __init__(self, *letters: PulledMessage) -> None:
         self.letters = list(letters)
         self.acknowledged: list[str] = []
 
-    async def pull(self, subscription: str, limit: int, wait_seconds: float) -> Sequence[Letter]:
+    async def pull(self, subscription: str, limit: int, wait_seconds: float) -> Sequence[PulledMessage]:
         return self.letters
 
     async def acknowledge(self, subscription: str, ack_ids: Sequence[str]) -> None:
@@ -178,16 +173,16 @@ class Pulled:
 
 async def test_what_cannot_be_a_job_is_kept_as_rejected_before_it_is_acknowledged(scene: Scene) -> None:
     old = {"job_name": "count", "CloudPubSubDeadLetterSourceTopicPublishTime": "2020-05-13T22:03:55.262+00:00"}
-    pulled = Pulled(Letter(b"not ours"), Letter(b"{}", old))
-    consumer = DeadLetterConsumer(pulled, DeadLetterStore(scene.engine), "dead", "jobs", Observer())
+    subscription = Subscription(pulled(b"not ours"), pulled(b"{}", old))
+    consumer = DeadLetterConsumer(subscription, DeadLetterStore(scene.engine), "dead", "jobs", Observer())
     assert not await consumer.consume()
     rows = await scene.run("SELECT message_id, reason, text FROM rejected_message ORDER BY id")
     assert [(row["message_id"], row["reason"]) for row in rows] == [
-        (pulled.letters[0].message_id, "NoJobName"),
-        (pulled.letters[1].message_id, "DeadLettered"),
+        (subscription.letters[0].message_id, "NoJobName"),
+        (subscription.letters[1].message_id, "DeadLettered"),
     ]
     assert OLD in rows[1]["text"]
-    assert pulled.acknowledged == [one.ack_id for one in pulled.letters]
+    assert subscription.acknowledged == [one.ack_id for one in subscription.letters]
 
 
 @pytest.mark.parametrize(

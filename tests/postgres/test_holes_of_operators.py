@@ -10,11 +10,11 @@ import pytest
 
 from daemon.errors import OrchestrationNotFound, RequestRefused
 from daemon.job import Claim, Conflict, Failed, Refusal, Refused, Settled
-from daemon.orchestration import Outcome
+from daemon.orchestration import Outcome, TerminatedSlice
 from daemon.postgres.outbox import EventOutbox
 from daemon.postgres.queries import Queries
 from daemon.postgres.rejections import Rejection, Rejections
-from daemon.postgres.terminations import Terminated, Terminations
+from daemon.postgres.terminations import Terminations
 from daemon.rules.messages import instance_id
 from tests.postgres.scene import BOOM, TTL, Scene, Worker, message_for, messages_for, pointer_to, registration_of
 
@@ -151,7 +151,7 @@ async def test_a_cancel_tells_what_it_ended_although_the_closer_of_a_worker_was_
     made = await scene.kick_off(3)
 
     class Second(Terminations):
-        async def slice_of(self, orchestration_id: UUID) -> Terminated:
+        async def slice_of(self, orchestration_id: UUID) -> TerminatedSlice:
             assert (await Terminations(scene.engine).slice_of(orchestration_id)).ended == 3
             return await super().slice_of(orchestration_id)
 

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from daemon.job import Failed, Refusal, Refused, Settled
+from daemon.orchestration import TerminatedSlice
 from daemon.postgres import terminations as module
 from daemon.postgres.terminations import SLICE, Terminations
 from tests.postgres.scene import BOOM, Scene, message_for, messages_for, pointer_to, registration_of
@@ -180,7 +181,7 @@ async def test_a_cancel_is_over_with_its_own_generation_although_the_next_one_ha
     made = await scene.kick_off(2)
 
     class Overtaken(Terminations):
-        async def slice_of(self, orchestration_id: UUID) -> module.Terminated:
+        async def slice_of(self, orchestration_id: UUID) -> TerminatedSlice:
             await Terminations(scene.engine).slice_of(orchestration_id)
             await scene.run("UPDATE orchestration SET event_published_at = now()")
             assert await scene.retries.retry_failed(orchestration_id) == 2
