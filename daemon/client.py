@@ -18,10 +18,11 @@ from pydantic import JsonValue
 
 from daemon.errors import DecodeError, PublishFailed, RequestRefused, ResultNotStorable
 from daemon.job import JobError, JobMessage, Status
-from daemon.orchestration import JobOutcome, OrchestrationState, RunningInstance
+from daemon.orchestration import JobOutcome, NewOrchestration, OrchestrationState, RunningInstance
+from daemon.outbox import OutboxItem
 from daemon.postgres.database import async_engine
-from daemon.postgres.due import Due, Leased
-from daemon.postgres.orchestrations import PAGE, Made, NewOrchestration, Orchestrations, make
+from daemon.postgres.orchestrations import PAGE, Orchestrations
+from daemon.postgres.outbox import JobOutbox
 from daemon.postgres.retries import Retries
 from daemon.postgres.terminations import Terminations
 from daemon.pubsub.publisher import Publisher
@@ -63,7 +64,7 @@ class Client:
             url, connections, self._settings.database_pooler, show_values=self._settings.log_values
         )
         self._publisher = Publisher()
-        self._due = Due(self._engine, self._settings.republish_after_seconds)
+        self._outbox = JobOutbox(self._engine, self._settings.republish_after_seconds)
         self._orchestrations = Orchestrations(self._engine)
         self._terminations = Terminations(self._engine)
         self._retries = Retries(self._engine)
@@ -101,13 +102,10 @@ class Client:
         new = _checked(job_name, params, tags or {}, deadline, start_at, idempotency_key)
         with producing(job_name, new.id, len(new.params)) as traceparent:
             new = replace(new, traceparent=traceparent)
-            if connection is not None:
-                made = await make(connection, new, grace=0.0)
-                return Orchestration(self, made.id)
-            made = await self._orchestrations.make(new)
-            if made.fresh and start_at is None:
-                await self._publish(made)
-            return Orchestration(self, made.id)
+            created = await self._orchestrations.create(new, connection)
+            if connection is None and start_at is None:
+                await self._publish(created.jobs)
+            return Orchestration(self, created.id)
 
     def orchestration(self, orchestration_id: UUID) -> Orchestration:
         """A handle on an orchestration by its id; nothing is read yet."""
@@ -136,18 +134,18 @@ class Client:
         """Run the Errored instances again; how many."""
         return await self._retries.retry_failed(orchestration_id)
 
-    async def _publish(self, made: Made) -> None:
+    async def _publish(self, jobs: Sequence[OutboxItem[JobMessage]]) -> None:
         """The fast path. New rows are due some seconds later, so what fails here is published by a relay."""
         topic = self._settings.topic(self._settings.jobs_topic)
-        for first in range(0, len(made.born), PUBLISH_BATCH):
-            born = made.born[first : first + PUBLISH_BATCH]
+        for first in range(0, len(jobs), PUBLISH_BATCH):
+            batch = jobs[first : first + PUBLISH_BATCH]
             try:
-                await self._publisher.publish(topic, [encode(message) for message, _ in born])
+                await self._publisher.publish(topic, [encode(item.message) for item in batch])
             except PublishFailed:
                 # Not an error for the caller: the rows are committed, and due now for the first relay to reach Pub/Sub.
-                await self._due.pull_back([Leased(message, date, 0) for message, date in made.born[first:]])
+                await self._outbox.requeue(jobs[first:])
                 return
-            await self._due.push([(message.job_id, date) for message, date in born])
+            await self._outbox.mark_first_published(batch)
 
 
 class Orchestration:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -260,24 +259,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A job message that Pub/Sub gave up delivering; `history` says after how many deliveries, in words.
+class RescuedWorker:
+    """What was taken back from one dead worker. `completes`: an orchestration completed in this round.
 
-    `first_published` is when it was published on the topic of the jobs, by Pub/Sub's clock; None when that is unknown.
+    `jobs` are some of them, those that are Errored first.
     """
 
-    message: JobMessage
-    first_published: datetime | None
-    history: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedDeadLetters:
-    """What became of dead letters: how many jobs are published again, how many ended as Errored.
-
-    `refused` says, by job id, why the message of a job without a row can't make one.
-    """
-
-    again: int
-    ended: int
-    refused: Mapping[UUID, str]
+    worker_id: UUID
+    freed: int
+    errored: int
+    completes: bool
+    jobs: tuple[UUID, ...] = ()

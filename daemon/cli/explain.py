@@ -18,7 +18,7 @@ from daemon.inspection import Explanation, JobExplanation, JobSnapshot, Verdict,
 
 MEANING = {
     "RUNNING": "a living worker runs them",
-    "HELD_BY_DEAD_WORKER": "their worker's heartbeat stopped; another worker takes them back after worker_ttl",
+    "HELD_BY_DEAD_WORKER": "their worker's heartbeat stopped; another worker rescues them after worker_ttl",
     "UNKNOWN_JOB": "the worker that took them has no handler of this name; they wait for one that has it",
     "WAITING_RETRY": "they failed, and wait for their next attempt",
     "WAITING_START": "they are scheduled for later",
@@ -57,7 +57,7 @@ def explain(
 
 def _orchestration(found: Explanation, as_json: bool) -> None:
     if as_json:
-        verdicts = [_verdict_as_json(one) for one in found.verdicts]
+        verdicts = [_verdict_as_json(verdict) for verdict in found.verdicts]
         echo_json({"orchestration": state_as_json(found.state), "verdicts": verdicts})
         return
     show_state(found.state)
@@ -70,8 +70,7 @@ def _orchestration(found: Explanation, as_json: bool) -> None:
 
 def _job(found: JobExplanation, as_json: bool) -> None:
     if as_json:
-        verdict = found.verdict and _verdict_as_json(found.verdict)
-        echo_json({**to_json(found), "verdict": verdict})
+        echo_json({**to_json(found), "verdict": found.verdict and _verdict_as_json(found.verdict)})
         return
     job = found.job
     echo(f"{job.job_name}  job {job.id}  #{job.index} of {job.orchestration_id}  {job.status}")

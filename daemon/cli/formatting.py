@@ -31,17 +31,17 @@ def state_as_json(state: OrchestrationState) -> dict[str, object]:
     return {**asdict(state), "tags": dict(state.tags), "outcome": state.outcome and state.outcome.value}
 
 
-def instance_as_json(one: InstanceResult) -> dict[str, object]:
+def instance_as_json(result: InstanceResult) -> dict[str, object]:
     """One finished instance: its params, and its result or its error."""
     shown: dict[str, object] = {
-        "index": one.index,
-        "job_id": str(one.job_id),
-        "status": "Completed" if one.error is None else "Errored",
-        "params": one.params,
+        "index": result.index,
+        "job_id": str(result.job_id),
+        "status": "Completed" if result.error is None else "Errored",
+        "params": result.params,
     }
-    if one.error is None:
-        return {**shown, "result": one.result}
-    error = {"kind": one.error.kind.value, "message": one.error.message, "traceback": one.error.traceback}
+    if result.error is None:
+        return {**shown, "result": result.result}
+    error = {"kind": result.error.kind.value, "message": result.error.message, "traceback": result.error.traceback}
     return {**shown, "error": error}
 
 
@@ -70,35 +70,38 @@ def _ending(state: OrchestrationState) -> str:
     return f", the last one in after {seconds:.2f} s; {event}"
 
 
-def show_instance(one: InstanceResult) -> None:
+def show_instance(result: InstanceResult) -> None:
     """One finished instance on one line."""
-    params = shorten(one.params, 60)
-    if one.error is None:
-        echo(f"#{one.index} Completed {params} -> {shorten(one.result, 100)}")
+    params = shorten(result.params, 60)
+    if result.error is None:
+        echo(f"#{result.index} Completed {params} -> {shorten(result.result, 100)}")
     else:
-        echo(f"#{one.index} Errored {params} -> {one.error.kind}: {shorten(one.error.message, 160)}", style="red")
+        echo(
+            f"#{result.index} Errored {params} -> {result.error.kind}: {shorten(result.error.message, 160)}",
+            style="red",
+        )
 
 
 def show_failures(failures: Sequence[InstanceResult], most: int = 10) -> None:
     """Failures with their params in a table, at most so many."""
     rows: list[tuple[Cell, ...]] = [
-        (str(one.index), shorten(one.params), (str(one.error.kind), "red"), shorten(one.error.message, 200))
-        for one in failures[:most]
-        if one.error is not None
+        (str(result.index), shorten(result.params), (str(result.error.kind), "red"), shorten(result.error.message, 200))
+        for result in failures[:most]
+        if result.error is not None
     ]
     show_table(("#", "params", "kind", "why"), rows, title=_title("failures", len(failures), most))
 
 
 def show_successes(successes: Sequence[InstanceResult], most: int = 5) -> None:
     """Successes with their params in a table, at most so many."""
-    rows = [(str(one.index), shorten(one.params), shorten(one.result, 120)) for one in successes[:most]]
+    rows = [(str(result.index), shorten(result.params), shorten(result.result, 120)) for result in successes[:most]]
     show_table(("#", "params", "result"), rows, title=_title("successes", len(successes), most))
 
 
 def split(results: Iterable[InstanceResult]) -> tuple[list[InstanceResult], list[InstanceResult]]:
     """Successes and failures, each by index."""
-    ordered = sorted(results, key=lambda one: one.index)
-    return [one for one in ordered if one.error is None], [one for one in ordered if one.error is not None]
+    ordered = sorted(results, key=lambda result: result.index)
+    return [result for result in ordered if result.error is None], [result for result in ordered if result.error]
 
 
 def _title(name: str, count: int, most: int) -> str:

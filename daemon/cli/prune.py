@@ -17,10 +17,11 @@ from daemon.cli.options import AsJson, duration
 from daemon.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
-    from daemon.postgres.maintenance import Ages, Pruned
+    from daemon.postgres.maintenance import Ages
 
 COMPLETED_AGE = 30 * DAY
 FAILED_AGE = 90 * DAY
+NAMES = {"rejected": "rejected messages"}
 
 
 def prune(
@@ -48,13 +49,13 @@ def prune(
     limit = AgeLimit(0.0, "") if ignores_retention else asyncio.run(age_limit(load(without=("database_url",))))
     ages = _ages(given, limit)
     pruned = with_database(lambda database: database.maintenance.prune(ages, dry_run=dry_run))
+    counts = asdict(pruned)
     if as_json:
-        counts = asdict(pruned)
         echo_json({"pruned": counts.pop("orchestrations"), **counts})
         return
-    told = [f"{count} {name}" for name, count in _named(pruned).items() if count]
+    deleted = [f"{count} {NAMES.get(name, name)}" for name, count in counts.items() if count]
     end = "would be deleted" if dry_run else "deleted"
-    echo(f"{', '.join(told)} {end}" if told else "nothing is that old")
+    echo(f"{', '.join(deleted)} {end}" if deleted else "nothing is that old")
 
 
 def _ages(given: float | None, limit: AgeLimit) -> Ages:
@@ -67,13 +68,3 @@ def _ages(given: float | None, limit: AgeLimit) -> Ages:
         text = f"--older-than {days(given)} is less than {days(limit.seconds)}: {limit.why}."
         raise RequestRefused(f"{text} A message that comes after its job was deleted would run it again.")
     return Ages(given, given)
-
-
-def _named(pruned: Pruned) -> dict[str, int]:
-    return {
-        "orchestrations": pruned.orchestrations,
-        "jobs": pruned.jobs,
-        "redeliveries": pruned.redeliveries,
-        "repairs": pruned.repairs,
-        "rejected messages": pruned.rejected,
-    }

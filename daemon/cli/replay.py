@@ -1,7 +1,7 @@
 """`headcount rejected replay`: rejected messages published again, after what was wrong with them is corrected.
 
-Called by people, who see how many there are and are asked, and by programs, which say `--yes`. What is rejected after
-the preview is left alone. Each message is marked once Pub/Sub has it, so that a second run goes on where one stopped.
+Called by people, who see how many there are and are asked, and by programs, which pass `--yes`. What is rejected after
+the preview is not touched. Each message is marked once Pub/Sub has it, so that a second run goes on where one stopped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BATCH_MESSAGES = 100  # as many may be published twice when the command is killed between publishing and marking
 BATCH_BYTES = 8_000_000
-PLACE = ("job_id", "orchestration_id", "index", "count")
+IDENTITY = ("job_id", "orchestration_id", "index", "count")
 
 
 def replay(
@@ -33,7 +33,7 @@ def replay(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_new: Annotated[
         bool,
-        typer.Option("--as-new", help="As jobs of their own: without the ids and the place in a count that they name."),
+        typer.Option("--as-new", help="As jobs of their own: without the ids and the index in a count that they name."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be published.")] = False,
     as_json: AsJson = False,
@@ -45,17 +45,17 @@ def replay(
     if number is not None and not chosen:
         echo_err(f"no rejected message has the number {number}", style="bold red")
         raise typer.Exit(Exit.NOT_FOUND)
-    reasons = dict(sorted(Counter(one.reason for one in chosen).items()))
+    reasons = dict(sorted(Counter(message.reason for message in chosen).items()))
     if dry_run and as_json:
         echo_json({"messages": len(chosen), "reasons": reasons})
         return
     if as_json and not yes and number is None:
-        raise typer.BadParameter("a program has to say --yes, or --dry-run to see what would be published")
+        raise typer.BadParameter("a program must pass --yes, or --dry-run to see what would be published")
     if number is None:
         _ask(chosen, reasons, ask=not (yes or dry_run))
     if dry_run:
         return
-    _told(*_published(chosen, _again(reason), as_new), as_json)
+    _report(*_published(chosen, _again(reason), as_new), as_json)
 
 
 def _ask(chosen: Sequence[ReplayCandidate], reasons: dict[str, int], *, ask: bool) -> None:
@@ -64,7 +64,7 @@ def _ask(chosen: Sequence[ReplayCandidate], reasons: dict[str, int], *, ask: boo
     for reason, count in reasons.items():
         echo_err(f"  {count} x {shorten(reason)}")
     if chosen:
-        echo_err(f"{len(chosen)} messages, {sum(one.bytes for one in chosen)} bytes, would be published again")
+        echo_err(f"{len(chosen)} messages, {sum(message.bytes for message in chosen)} bytes, would be published again")
     if chosen and ask:
         typer.confirm("Publish them now?", abort=True, err=True)
 
@@ -87,7 +87,7 @@ def _published(chosen: Sequence[ReplayCandidate], again: str, as_new: bool) -> t
         limit = None if as_new else await age_limit(settings)
         try:
             for batch in _batches(chosen):
-                bodies = await database.queries.rejected_bodies([one.id for one in batch])
+                bodies = await database.queries.rejected_bodies([message.id for message in batch])
                 if limit is not None:
                     failed.update((body.id, _too_old(body, limit)) for body in bodies if body.age >= limit.seconds)
                     bodies = [body for body in bodies if body.id not in failed]
@@ -96,9 +96,9 @@ def _published(chosen: Sequence[ReplayCandidate], again: str, as_new: bool) -> t
                 messages = [(bytes(body.data), _attributes(body.attributes, as_new)) for body in bodies]
                 refusals = await publish_isolated(publisher, topic, messages)
                 failed.update((bodies[index].id, str(error)) for index, error in refusals.items())
-                taken = [body.id for index, body in enumerate(bodies) if index not in refusals]
-                await database.maintenance.mark_replayed(taken)
-                done.extend(taken)
+                published = [body.id for index, body in enumerate(bodies) if index not in refusals]
+                await database.maintenance.mark_replayed(published)
+                done.extend(published)
         finally:
             await publisher.close()
 
@@ -122,18 +122,18 @@ def _too_old(body: RejectedBody, limit: AgeLimit) -> str:
 
 def _attributes(text: str, as_new: bool) -> dict[str, str]:
     attributes: dict[str, str] = json.loads(text)
-    return {key: value for key, value in attributes.items() if not as_new or key not in PLACE}
+    return {key: value for key, value in attributes.items() if not as_new or key not in IDENTITY}
 
 
 def _batches(chosen: Sequence[ReplayCandidate]) -> Iterator[list[ReplayCandidate]]:
     batch: list[ReplayCandidate] = []
     room = BATCH_BYTES
-    for one in chosen:
-        if batch and (len(batch) == BATCH_MESSAGES or one.bytes > room):
+    for message in chosen:
+        if batch and (len(batch) == BATCH_MESSAGES or message.bytes > room):
             yield batch
             batch, room = [], BATCH_BYTES
-        batch.append(one)
-        room -= one.bytes
+        batch.append(message)
+        room -= message.bytes
     if batch:
         yield batch
 
@@ -144,7 +144,7 @@ def _again(reason: str | None) -> str:
     return f"headcount rejected replay {'--all' if reason is None else f'--reason {shlex.quote(reason)}'}"
 
 
-def _told(count: int, failed: dict[int, str], as_json: bool) -> None:
+def _report(count: int, failed: dict[int, str], as_json: bool) -> None:
     if as_json:
         echo_json({"replayed": count, "failed": [{"id": number, "error": text} for number, text in failed.items()]})
     else:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
+from daemon.dead_letter import DeadLetter, PulledMessage, RecordedDeadLetters
 from daemon.errors import DecodeError
-from daemon.job import DeadLetter, RecordedDeadLetters
 from daemon.observe import Observer
 from daemon.rules.messages import decode
 
@@ -22,61 +22,22 @@ WAIT_SECONDS = 1.0
 SOURCE = "CloudPubSubDeadLetterSource"
 
 
-class Letter(Protocol):
-    """A message as it was pulled from the dead-letter subscription."""
-
-    @property
-    def data(self) -> bytes:
-        """The original body."""
-        ...
-
-    @property
-    def attributes(self) -> Mapping[str, str]:
-        """The original attributes, and Pub/Sub's own about the delivery."""
-        ...
-
-    @property
-    def message_id(self) -> str:
-        """Its id on the dead-letter topic."""
-        ...
-
-    @property
-    def publish_time(self) -> float:
-        """When it was given up: seconds since the epoch."""
-        ...
-
-    @property
-    def ack_id(self) -> str:
-        """What acknowledging takes."""
-        ...
-
-
 class Puller(Protocol):
-    """Unary pulls of the dead-letter subscription."""
+    """Unary pulls of the dead-letter subscription; `retention` is for how many seconds one keeps its messages."""
 
-    async def pull(self, subscription: str, limit: int, wait_seconds: float) -> Sequence[Letter]:
-        """Up to `limit` messages."""
-        ...
+    async def pull(self, subscription: str, limit: int, wait_seconds: float) -> Sequence[PulledMessage]: ...
 
-    async def acknowledge(self, subscription: str, ack_ids: Sequence[str]) -> None:
-        """Never again."""
-        ...
+    async def acknowledge(self, subscription: str, ack_ids: Sequence[str]) -> None: ...
 
-    async def retention(self, subscription: str) -> float:
-        """For how many seconds a subscription keeps its messages."""
-        ...
+    async def retention(self, subscription: str) -> float: ...
 
 
 class DeadLetterStore(Protocol):
-    """Where dead letters end."""
+    """Where dead letters end: counted against their jobs, or archived as rejected messages."""
 
-    async def record(self, letters: Sequence[DeadLetter], retention: float) -> RecordedDeadLetters:
-        """Count them against their jobs; those published less than `retention` seconds ago may make one."""
-        ...
+    async def record(self, letters: Sequence[DeadLetter], retention: float) -> RecordedDeadLetters: ...
 
-    async def archive(self, letter: Letter, reason: str, text: str) -> None:
-        """Keep a message as rejected."""
-        ...
+    async def archive(self, message: PulledMessage, reason: str, text: str) -> None: ...
 
 
 class DeadLetterConsumer:
@@ -93,37 +54,37 @@ class DeadLetterConsumer:
 
     async def consume(self) -> bool:
         """One batch; True when there may be more."""
-        letters = await self._puller.pull(self._subscription, BATCH, WAIT_SECONDS)
-        if not letters:
+        pulled = await self._puller.pull(self._subscription, BATCH, WAIT_SECONDS)
+        if not pulled:
             return False
         retention = await self._puller.retention(self._source)
-        jobs: dict[str, UUID] = {}  # by the letter's ack id
-        decoded: dict[UUID, DeadLetter] = {}
-        kept = 0
-        for letter in letters:
+        jobs: dict[str, UUID] = {}  # by ack id
+        letters: dict[UUID, DeadLetter] = {}
+        archived = 0
+        for raw in pulled:
             try:
-                message = decode(letter.data, letter.attributes, original_id(letter))
+                message = decode(raw.data, raw.attributes, original_id(raw))
             except DecodeError as error:
-                await self._store.archive(letter, error.reason, str(error))
-                kept += 1
+                await self._store.archive(raw, error.reason, str(error))
+                archived += 1
                 continue
-            jobs[letter.ack_id] = message.job_id
-            one = DeadLetter(message, first_published(letter.attributes), history(letter.attributes))
-            decoded[message.job_id] = _newer(decoded.get(message.job_id), one)
-        recorded = await self._store.record(list(decoded.values()), retention)
-        for letter in letters:
-            why = recorded.refused.get(jobs[letter.ack_id]) if letter.ack_id in jobs else None
+            jobs[raw.ack_id] = message.job_id
+            letter = DeadLetter(message, first_published(raw.attributes), history(raw.attributes))
+            letters[message.job_id] = _newer(letters.get(message.job_id), letter)
+        recorded = await self._store.record(list(letters.values()), retention)
+        for raw in pulled:
+            why = recorded.refused.get(jobs[raw.ack_id]) if raw.ack_id in jobs else None
             if why is not None:
-                await self._store.archive(letter, "DeadLettered", f"{history(letter.attributes)}; {why}")
-                kept += 1
-        await self._puller.acknowledge(self._subscription, [letter.ack_id for letter in letters])
-        self._observer.dead_lettered(recorded.again, recorded.ended, kept)
-        return len(letters) == BATCH
+                await self._store.archive(raw, "DeadLettered", f"{history(raw.attributes)}; {why}")
+                archived += 1
+        await self._puller.acknowledge(self._subscription, [raw.ack_id for raw in pulled])
+        self._observer.dead_lettered(recorded.again, recorded.ended, archived)
+        return len(pulled) == BATCH
 
 
-def original_id(letter: Letter) -> str:
+def original_id(raw: PulledMessage) -> str:
     """The id that the message had on its first topic, if Pub/Sub says it, else its own."""
-    return letter.attributes.get(f"{SOURCE}MessageId", letter.message_id)
+    return raw.attributes.get(f"{SOURCE}MessageId", raw.message_id)
 
 
 def first_published(attributes: Mapping[str, str]) -> datetime | None:

@@ -7,40 +7,19 @@ time. A running handler of an ended job is cancelled by the next comparison of i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
-from uuid import UUID
 
 from daemon.observe import Observer
+from daemon.orchestration import TerminatedSlice
 
 ROUND_SECONDS = 1.0
 
 
-class Slice(Protocol):
-    """What one slice did."""
-
-    @property
-    def by_deadline(self) -> Mapping[UUID, int]:
-        """Instances that a deadline ended, per orchestration."""
-        ...
-
-    @property
-    def worked(self) -> bool:
-        """Whether there was anything to end."""
-        ...
-
-    @property
-    def completes(self) -> bool:
-        """Whether an orchestration completed."""
-        ...
-
-
 class Terminations(Protocol):
-    """Where orchestrations are ended."""
+    """Where orchestrations are ended: a slice of the smallest ones, or of those that are due for longest."""
 
-    async def next_slice(self, *, longest_due: bool = False) -> Slice:
-        """End a slice of the smallest ones, or of those that are due for longest."""
-        ...
+    async def next_slice(self, *, longest_due: bool = False) -> TerminatedSlice: ...
 
 
 class DeadlineEnforcer:

@@ -7,46 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
-from uuid import UUID
 
+from daemon.job import RescuedWorker
 from daemon.observe import Observer
-
-
-class RescuedWorker(Protocol):
-    """What was taken back from one dead worker."""
-
-    @property
-    def worker_id(self) -> UUID:
-        """Whose jobs they were."""
-        ...
-
-    @property
-    def freed(self) -> int:
-        """Jobs that run again."""
-        ...
-
-    @property
-    def errored(self) -> int:
-        """Jobs that lost too many workers."""
-        ...
-
-    @property
-    def jobs(self) -> Sequence[UUID]:
-        """Some of them, those that are Errored first."""
-        ...
-
-    @property
-    def completes(self) -> bool:
-        """Whether an orchestration completed by it."""
-        ...
 
 
 class Rescue(Protocol):
     """The transaction that takes jobs back."""
 
-    async def rescue(self) -> Sequence[RescuedWorker]:
-        """One round."""
-        ...
+    async def rescue(self) -> Sequence[RescuedWorker]: ...
 
 
 class Rescuer:
@@ -59,7 +28,7 @@ class Rescuer:
 
     async def round(self) -> None:
         """One round of rescue."""
-        for one in await self._rescue.rescue():
-            self._observer.rescued(one.worker_id, one.freed, one.errored, one.jobs)
-            if one.completes:
+        for worker in await self._rescue.rescue():
+            self._observer.rescued(worker.worker_id, worker.freed, worker.errored, worker.jobs)
+            if worker.completes:
                 self._completed()

@@ -53,6 +53,15 @@ class Uuids(_Column[UUID]):
         return [_NULL if value is None else _UUID_LENGTH + value.int.to_bytes(16, "big") for value in values]
 
 
+class Tokens(_Column[int]):
+    """uuid[] of numbers below 2**128."""
+
+    element = 2950
+
+    def _encoded(self, values: Sequence[int | None]) -> list[bytes]:
+        return [_NULL if value is None else _UUID_LENGTH + value.to_bytes(16, "big") for value in values]
+
+
 class Ints(_Column[int]):
     """int[]: four bytes each, DataError for what does not fit."""
 
@@ -89,7 +98,7 @@ class Texts(_Column[str]):
         return items
 
 
-_ARRAYS = {Uuids: 2951, Ints: 1007, Floats: 1022, Texts: 1009}
+_ARRAYS = {Uuids: 2951, Tokens: 2951, Ints: 1007, Floats: 1022, Texts: 1009}
 
 
 class _ColumnDumper(Dumper):

@@ -7,13 +7,13 @@ claim ends it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from daemon.job import DeadLetter, JobError, Kind, RecordedDeadLetters, UnfinishedJob
+from daemon.dead_letter import DeadLetter, PulledMessage, RecordedDeadLetters
+from daemon.job import JobError, Kind, UnfinishedJob
 from daemon.postgres.claims import register
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.settlements import settle
@@ -24,30 +24,6 @@ DEAD_LETTERS_LIMIT = 3
 OLD = "it was published longer ago than its subscription keeps messages, so its job may have been pruned"
 DISAGREES = "it disagrees with the orchestration that it names, or its place there is taken"
 UNKNOWN = "its job is not registered, and it carries no params"
-
-
-class Letter(Protocol):
-    """What is kept of a message."""
-
-    @property
-    def data(self) -> bytes:
-        """The body."""
-        ...
-
-    @property
-    def attributes(self) -> Mapping[str, str]:
-        """The attributes."""
-        ...
-
-    @property
-    def message_id(self) -> str:
-        """The id."""
-        ...
-
-    @property
-    def publish_time(self) -> float:
-        """Seconds since the epoch."""
-        ...
 
 
 class DeadLetterStore:
@@ -75,10 +51,10 @@ class DeadLetterStore:
             refused = await _register(connection, unknown, retention)
         return RecordedDeadLetters(again + len(unknown) - len(refused), ended, refused)
 
-    async def archive(self, letter: Letter, reason: str, text: str) -> None:
+    async def archive(self, message: PulledMessage, reason: str, text: str) -> None:
         """Keep a message as rejected."""
         rejection = Rejection(
-            letter.message_id, reason, text, letter.data, dict(letter.attributes), letter.publish_time, None
+            message.message_id, reason, text, message.data, dict(message.attributes), message.publish_time, None
         )
         await self._rejections.write([rejection])
 

@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from daemon.postgres.database import passes
 from daemon.postgres.orchestrations import Orchestrations
-from daemon.postgres.statements import due as due_sql
-from daemon.postgres.statements import events as event_sql
 from daemon.postgres.statements import maintenance as sql
+from daemon.postgres.statements import outbox_events as event_sql
+from daemon.postgres.statements import outbox_jobs as job_sql
 from daemon.postgres.statements import rejected as rejected_sql
 
 ROWS = 2_000  # in one transaction
@@ -121,9 +121,9 @@ class Maintenance:
         How many messages that are. Raises OrchestrationNotFound.
         """
         values: dict[str, object] = {"orchestration_id": orchestration_id}
-        statements = (due_sql.REPUBLISH, event_sql.REPUBLISH)
+        statements = (job_sql.REPUBLISH, event_sql.REPUBLISH)
         if orchestration_id is None:
-            values, statements = {}, (due_sql.REPUBLISH_ALL, event_sql.REPUBLISH_ALL)
+            values, statements = {}, (job_sql.REPUBLISH_ALL, event_sql.REPUBLISH_ALL)
         else:
             await Orchestrations(self._engine).state(orchestration_id)
         return sum([len(await self._run(statement, values)) for statement in statements])

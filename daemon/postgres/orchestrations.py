@@ -1,4 +1,4 @@
-"""Making and reading orchestrations: what clients and operators ask for.
+"""Creating and reading orchestrations: what clients and operators ask for.
 
 Called by the client. Everything here is safe to repeat after a lost answer.
 """
@@ -6,9 +6,6 @@ Called by the client. Everything here is safe to repeat after a lost answer.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import RowMapping
@@ -16,113 +13,40 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.errors import OrchestrationNotFound, RequestRefused
 from daemon.job import JobError, JobMessage, Kind, Progress, Status
-from daemon.orchestration import JobOutcome, OrchestrationState, Outcome, RunningInstance
+from daemon.orchestration import (
+    Created,
+    JobOutcome,
+    NewOrchestration,
+    OrchestrationState,
+    Outcome,
+    RunningInstance,
+)
+from daemon.outbox import OutboxItem
 from daemon.postgres.statements import orchestrations as sql
 from daemon.rules.messages import instance_id
 
 CHUNK = 2_000
 PAGE = 1_000
-BIRTH_GRACE = 10.0
+PUBLISH_GRACE = 10.0
 PUBLISHED_A_SECOND = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class NewOrchestration:
-    """What to make. `params` are JSON objects as text, one per instance; times are by the database's clock."""
-
-    id: UUID
-    job_name: str
-    params: Sequence[str]
-    tags: Mapping[str, str]
-    deadline_seconds: float | None = None
-    start_at: datetime | None = None
-    idempotency_key: str | None = None
-    traceparent: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What was made. `fresh` is False when the idempotency key named an older one; `born` are its (job, date) pairs."""
-
-    id: UUID
-    fresh: bool
-    born: tuple[tuple[JobMessage, datetime], ...]
-
-
-async def make(connection: AsyncConnection, new: NewOrchestration, grace: float = BIRTH_GRACE) -> Made:
-    """Make an orchestration and its jobs in the connection's transaction; whoever commits it publishes them.
-
-    Raises RequestRefused when the idempotency key belongs to an orchestration of another job or count.
-    """
-    values = {
-        "id": new.id,
-        "job_name": new.job_name,
-        "tags": json.dumps(dict(new.tags)),
-        "total": len(new.params),
-        "deadline": new.deadline_seconds,
-        "idempotency_key": new.idempotency_key,
-        "traceparent": new.traceparent,
-    }
-    if (await connection.execute(sql.MAKE, values)).first() is None:
-        return await _known(connection, new)
-    born: list[tuple[JobMessage, datetime]] = []
-    for first in range(0, len(new.params), CHUNK):
-        born.extend(await _make_jobs(connection, new, first, grace))
-    return Made(new.id, True, tuple(born))
-
-
-async def _known(connection: AsyncConnection, new: NewOrchestration) -> Made:
-    row = (await connection.execute(sql.BY_KEY, {"idempotency_key": new.idempotency_key})).one()
-    if row.job_name != new.job_name or row.total != len(new.params):
-        owner = f"orchestration {row.id}: {row.total} x {row.job_name}"
-        raise RequestRefused(f"the idempotency key {new.idempotency_key!r} belongs to {owner}")
-    return Made(row.id, False, ())
-
-
-async def _make_jobs(
-    connection: AsyncConnection, new: NewOrchestration, first: int, grace: float
-) -> Iterator[tuple[JobMessage, datetime]]:
-    indexes = list(range(first, min(first + CHUNK, len(new.params))))
-    ids = [instance_id(new.id, index) for index in indexes]
-    rows = await connection.execute(
-        sql.MAKE_JOBS,
-        {
-            "orchestration_id": new.id,
-            "job_name": new.job_name,
-            "start_at": new.start_at,
-            "grace": grace,
-            "ids": ids,
-            "indexes": indexes,
-            "params": list(new.params[first : first + CHUNK]),
-        },
-    )
-    dates = {row.id: row.publish_at for row in rows}
-    return ((_message(new, job_id, index), dates[job_id]) for job_id, index in zip(ids, indexes, strict=True))
-
-
-def _message(new: NewOrchestration, job_id: UUID, index: int) -> JobMessage:
-    return JobMessage(
-        job_name=new.job_name,
-        job_id=job_id,
-        orchestration_id=new.id,
-        index=index,
-        count=len(new.params),
-        params=None,
-        traceparent=new.traceparent,
-    )
-
-
 class Orchestrations:
-    """Makes and reads orchestrations."""
+    """Creates and reads orchestrations."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def make(self, new: NewOrchestration) -> Made:
-        """Make an orchestration in a transaction of its own."""
-        async with self._engine.begin() as connection:
-            # Whoever makes many needs longer to publish them: until then no relay shall take it for dead.
-            return await make(connection, new, BIRTH_GRACE + len(new.params) / PUBLISHED_A_SECOND)
+    async def create(self, new: NewOrchestration, connection: AsyncConnection | None = None) -> Created:
+        """Create an orchestration and its jobs, in the connection's transaction or in one of its own.
+
+        Raises RequestRefused when the idempotency key belongs to an orchestration of another job or count.
+        """
+        if connection is not None:
+            return await _create(connection, new, grace=0.0)
+        async with self._engine.begin() as own:
+            # Whoever creates many needs longer to publish them: until then no relay may take it for dead.
+            return await _create(own, new, PUBLISH_GRACE + len(new.params) / PUBLISHED_A_SECOND)
 
     async def state(self, orchestration_id: UUID) -> OrchestrationState:
         """A snapshot of its counts. Raises OrchestrationNotFound."""
@@ -146,6 +70,64 @@ class Orchestrations:
         async with self._engine.connect() as connection:
             rows = (await connection.execute(sql.RUNNING, {"id": orchestration_id, "limit": limit})).mappings().all()
         return [RunningInstance(row["id"], row["index"], _progress(row)) for row in rows]
+
+
+async def _create(connection: AsyncConnection, new: NewOrchestration, grace: float) -> Created:
+    values = {
+        "id": new.id,
+        "job_name": new.job_name,
+        "tags": json.dumps(dict(new.tags)),
+        "total": len(new.params),
+        "deadline": new.deadline_seconds,
+        "idempotency_key": new.idempotency_key,
+        "traceparent": new.traceparent,
+    }
+    if (await connection.execute(sql.CREATE, values)).first() is None:
+        return await _existing(connection, new)
+    jobs: list[OutboxItem[JobMessage]] = []
+    for first in range(0, len(new.params), CHUNK):
+        jobs += await _create_jobs(connection, new, range(first, min(first + CHUNK, len(new.params))), grace)
+    return Created(new.id, True, jobs)
+
+
+async def _existing(connection: AsyncConnection, new: NewOrchestration) -> Created:
+    row = (await connection.execute(sql.BY_KEY, {"idempotency_key": new.idempotency_key})).one()
+    if row.job_name != new.job_name or row.total != len(new.params):
+        owner = f"orchestration {row.id}: {row.total} x {row.job_name}"
+        raise RequestRefused(f"the idempotency key {new.idempotency_key!r} belongs to {owner}")
+    return Created(row.id, False, ())
+
+
+async def _create_jobs(
+    connection: AsyncConnection, new: NewOrchestration, indexes: range, grace: float
+) -> list[OutboxItem[JobMessage]]:
+    ids = {instance_id(new.id, index): index for index in indexes}
+    rows = await connection.execute(
+        sql.CREATE_JOBS,
+        {
+            "orchestration_id": new.id,
+            "job_name": new.job_name,
+            "start_at": new.start_at,
+            "grace": grace,
+            "ids": list(ids),
+            "indexes": list(indexes),
+            "params": list(new.params[indexes.start : indexes.stop]),
+        },
+    )
+    dates = {row.id: row.publish_at for row in rows}
+    return [OutboxItem(job_id, 0, dates[job_id], _message(new, job_id, index)) for job_id, index in ids.items()]
+
+
+def _message(new: NewOrchestration, job_id: UUID, index: int) -> JobMessage:
+    return JobMessage(
+        job_name=new.job_name,
+        job_id=job_id,
+        orchestration_id=new.id,
+        index=index,
+        count=len(new.params),
+        params=None,
+        traceparent=new.traceparent,
+    )
 
 
 def _state(row: RowMapping) -> OrchestrationState:

@@ -17,8 +17,7 @@ from daemon.job import JobError, JobMessage, Kind, UnfinishedJob
 from daemon.postgres.claims import register
 from daemon.postgres.settlements import settle
 from daemon.postgres.statements import rejected as sql
-from daemon.postgres.statements import terminations as termination_sql
-from daemon.postgres.terminations import NO_PARAMS
+from daemon.postgres.terminations import NO_PARAMS, insert_placeholders
 from daemon.rules.lifecycle import settle_closed
 from daemon.rules.storable import storable_text
 
@@ -68,15 +67,9 @@ async def _end_missing(connection: AsyncConnection, rejections: Sequence[Rejecti
         return False
     instances = [by_id[job_id][0] for job_id in sorted(by_id)]
     await register(connection, instances)
-    values = {
-        "ids": [instance.job_id for instance in instances],
-        "orchestration_ids": [instance.orchestration_id for instance in instances],
-        "indexes": [instance.index for instance in instances],
-        "names": [instance.job_name for instance in instances],
-        "params": [instance.params or NO_PARAMS for instance in instances],
-    }
     settlements = []
-    for job_id in (await connection.execute(termination_sql.INSERT_PLACEHOLDERS, values)).scalars():
+    rows = [(one.job_id, one.orchestration_id, one.index, one.job_name, one.params or NO_PARAMS) for one in instances]
+    for job_id in await insert_placeholders(connection, rows):
         rejection = by_id[job_id][1]
         error = JobError(Kind.REJECTED, f"{rejection.reason}: {rejection.text}")
         settlements.append(settle_closed(UnfinishedJob(job_id, None, 0), error))

@@ -9,31 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from daemon.job import Action, UnfinishedJob
+from daemon.job import Action, RescuedWorker, UnfinishedJob
 from daemon.postgres.settlements import settle
 from daemon.postgres.statements import workers as sql
 from daemon.rules.lifecycle import settle_worker_lost
 
 NAMED = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Rescued:
-    """What was taken back from one dead worker. `completes`: an orchestration completed in this round.
-
-    `jobs` are at most NAMED of them, those that are Errored first.
-    """
-
-    worker_id: UUID
-    freed: int
-    errored: int
-    completes: bool
-    jobs: tuple[UUID, ...] = ()
 
 
 class Rescue:
@@ -48,7 +33,7 @@ class Rescue:
         self._gap = gap
         self._max_losses = max_worker_losses
 
-    async def rescue(self) -> list[Rescued]:
+    async def rescue(self) -> list[RescuedWorker]:
         """One round: nothing at all unless this worker has been regular for a full worker_ttl."""
         me = {"me": self._me(), "ttl": self._ttl, "gap": self._gap}
         async with self._engine.connect() as connection:
@@ -65,7 +50,7 @@ class Rescue:
             dead = {row.worker_id: False for row in lost if row.missing} | {row.id: row.draining for row in deleted}
             return await self._take_back(connection, dead) if dead else []
 
-    async def _take_back(self, connection: AsyncConnection, dead: dict[UUID, bool]) -> list[Rescued]:
+    async def _take_back(self, connection: AsyncConnection, dead: dict[UUID, bool]) -> list[RescuedWorker]:
         """Free what all of the dead hold. Together, because one settlement locks jobs and orchestrations in order.
 
         `dead` says of each worker whether it was draining.
@@ -89,5 +74,6 @@ class Rescue:
             completes = completes or written.completes
         await connection.execute(sql.VACATE, {"workers": sorted(dead), "all": True, "ids": [], "delay": 0.0})
         return [
-            Rescued(worker, freed[worker], errored[worker], completes, tuple(jobs[worker])) for worker in sorted(dead)
+            RescuedWorker(worker, freed[worker], errored[worker], completes, tuple(jobs[worker]))
+            for worker in sorted(dead)
         ]

@@ -104,8 +104,7 @@ class Retries:
 
     async def _end(self, reopening: Reopening) -> None:
         async with self._engine.begin() as connection:
-            values = {"id": reopening.id, "generation": reopening.generation}
-            await connection.execute(sql.END, values)
+            await connection.execute(sql.END, {"id": reopening.id, "generation": reopening.generation})
 
 
 def _refuse(orchestration_id: UUID, complete: bool, published: bool, pruning: bool, generation: int) -> None:

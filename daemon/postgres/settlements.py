@@ -89,15 +89,15 @@ def parameters(settlements: Iterable[Settlement]) -> dict[str, object]:
         "attempts": Ints([row.attempt for row in rows]),
         "actions": Texts([row.action.value for row in rows]),
         "results": Texts([row.result for row in rows]),
-        "errors": Texts([None if row.error is None else error_json(row.error) for row in rows]),
+        "errors": Texts([None if row.error is None else _error_json(row.error) for row in rows]),
         "delays": Floats([row.delay for row in rows]),
         "counts": Ints([row.counts_as_failure for row in rows]),
         "losses": Ints([row.counts_as_loss for row in rows]),
-        "causes": Texts([None if row.cause is None else row.cause.value for row in rows]),
+        "causes": Texts([row.cause and row.cause.value for row in rows]),
     }
 
 
-def error_json(error: JobError) -> str:
+def _error_json(error: JobError) -> str:
     """A job error as the JSON that the error column holds; always storable."""
     trace = None if error.traceback is None else storable_text(error.traceback)
     return json.dumps({"kind": error.kind.value, "message": storable_text(error.message), "traceback": trace})
@@ -109,6 +109,6 @@ async def _settled_by_us(connection: AsyncConnection, settlements: Sequence[Sett
         "workers": [row.worker_id for row in settlements],
         "attempts": [row.attempt for row in settlements],
         "actions": [row.action.value for row in settlements],
-        "kinds": [None if row.error is None else row.error.kind.value for row in settlements],
+        "kinds": [row.error and row.error.kind.value for row in settlements],
     }
     return frozenset((await connection.execute(sql.SETTLED_BY_US, values)).scalars())

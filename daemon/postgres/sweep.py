@@ -76,12 +76,6 @@ async def verify(engine: AsyncEngine, worker_ttl: float) -> list[Violation]:
     return found
 
 
-async def repairs(engine: AsyncEngine) -> dict[str, int]:
-    """How often the sweeper has repaired something, by cause."""
-    async with engine.connect() as connection:
-        return {row.cause: row[1] for row in await connection.execute(sql.REPAIRS)}
-
-
 class Sweeper:
     """Recounts what is unfinished or has just been finished; one worker of the fleet at a time."""
 

@@ -17,6 +17,7 @@ from sqlalchemy import Row, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from daemon.job import JobError, Kind, UnfinishedJob
+from daemon.orchestration import TerminatedSlice
 from daemon.postgres.settlements import settle
 from daemon.postgres.statements import terminations as sql
 from daemon.rules.lifecycle import settle_closed
@@ -29,17 +30,6 @@ OTHERS_SECONDS = 0.05
 NO_PARAMS = "null"  # the params of an instance that was ended before its message came, or in place of a rejected one
 DEADLINE = JobError(Kind.DEADLINE_EXCEEDED, "the orchestration's deadline passed before this instance finished")
 CANCELLED = JobError(Kind.CANCELLED, "the orchestration was cancelled")
-
-
-@dataclass(frozen=True, slots=True)
-class Terminated:
-    """What one slice did: instances ended by a deadline, per orchestration, and all of them; `worked` says whether
-    there was anything to look at, `completes` whether an orchestration completed."""
-
-    by_deadline: dict[UUID, int]
-    ended: int
-    worked: bool
-    completes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +70,24 @@ class Terminations:
             values = {"id": orchestration_id, "generation": generation}
             return (await connection.execute(sql.COMPLETE, values)).scalar() is not False
 
-    async def next_slice(self, *, longest_due: bool = False) -> Terminated:
+    async def next_slice(self, *, longest_due: bool = False) -> TerminatedSlice:
         """End the next slice of whatever is to be ended: the smallest first, or those that are due for longest."""
         return await self._slice(sql.PICK, {"longest_due": longest_due, "limit": ORCHESTRATIONS, "key": SLICE_LOCK})
 
-    async def slice_of(self, orchestration_id: UUID) -> Terminated:
+    async def slice_of(self, orchestration_id: UUID) -> TerminatedSlice:
         """End the next slice of one orchestration; `worked` is False while another worker does, and at the end."""
         return await self._slice(sql.PICK_ONE, {"id": orchestration_id, "key": SLICE_LOCK})
 
-    async def _slice(self, pick: TextClause, values: dict[str, object]) -> Terminated:
+    async def _slice(self, pick: TextClause, values: dict[str, object]) -> TerminatedSlice:
         try:
             async with self._engine.begin() as connection:
                 ranges = _ranges((await connection.execute(pick, values)).all())
                 if not ranges:
-                    return Terminated({}, 0, False, False)
+                    return TerminatedSlice({}, 0, False, False)
                 await self._insert_missing(connection, ranges)
                 unsettled, result = await self._settle(connection, ranges)
         except _Reopened:
-            return Terminated({}, 0, True, False)
+            return TerminatedSlice({}, 0, True, False)
         if passed := [part for part in ranges if part.id not in unsettled]:
             async with self._engine.begin() as connection:
                 await connection.execute(sql.ADVANCE, _columns(passed))
@@ -110,47 +100,43 @@ class Terminations:
             rows = (await connection.execute(sql.MISSING, _columns(ranges))).all()
             if not rows:
                 return
-            new = sorted(
-                (instance_id(orchestration_id, index) if own_id else uuid4(), orchestration_id, index, job_name)
-                for orchestration_id, index, job_name in rows
-            )
-            await connection.execute(
-                sql.INSERT_PLACEHOLDERS,
-                {
-                    "ids": [job_id for job_id, _, _, _ in new],
-                    "orchestration_ids": [orchestration_id for _, orchestration_id, _, _ in new],
-                    "indexes": [index for _, _, index, _ in new],
-                    "names": [name for _, _, _, name in new],
-                    "params": [NO_PARAMS] * len(new),
-                },
-            )
+            new = [
+                (instance_id(orchestration_id, index) if own_id else uuid4(), orchestration_id, index, name, NO_PARAMS)
+                for orchestration_id, index, name in rows
+            ]
+            await insert_placeholders(connection, sorted(new))
 
-    async def _settle(self, connection: AsyncConnection, ranges: Sequence[_Range]) -> tuple[set[UUID], Terminated]:
+    async def _settle(self, connection: AsyncConnection, ranges: Sequence[_Range]) -> tuple[set[UUID], TerminatedSlice]:
         """Settle what is unfinished in the ranges; which orchestrations have jobs that somebody claimed meanwhile."""
         rows = (await connection.execute(sql.UNFINISHED, _columns(ranges))).all()
         if not rows:
-            return set(), Terminated({}, 0, True, False)
+            return set(), TerminatedSlice({}, 0, True, False)
         by_id = {part.id: part for part in ranges}
-        written = await connection.run_sync(
-            settle,
-            [
-                settle_closed(
-                    UnfinishedJob(row.id, row.worker_id, row.attempt),
-                    CANCELLED if by_id[row.orchestration_id].cancelled else DEADLINE,
-                )
-                for row in rows
-            ],
-        )
+        settlements = [
+            settle_closed(
+                UnfinishedJob(row.id, row.worker_id, row.attempt),
+                CANCELLED if by_id[row.orchestration_id].cancelled else DEADLINE,
+            )
+            for row in rows
+        ]
+        written = await connection.run_sync(settle, settlements)
         settled = [row.orchestration_id for row in rows if row.id in written.jobs]
-        await self._check(connection, [by_id[owner] for owner in sorted(set(settled))])
+        parts = [by_id[owner] for owner in sorted(set(settled))]
+        values = {"ids": [part.id for part in parts], "generations": [part.generation for part in parts]}
+        if (await connection.execute(sql.STILL_DUE, values)).scalar_one() != len(parts):
+            raise _Reopened
         overdue = Counter(owner for owner in settled if not by_id[owner].cancelled)
         unsettled = {row.orchestration_id for row in rows if row.id not in written.jobs}
-        return unsettled, Terminated(dict(overdue), len(settled), True, written.completes)
+        return unsettled, TerminatedSlice(dict(overdue), len(settled), True, written.completes)
 
-    async def _check(self, connection: AsyncConnection, settled: Sequence[_Range]) -> None:
-        values = {"ids": [part.id for part in settled], "generations": [part.generation for part in settled]}
-        if (await connection.execute(sql.STILL_DUE, values)).scalar_one() != len(settled):
-            raise _Reopened
+
+async def insert_placeholders(
+    connection: AsyncConnection, instances: Sequence[tuple[UUID, UUID, int, str, str]]
+) -> Sequence[UUID]:
+    """Make rows of instances (id, orchestration_id, index, job_name, params), sorted by id; the ids of the new ones."""
+    names = ("ids", "orchestration_ids", "indexes", "names", "params")
+    values = {name: list(column) for name, column in zip(names, zip(*instances, strict=True), strict=True)}
+    return (await connection.execute(sql.INSERT_PLACEHOLDERS, values)).scalars().all()
 
 
 def _ranges(rows: Sequence[Row[Any]]) -> list[_Range]:

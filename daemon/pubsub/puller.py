@@ -6,14 +6,14 @@ ack deadline and nobody extends it, so whoever pulls must acknowledge soon or ge
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 
 from google.api_core.exceptions import DeadlineExceeded, GoogleAPICallError, PermissionDenied
 from google.api_core.retry import AsyncRetry, if_exception_type
 from google.pubsub_v1 import SubscriberAsyncClient
 from google.pubsub_v1.types import AcknowledgeRequest, GetSubscriptionRequest, PullRequest, PullResponse, Subscription
 
+from daemon.dead_letter import PulledMessage
 from daemon.errors import SubscriptionNotReady
 from daemon.pubsub.connection import TRANSIENT, subscriber_client
 from daemon.pubsub.refusals import grant, refusal
@@ -22,18 +22,6 @@ MAX_ACKS = 1_000  # ids are some 200 bytes, and a request may have 512 KiB
 ANSWER_SECONDS = 5.0
 
 _RETRY = AsyncRetry(if_exception_type(*TRANSIENT), initial=0.1, maximum=1.0, timeout=10.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Pulled:
-    """A pulled message. `publish_time` is seconds since the epoch, `ack_id` what `acknowledge` takes."""
-
-    data: bytes
-    attributes: Mapping[str, str]
-    message_id: str
-    publish_time: float
-    ack_id: str
-    delivery_attempt: int | None = None
 
 
 class Puller:
@@ -46,7 +34,7 @@ class Puller:
     def __init__(self) -> None:
         self._client: SubscriberAsyncClient | None = None
 
-    async def pull(self, subscription: str, limit: int, wait_seconds: float) -> list[Pulled]:
+    async def pull(self, subscription: str, limit: int, wait_seconds: float) -> list[PulledMessage]:
         """Up to `limit` messages, as soon as there is one; none when none came within `wait_seconds`."""
         request = PullRequest(subscription=subscription, max_messages=limit)
         try:
@@ -56,7 +44,7 @@ class Puller:
         except GoogleAPICallError as error:
             raise refusal(subscription, error) from error
         return [
-            Pulled(
+            PulledMessage(
                 data=one.message.data,
                 attributes=dict(one.message.attributes),
                 message_id=one.message.message_id,

@@ -22,6 +22,11 @@ def event_id(orchestration_id: UUID, generation: int) -> UUID:
     return uuid5(orchestration_id, f"JobCompleted/{generation}")
 
 
+def encode_event(done: CompletedOrchestration, source: str) -> tuple[bytes, dict[str, str]]:
+    """The body and the attributes of the event."""
+    return event_body(done), event_attributes(done, source)
+
+
 def event_attributes(done: CompletedOrchestration, source: str) -> dict[str, str]:
     """The attributes of the event: tags first, so that no tag can overwrite a reserved one."""
     attributes = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from functools import partial
 
 import anyio
 
@@ -18,20 +18,20 @@ from daemon.engine.deadlines import DeadlineEnforcer
 from daemon.engine.executors import Executor
 from daemon.engine.executors.coroutine import CoroutineExecutor
 from daemon.engine.executors.thread import ThreadExecutor
+from daemon.engine.heartbeat import WorkerId
 from daemon.engine.intake import Intake
-from daemon.engine.lifeline import WorkerId
 from daemon.engine.pipeline import Pipeline
 from daemon.engine.relay import Relay
 from daemon.engine.rescue import Rescuer
 from daemon.engine.runner import HandlerRunner
+from daemon.engine.shutdown import Shutdown
 from daemon.engine.ticker import Step, Ticker
 from daemon.errors import SlotsExhausted
 from daemon.job import StopReason
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine
 from daemon.postgres.dead_letters import DeadLetterStore
-from daemon.postgres.due import Due, Leased
-from daemon.postgres.events import DueEvents, LeasedEvent
+from daemon.postgres.outbox import EventOutbox, JobOutbox
 from daemon.postgres.rescue import Rescue
 from daemon.postgres.retries import Retries
 from daemon.postgres.store import Store
@@ -41,7 +41,8 @@ from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.puller import Puller
 from daemon.pubsub.streaming_pull import StreamingPull
 from daemon.registry import Registry
-from daemon.rules.shutdown import ShutdownPlan
+from daemon.rules.events import encode_event
+from daemon.rules.messages import encode
 from daemon.settings import Settings
 
 CONNECTIONS = 3
@@ -59,16 +60,12 @@ class WorkerRuntime:
         identity: WorkerId,
         in_flight: InFlight,
         observer: Observer,
-        failed: Callable[[Exception], None],
-        exit_in: Callable[[], float],
-        plan: ShutdownPlan,
+        shutdown: Shutdown,
     ) -> None:
         self._settings = settings
         self._observer = observer
-        self._failed = failed
-        self._exit_in = exit_in
-        self._plan = plan
-        self._wanted = asyncio.Event()
+        self._shutdown = shutdown
+        self._stop_begun, self._cut_short = shutdown.events()
         self._in_flight = in_flight
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
         shown = settings.log_values
@@ -78,33 +75,38 @@ class WorkerRuntime:
         self._publisher = Publisher()
         self._puller = Puller()
         self.streaming_pull = self._make_streaming_pull()
-        self.intake = Intake(self.streaming_pull)
-        self._due = Due(self._engine, settings.republish_after_seconds)
-        self._relay = self._make_relay()
-        self._events = Ticker("relay-events", 1.0, self._relay.publish_events, observer)
+        self.intake = Intake(self.streaming_pull, shutdown)
+        self._outbox = JobOutbox(self._engine, settings.republish_after_seconds)
+        topic = settings.topic(settings.jobs_topic)
+        self._job_relay = Relay("job", self._outbox, self._publisher, topic, encode, observer)
+        topic = settings.topic(settings.events_topic)
+        encode_ours = partial(encode_event, source=f"//headcount/projects/{settings.project}")
+        events = EventOutbox(self._engine)
+        self._event_relay = Relay("event", events, self._publisher, topic, encode_ours, observer)
+        self._events = Ticker("relay-events", 1.0, self._event_relay.publish_due, observer)
         self.store = Store(
             self._engine,
             lambda: identity.id,
             settings.worker_ttl_seconds,
             observer,
             completed=self._events.wake,
-            on_unavailable=self.intake.away,
+            on_unavailable=self.intake.database_unavailable,
         )
         self.consumer = self._make_consumer(registry)
         self._tickers = self._make_tickers(identity)
         self.opened = False
 
     async def run(self) -> None:
-        """Work until `drain` is asked for, then stop in order."""
+        """Work until a stop begins, then drain."""
         try:
             async with anyio.create_task_group() as loops:
                 loops.start_soon(self.store.run)
                 for ticker in self._tickers:
                     loops.start_soon(ticker.run)
-                await self.streaming_pull.open(self.consumer.receive, self._failed)
+                await self.streaming_pull.open(self.consumer.receive, self._shutdown.fail)
                 self.opened = True
-                await self._wanted.wait()
-                await self._stop()
+                await self._stop_begun.wait()
+                await self._drain()
                 loops.cancel_scope.cancel()
         finally:
             self._in_flight.ask_to_stop(StopReason.DRAINING)  # whatever ended this work, its loop is closed next
@@ -112,21 +114,15 @@ class WorkerRuntime:
             await self._puller.close()
             await self._engine.dispose()
 
-    def drain(self) -> None:
-        """Begin the orderly stop; asked for a second time, cut it short. On the loop."""
-        if self._wanted.is_set():
-            self.consumer.cancel_wait()
-        self._wanted.set()
-
-    async def _stop(self) -> None:
+    async def _drain(self) -> None:
         began = asyncio.get_running_loop().time()
         self._observer.draining(self.consumer.busy, self._settings.drain_seconds)
-        plan = self._plan
-        interrupted = await self.consumer.drain(plan.cancel_at, plan.settled_by - plan.cancel_at)
+        plan = self._shutdown.plan
+        interrupted = await self.consumer.drain(plan.cancel_at, plan.settled_by - plan.cancel_at, self._cut_short)
         try:
             async with asyncio.timeout(plan.flushed_by - plan.settled_by):
-                await self._relay.publish_jobs()
-                await self._relay.publish_events()
+                await self._job_relay.publish_due()
+                await self._event_relay.publish_due()
         except Exception as error:  # another worker's relay publishes what is left
             self._observer.background_loop_failed("drain", error, 0.0)
         await self.streaming_pull.close(plan.replied_by - plan.flushed_by)
@@ -145,24 +141,12 @@ class WorkerRuntime:
             observer=self._observer,
         )
 
-    def _make_relay(self) -> Relay[Leased, LeasedEvent]:
-        settings = self._settings
-        return Relay(
-            self._due,
-            DueEvents(self._engine),
-            self._publisher,
-            settings.topic(settings.jobs_topic),
-            settings.topic(settings.events_topic),
-            f"//headcount/projects/{settings.project}",
-            self._observer,
-        )
-
     def _make_consumer(self, registry: Registry) -> Consumer:
         settings = self._settings
         limit, slots = settings.result_limit_bytes, settings.slots
         executors: dict[str, Executor] = {
             "async": CoroutineExecutor(limit),
-            "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._exit_in),
+            "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._shutdown.exit_in),
         }
         runner = HandlerRunner(self.store.progress, executors, show_values=settings.log_values)
         grace = settings.unknown_job_grace_seconds
@@ -196,7 +180,7 @@ class WorkerRuntime:
             self._observer,
         )
         steps: dict[str, tuple[float, Step]] = {
-            "relay-jobs": (1.0, self._relay.publish_jobs),
+            "relay-jobs": (1.0, self._job_relay.publish_due),
             "progress": (0.5, self.store.progress.flush),
             "buffer": (1.0, self.consumer.nack_overdue),
             "rescue": (beat / 2, rescuer.round),
@@ -211,7 +195,7 @@ class WorkerRuntime:
         return [self._events, *(Ticker(name, pause, step, self._observer) for name, (pause, step) in steps.items())]
 
     async def _report_backlog(self) -> None:
-        backlog = await self._due.backlog()
+        backlog = await self._outbox.backlog()
         self._observer.backlog(backlog.due, backlog.oldest)
         self._observer.events_refused(backlog.refused_events)
         self._observer.unfinished(backlog.unfinished, backlog.oldest_unfinished)
@@ -221,4 +205,4 @@ class WorkerRuntime:
             self._observer.handler_stuck(claim, seconds)
         stuck = self._in_flight.stuck_threads(STUCK_SECONDS)
         if 2 * stuck >= self._settings.slots:
-            self._failed(SlotsExhausted(stuck, self._settings.slots))
+            self._shutdown.fail(SlotsExhausted(stuck, self._settings.slots))

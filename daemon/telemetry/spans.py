@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import traceback
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from uuid import UUID
 
@@ -16,12 +17,13 @@ from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from daemon.job import Action, Claim, Settlement
+from daemon.observe import Observer
 from daemon.telemetry.masking import mask_text, text_of
-from daemon.telemetry.tracing import Tracing
 
 TRACER = "headcount"
 UNENDED_LIMIT = 20_000
@@ -29,24 +31,15 @@ UNENDED_LIMIT = 20_000
 _w3c = TraceContextTextMapPropagator()
 
 
-@dataclass(frozen=True, slots=True)
-class Producing:
-    """A producer span and the context it replaced."""
-
-    span: Span
-    before: Context
-
-
-class Spans(Tracing):
+class Spans(Observer):
     """Makes a span of each attempt. The first attempt continues the kick-off's trace; a later one is linked to it."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self.provider = provider
         self._tracer = provider.get_tracer(TRACER, version("headcount"))
-        self._running: dict[tuple[UUID, int], Producing] = {}
+        self._running: dict[tuple[UUID, int], tuple[Span, Context]] = {}
 
     def started(self, claim: Claim, queued: float) -> None:
-        """Begin the attempt's span and make it current."""
         origin = _w3c.extract({"traceparent": claim.traceparent} if claim.traceparent else {}, Context())
         again = claim.attempt > 1
         links = [Link(trace.get_current_span(origin).get_span_context())] if again and claim.traceparent else []
@@ -66,20 +59,20 @@ class Spans(Tracing):
         before = context.get_current()
         context.attach(trace.set_span_in_context(span, before))
         if len(self._running) < UNENDED_LIMIT:
-            self._running[claim.job_id, claim.attempt] = Producing(span, before)
+            self._running[claim.job_id, claim.attempt] = (span, before)
 
     def finished(self, claim: Claim, settlement: Settlement, seconds: float) -> None:
-        """End it."""
         running = self._running.pop((claim.job_id, claim.attempt), None)
         if running is None:
             return
-        running.span.set_attribute("action", settlement.action.value)
+        span, before = running
+        span.set_attribute("action", settlement.action.value)
         error = settlement.error
         if error is not None and settlement.action in (Action.FAIL, Action.RETRY):
-            running.span.set_attribute("error.type", error.kind.value)
-            running.span.set_status(StatusCode.ERROR, mask_text(f"{error.kind.value}: {error.message}")[:1024])
-        running.span.end()
-        context.attach(running.before)
+            span.set_attribute("error.type", error.kind.value)
+            span.set_status(StatusCode.ERROR, mask_text(f"{error.kind.value}: {error.message}")[:1024])
+        span.end()
+        context.attach(before)
 
     def close(self, seconds: float = 1.0) -> None:
         """Send what is left, for at most `seconds`: an exporter that hangs must not hold up the end."""
@@ -95,8 +88,22 @@ def recording(processor: SpanProcessor, revision: str = "") -> Spans:
     return Spans(provider)
 
 
-def start_producer(job_name: str, orchestration_id: UUID, count: int) -> Producing:
-    """Begin the span of a kick-off, with the tracer that the program has set up, and make it current."""
+def exporting(revision: str) -> Spans:
+    """Spans sent to a collector in batches, from a thread of the exporter's own, the handlers' own spans among them.
+
+    Where and how, the OTEL_* variables say. Raises ImportError without the extra `otel`.
+    """
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    spans = recording(BatchSpanProcessor(OTLPSpanExporter()), revision)
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # the program has set up none itself
+        trace.set_tracer_provider(spans.provider)
+    return spans
+
+
+@contextmanager
+def producer_span(job_name: str, orchestration_id: UUID, count: int) -> Iterator[str | None]:
+    """The span of a kick-off, of the tracer that the program has set up, current meanwhile; yields its traceparent."""
     before = context.get_current()
     span = trace.get_tracer(TRACER).start_span(
         f"kick off {job_name}",
@@ -104,16 +111,15 @@ def start_producer(job_name: str, orchestration_id: UUID, count: int) -> Produci
         attributes={"orchestration_id": str(orchestration_id), "job_name": job_name, "count": count},
     )
     context.attach(trace.set_span_in_context(span, before))
-    return Producing(span, before)
-
-
-def end_producer(producing: Producing, error: BaseException | None) -> None:
-    """End it, and give the caller its own context back."""
-    if error is not None:
-        producing.span.add_event("exception", _attributes(error))
-        producing.span.set_status(StatusCode.ERROR, type(error).__name__)
-    producing.span.end()
-    context.attach(producing.before)
+    try:
+        yield current_traceparent()
+    except BaseException as error:
+        span.add_event("exception", _attributes(error))
+        span.set_status(StatusCode.ERROR, type(error).__name__)
+        raise
+    finally:
+        span.end()
+        context.attach(before)
 
 
 def current_traceparent() -> str | None:

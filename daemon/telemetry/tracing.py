@@ -1,46 +1,24 @@
 """Traces, switched on by the standard OTEL_* variables; without them nothing is imported and nothing is done.
 
-Called by the service (`tracing`) and by the client at kick-off (`producing`, `current_traceparent`). OpenTelemetry is
-imported in `spans.py` and `otlp.py`, which are loaded only when they are wanted.
+Called by the service (`tracing`) and by the client at kick-off (`producing`). OpenTelemetry is imported by `spans.py`,
+which is loaded here only when it is wanted.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Protocol, cast
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from daemon.errors import StartupError
-from daemon.observe import Observer
+
+if TYPE_CHECKING:
+    from daemon.telemetry.spans import Spans
 
 EXTRA = "pip install 'headcount[otel]'"
 _SWITCHES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-
-
-class Tracing(Observer):
-    """What the service holds: an observer to subscribe, to be closed at the end."""
-
-    def close(self, seconds: float = 1.0) -> None:
-        """Send what is left, for at most `seconds`."""
-
-
-class _Otlp(Protocol):
-    """What this file uses of `otlp.py`."""
-
-    def exporting(self, revision: str) -> Tracing: ...
-
-
-class _Spans(Protocol):
-    """What this file uses of `spans.py`."""
-
-    def start_producer(self, job_name: str, orchestration_id: UUID, count: int) -> object: ...
-
-    def end_producer(self, span: object, error: BaseException | None) -> None: ...
-
-    def current_traceparent(self) -> str | None: ...
 
 
 def wanted(environment: Mapping[str, str]) -> bool:
@@ -50,7 +28,7 @@ def wanted(environment: Mapping[str, str]) -> bool:
     return any(environment.get(name) for name in _SWITCHES)
 
 
-def tracing(environment: Mapping[str, str], revision: str = "") -> Tracing | None:
+def tracing(environment: Mapping[str, str], revision: str = "") -> Spans | None:
     """The worker's tracing, or None when the environment does not ask for it.
 
     Raises StartupError when it does and the exporter is not installed.
@@ -58,35 +36,18 @@ def tracing(environment: Mapping[str, str], revision: str = "") -> Tracing | Non
     if not wanted(environment):
         return None
     try:
-        otlp = cast(_Otlp, importlib.import_module("daemon.telemetry.otlp"))
+        from daemon.telemetry.spans import exporting
+
+        return exporting(revision)
     except ImportError as error:
         name = next(name for name in _SWITCHES if environment.get(name))
         raise StartupError(f"{name} is set, but the exporter is not installed ({error.name}).", EXTRA) from error
-    return otlp.exporting(revision)
 
 
-def current_traceparent() -> str | None:
-    """The W3C traceparent of the caller's current span, if the program is tracing at all."""
-    if "opentelemetry.trace" not in sys.modules:
-        return None
-    return _spans().current_traceparent()
-
-
-@contextmanager
-def producing(job_name: str, orchestration_id: UUID, count: int) -> Iterator[str | None]:
+def producing(job_name: str, orchestration_id: UUID, count: int) -> AbstractContextManager[str | None]:
     """A producer span around a kick-off, of the program's own tracer; yields the traceparent to store and to send."""
     if "opentelemetry.trace" not in sys.modules:
-        yield None
-        return
-    spans = _spans()
-    span = spans.start_producer(job_name, orchestration_id, count)
-    try:
-        yield spans.current_traceparent()
-    except BaseException as error:
-        spans.end_producer(span, error)
-        raise
-    spans.end_producer(span, None)
+        return nullcontext()
+    from daemon.telemetry.spans import producer_span
 
-
-def _spans() -> _Spans:
-    return cast(_Spans, importlib.import_module("daemon.telemetry.spans"))
+    return producer_span(job_name, orchestration_id, count)

@@ -30,6 +30,8 @@ BANNED = {
 }
 BANNED_AS_NAMES = {
     "mild": "advice",
+    "bury": "record a dead letter",
+    "standing": "snapshot",
     "standings": "snapshot",
     "sight": "view",
 }

@@ -12,6 +12,7 @@ import random
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,6 +22,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1 import PullRequest, Subscription
 from pydantic import SecretStr
 
+from daemon.dead_letter import PulledMessage
 from daemon.engine.attempt import Attempt, InFlight
 from daemon.engine.executors import Executor
 from daemon.engine.executors.coroutine import CoroutineExecutor
@@ -32,16 +34,17 @@ from daemon.engine.runner import HandlerRunner
 from daemon.job import StopReason
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine, sync_engine
-from daemon.postgres.due import Due
-from daemon.postgres.events import DueEvents
+from daemon.postgres.outbox import EventOutbox, JobOutbox
 from daemon.postgres.rescue import Rescue
 from daemon.postgres.store import Store
 from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.pubsub.connection import subscriber_client
 from daemon.pubsub.publisher import Publisher
-from daemon.pubsub.puller import Pulled, Puller
+from daemon.pubsub.puller import Puller
 from daemon.pubsub.resources import provision, wanted
 from daemon.registry import Registry
+from daemon.rules.events import encode_event
+from daemon.rules.messages import encode
 from daemon.settings import Settings
 
 TTL = 30.0
@@ -54,7 +57,7 @@ EVENTS = "events-seen"
 class Message:
     """A pulled message, and what was replied to it."""
 
-    pulled: Pulled
+    pulled: PulledMessage
     replied: str | None = None
     delivery_attempt: int | None = None
 
@@ -181,9 +184,9 @@ async def recovered(deployment: Deployment) -> None:
     async with started_worker(deployment) as worker:
         for _ in range(ROUNDS):
             await worker.rescuer.round()
-            await worker.relay.publish_jobs()
+            await worker.job_relay.publish_due()
             worked = await worker.work(10)
-            await worker.relay.publish_events()
+            await worker.event_relay.publish_due()
             if not worked:
                 return
     raise AssertionError("the worker never ran out of work")
@@ -206,15 +209,11 @@ class Worker:
         }
         runner = HandlerRunner(self.store.progress, executors)
         self.pipeline = Pipeline(self.store, runner, deployment.registry, observer, 300.0, random.Random(1).random)
-        self.relay = Relay(
-            Due(engine, settings.republish_after_seconds),
-            DueEvents(engine),
-            self.publisher,
-            settings.topic(settings.jobs_topic),
-            settings.topic(settings.events_topic),
-            "//headcount/projects/judge",
-            observer,
-        )
+        jobs, topic = JobOutbox(engine, settings.republish_after_seconds), settings.topic(settings.jobs_topic)
+        self.job_relay = Relay("job", jobs, self.publisher, topic, encode, observer)
+        events, topic = EventOutbox(engine), settings.topic(settings.events_topic)
+        as_event = partial(encode_event, source="//headcount/projects/judge")
+        self.event_relay = Relay("event", events, self.publisher, topic, as_event, observer)
         self.rescuer = Rescuer(Rescue(engine, lambda: me, TTL, GAP, settings.max_worker_losses), observer, lambda: None)
 
     async def work(self, limit: int) -> int:
@@ -242,14 +241,14 @@ class Worker:
         await self._engine.dispose()
 
 
-async def pulled_at_once(subscription: str, limit: int) -> list[Pulled]:
+async def pulled_at_once(subscription: str, limit: int) -> list[PulledMessage]:
     """What the subscription has at this moment; nothing is waited for, so an empty answer does not depend on time."""
     client = subscriber_client()
     request = PullRequest(subscription=subscription, max_messages=limit, return_immediately=True)
     response = await client.pull(request)
     await client.transport.close()
     return [
-        Pulled(
+        PulledMessage(
             data=one.message.data,
             attributes=dict(one.message.attributes),
             message_id=one.message.message_id,

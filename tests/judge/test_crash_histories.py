@@ -24,8 +24,8 @@ from due_work_harness.host import hosted
 
 from daemon.client import Client
 from daemon.context import JobContext
-from daemon.job import Claim
-from daemon.postgres.rescue import Rescue, Rescued
+from daemon.job import Claim, RescuedWorker
+from daemon.postgres.rescue import Rescue
 from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.puller import Puller
 from daemon.registry import Registry, handler_of, job
@@ -228,7 +228,7 @@ def test_a_rescuer_killed_at_any_commit_leaves_the_rescue_to_the_next(deployment
 def test_a_fleet_that_rescues_nobody_is_found_out(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: what the judge would say if the jobs of dead workers stayed with them."""
 
-    async def nobody(_rescue: Rescue) -> list[Rescued]:
+    async def nobody(_rescue: Rescue) -> list[RescuedWorker]:
         return []
 
     monkeypatch.setattr(Rescue, "rescue", nobody)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from daemon.errors import RequestRefused
 from daemon.job import Kind
-from daemon.postgres.events import DueEvents
+from daemon.postgres.outbox import EventOutbox
 from daemon.postgres.retries import Reopening
 from daemon.postgres.worker_registration import WorkerRegistration
 from tests.model.oracle import Oracle, Whole
@@ -88,11 +88,11 @@ class OperatorRules:
         self.registration.vacate(worker.id, sorted(occupied))
 
     def events_are_published(self, data: st.DataObject) -> None:
-        due = DueEvents(self.scene.engine)
+        due = EventOutbox(self.scene.engine)
         expected = [whole for whole in self.wholes if whole.complete and not whole.event_published]
         leased = self.do(due.lease(10))
         assert len(leased) == len(expected)
         self.events += [(one.message.id, one.message.generation) for one in leased]
-        self.do(due.confirm(leased))
+        self.do(due.mark_published(leased))
         for whole in expected:
             whole.event_published = True

@@ -29,11 +29,12 @@ from daemon.job import (
     StopReason,
     UnfinishedJob,
 )
+from daemon.orchestration import NewOrchestration
+from daemon.outbox import OutboxItem
 from daemon.postgres import retries as retries_module
 from daemon.postgres.claims import ClaimRequest
 from daemon.postgres.database import async_engine, sync_engine
-from daemon.postgres.due import Due, Leased
-from daemon.postgres.orchestrations import NewOrchestration
+from daemon.postgres.outbox import JobOutbox
 from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.rules.lifecycle import RetryPolicy, settle_released
 from daemon.rules.messages import instance_id
@@ -86,7 +87,7 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
         self.loop, self.scene, self.registration = loop, scene, registration
         self.claims: list[Claim] = []
         self.settled: list[Settlement] = []
-        self.leases: list[Leased] = []
+        self.leases: list[OutboxItem[JobMessage]] = []
         self.events, self.reopenings = [], {}
 
     def do(self, work: Awaitable[T]) -> T:
@@ -110,7 +111,7 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
         """An orchestration; registered now, if it was not."""
         whole = data.draw(st.sampled_from(self.wholes), label="orchestration")
         if not whole.registered:
-            self.do(self.scene.orchestrations.make(NewOrchestration(whole.id, "count", ['{"n": 1}'] * TOTAL, {})))
+            self.do(self.scene.orchestrations.create(NewOrchestration(whole.id, "count", ['{"n": 1}'] * TOTAL, {})))
             self.oracle.kick_off(whole)
         return whole
 
@@ -195,21 +196,21 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
     def the_relay_publishes(self, data: st.DataObject) -> None:
         everything = "publish_at IS NOT NULL AND (not_before IS NULL OR not_before <= now())"
         self.do(self.scene.run(f"UPDATE job SET publish_at = now() WHERE {everything}"))
-        due = Due(self.scene.engine, 3600)
+        due = JobOutbox(self.scene.engine, 3600)
         leased = self.do(due.lease(100))
         assert {one.message.job_id for one in leased} == self.oracle.due()
         self.leases = [*self.leases, *leased][-8:]
         if data.draw(st.booleans(), label="fails"):
-            self.do(due.pull_back(leased))
+            self.do(due.requeue(leased))
 
     def a_relay_is_late(self, data: st.DataObject) -> None:
         for late in [data.draw(st.sampled_from(self.leases), label="lease")] if self.leases else []:
-            due, before = Due(self.scene.engine, 3600), self.do(self.scene.job(late.message.job_id))
+            due, before = JobOutbox(self.scene.engine, 3600), self.do(self.scene.job(late.message.job_id))
             moves = self.oracle.jobs[late.message.job_id].free and before["publish_at"] == late.publish_at
-            if data.draw(st.booleans(), label="push"):
-                self.do(due.push([(late.message.job_id, late.publish_at)]))
+            if data.draw(st.booleans(), label="first published"):
+                self.do(due.mark_first_published([late]))
             else:
-                self.do(due.pull_back([late]))
+                self.do(due.requeue([late]))
             after = self.do(self.scene.job(late.message.job_id))
             assert moves or after["publish_at"] == before["publish_at"]
 

@@ -16,14 +16,25 @@ from uuid import UUID, uuid4
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from daemon.job import Claim, ClaimAnswer, JobError, JobMessage, Kind, Result, Returned, Settled, Settlement
-from daemon.orchestration import CompletedOrchestration
+from daemon.job import (
+    Claim,
+    ClaimAnswer,
+    JobError,
+    JobMessage,
+    Kind,
+    RescuedWorker,
+    Result,
+    Returned,
+    Settled,
+    Settlement,
+)
+from daemon.orchestration import CompletedOrchestration, Created, NewOrchestration
 from daemon.postgres.claims import ClaimRequest, Claims
 from daemon.postgres.database import sync_engine
-from daemon.postgres.events import DueEvents
-from daemon.postgres.orchestrations import Made, NewOrchestration, Orchestrations
+from daemon.postgres.orchestrations import Orchestrations
+from daemon.postgres.outbox import EventOutbox
 from daemon.postgres.progress import ProgressBuffer
-from daemon.postgres.rescue import Rescue, Rescued
+from daemon.postgres.rescue import Rescue
 from daemon.postgres.retries import Retries
 from daemon.postgres.settlements import Settlements
 from daemon.postgres.terminations import Terminations
@@ -105,7 +116,7 @@ class Worker:
         finally:
             await self.settlements.pinned.close()
 
-    async def rescue(self, max_worker_losses: int = 3, ttl: float = TTL) -> list[Rescued]:
+    async def rescue(self, max_worker_losses: int = 3, ttl: float = TTL) -> list[RescuedWorker]:
         return await Rescue(self.engine, lambda: self.id, ttl, GAP, max_worker_losses).rescue()
 
 
@@ -146,9 +157,9 @@ class Scene:
         old = "UPDATE worker SET seen_at = now() - make_interval(secs => :seconds) WHERE id = :id"
         await self.run(old, id=worker.id, seconds=seconds)
 
-    async def kick_off(self, count: int = 1, **changes: Any) -> Made:
+    async def kick_off(self, count: int = 1, **changes: Any) -> Created:
         new = NewOrchestration(uuid4(), "count", ['{"n": 1}'] * count, {})
-        return await self.orchestrations.make(replace(new, **changes))
+        return await self.orchestrations.create(replace(new, **changes))
 
     async def end(self, orchestration_id: UUID) -> int:
         """End what is cancelled or overdue of an orchestration, as a worker does; how many instances."""
@@ -159,9 +170,9 @@ class Scene:
 
     async def publish_events(self) -> list[CompletedOrchestration]:
         """A relay publishes what is due."""
-        due = DueEvents(self.engine)
+        due = EventOutbox(self.engine)
         leased = await due.lease(100)
-        await due.confirm(leased)
+        await due.mark_published(leased)
         return [one.message for one in leased]
 
     async def run(self, statement: str, **values: Any) -> list[RowMapping]:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daemon.postgres import arrays
-from daemon.postgres.arrays import Floats, Ints, Texts, Uuids
+from daemon.postgres.arrays import Floats, Ints, Texts, Tokens, Uuids
 from daemon.postgres.database import is_bad_item
 
 EACH = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -38,6 +38,12 @@ def _seen(link: Link, column: object, name: str) -> list[object]:
 @given(st.lists(st.none() | st.uuids()))
 def test_uuids_arrive_as_they_were_sent(link: Link, values: list[UUID | None]) -> None:
     assert _seen(link, Uuids(values), "uuid") == values
+
+
+@EACH
+@given(st.lists(st.uuids()))
+def test_tokens_arrive_as_uuids(link: Link, values: list[UUID]) -> None:
+    assert _seen(link, Tokens([value.int for value in values]), "uuid") == values
 
 
 @EACH

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from daemon.dead_letter import DeadLetter, PulledMessage, RecordedDeadLetters
 from daemon.engine.dead_letters import DeadLetterConsumer, first_published
-from daemon.job import Claim, DeadLetter, Failed, JobMessage, RecordedDeadLetters
+from daemon.job import Claim, Failed, JobMessage
 from daemon.observe import Observer
 from daemon.postgres.dead_letters import DISAGREES, OLD, UNKNOWN, DeadLetterStore
 from tests.postgres.scene import BOOM, Scene, decided, message_for, messages_for, pointer_to
@@ -21,15 +22,9 @@ RETENTION = 7 * 86400.0
 HISTORY = "Pub/Sub gave the message up after 100 deliveries"
 
 
-@dataclass
-class Letter:
+def pulled(data: bytes = b"{}", attributes: Mapping[str, str] | None = None) -> PulledMessage:
     """A dead letter as it was pulled."""
-
-    data: bytes = b"{}"
-    attributes: dict[str, str] = field(default_factory=dict)
-    message_id: str = field(default_factory=lambda: uuid4().hex)
-    publish_time: float = 0.0
-    ack_id: str = field(default_factory=lambda: uuid4().hex)
+    return PulledMessage(data, attributes or {}, uuid4().hex, 0.0, uuid4().hex)
 
 
 def dead(message: JobMessage, ago: float = 0.0) -> DeadLetter:
@@ -43,7 +38,7 @@ async def record(scene: Scene, *letters: DeadLetter) -> RecordedDeadLetters:
 
 async def test_a_dead_letter_publishes_its_free_and_due_job_again(scene: Scene) -> None:
     made = await scene.kick_off()
-    message = made.born[0][0]
+    message = made.jobs[0].message
     assert not (await scene.job(message.job_id))["due"]
     assert await record(scene, dead(message)) == RecordedDeadLetters(1, 0, {})
     row = await scene.job(message.job_id)
@@ -52,7 +47,7 @@ async def test_a_dead_letter_publishes_its_free_and_due_job_again(scene: Scene) 
 
 async def test_the_third_dead_letter_without_a_run_ends_the_job(scene: Scene) -> None:
     made = await scene.kick_off()
-    message = made.born[0][0]
+    message = made.jobs[0].message
     for _ in range(2):
         assert (await record(scene, dead(message))).ended == 0
     assert await record(scene, dead(message)) == RecordedDeadLetters(0, 1, {})
@@ -63,14 +58,14 @@ async def test_the_third_dead_letter_without_a_run_ends_the_job(scene: Scene) ->
 
 
 async def test_copies_of_one_publish_count_once(scene: Scene) -> None:
-    message = (await scene.kick_off()).born[0][0]
+    message = (await scene.kick_off()).jobs[0].message
     copies = [dead(message, 60), dead(message, 50), dead(message, 40)]
     assert [(await record(scene, copy)).again for copy in copies] == [1, 0, 0]
     assert (await scene.job(message.job_id))["dead_letters"] == 1
 
 
 async def test_a_claim_sets_the_count_of_dead_letters_back(scene: Scene) -> None:
-    worker, message = await scene.worker(), (await scene.kick_off()).born[0][0]
+    worker, message = await scene.worker(), (await scene.kick_off()).jobs[0].message
     for _ in range(2):
         await record(scene, dead(message))
     claim = await worker.claim(pointer_to(message))
@@ -99,11 +94,11 @@ async def test_a_dead_letter_of_a_job_that_is_claimed_meanwhile_leaves_the_claim
     made = await scene.kick_off()
     async with scene.rival() as claim:
         await claim.run("UPDATE job SET worker_id = :me, attempt = 1, publish_at = NULL", me=worker.id)
-        recording = asyncio.create_task(record(scene, dead(made.born[0][0])))
+        recording = asyncio.create_task(record(scene, dead(made.jobs[0].message)))
         await scene.until_blocked()
         await claim.commit()
     assert await recording == RecordedDeadLetters(0, 0, {})
-    assert (await scene.job(made.born[0][0].job_id))["dead_letters"] == 0
+    assert (await scene.job(made.jobs[0].message.job_id))["dead_letters"] == 0
 
 
 async def test_a_dead_letter_without_a_row_makes_a_job_that_is_due_and_runs(scene: Scene) -> None:
@@ -155,18 +150,18 @@ async def test_a_dead_letter_gives_its_params_to_an_instance_that_was_ended_befo
 async def test_a_recorded_batch_locks_jobs_by_id(scene: Scene) -> None:
     from tests.postgres.test_lock_order import assert_locks_in_order
 
-    letters = [dead(message) for message, _ in (await scene.kick_off(20)).born]
+    letters = [dead(item.message) for item in (await scene.kick_off(20)).jobs]
     await assert_locks_in_order(scene, "job", lambda: record(scene, *reversed(letters)))
 
 
-class Pulled:
+class Subscription:
     """A subscription with these letters in it."""
 
-    def __init__(self, *letters: Letter) -> None:
+    def __init__(self, *letters: PulledMessage) -> None:
         self.letters = list(letters)
         self.acknowledged: list[str] = []
 
-    async def pull(self, subscription: str, limit: int, wait_seconds: float) -> Sequence[Letter]:
+    async def pull(self, subscription: str, limit: int, wait_seconds: float) -> Sequence[PulledMessage]:
         return self.letters
 
     async def acknowledge(self, subscription: str, ack_ids: Sequence[str]) -> None:
@@ -178,16 +173,16 @@ class Pulled:
 
 async def test_what_cannot_be_a_job_is_kept_as_rejected_before_it_is_acknowledged(scene: Scene) -> None:
     old = {"job_name": "count", "CloudPubSubDeadLetterSourceTopicPublishTime": "2020-05-13T22:03:55.262+00:00"}
-    pulled = Pulled(Letter(b"not ours"), Letter(b"{}", old))
-    consumer = DeadLetterConsumer(pulled, DeadLetterStore(scene.engine), "dead", "jobs", Observer())
+    subscription = Subscription(pulled(b"not ours"), pulled(b"{}", old))
+    consumer = DeadLetterConsumer(subscription, DeadLetterStore(scene.engine), "dead", "jobs", Observer())
     assert not await consumer.consume()
     rows = await scene.run("SELECT message_id, reason, text FROM rejected_message ORDER BY id")
     assert [(row["message_id"], row["reason"]) for row in rows] == [
-        (pulled.letters[0].message_id, "NoJobName"),
-        (pulled.letters[1].message_id, "DeadLettered"),
+        (subscription.letters[0].message_id, "NoJobName"),
+        (subscription.letters[1].message_id, "DeadLettered"),
     ]
     assert OLD in rows[1]["text"]
-    assert pulled.acknowledged == [one.ack_id for one in pulled.letters]
+    assert subscription.acknowledged == [one.ack_id for one in subscription.letters]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +200,7 @@ def test_the_first_publish_is_read_from_pubsubs_attribute(text: str, moment: dat
 
 
 async def test_a_dead_letter_of_a_job_that_a_thread_still_occupies_is_left_alone(scene: Scene) -> None:
-    message = (await scene.kick_off()).born[0][0]
+    message = (await scene.kick_off()).jobs[0].message
     await scene.run("UPDATE job SET occupied_by = :worker", worker=uuid4())
     assert await record(scene, dead(message)) == RecordedDeadLetters(0, 0, {})
 

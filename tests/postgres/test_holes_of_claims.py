@@ -189,7 +189,7 @@ async def test_a_job_that_is_not_due_is_refused_and_keeps_its_date(scene: Scene)
     worker = await scene.worker()
     start = await scene.value("now() + interval '1 hour'")
     made = await scene.kick_off(start_at=start)
-    message = made.born[0][0]
+    message = made.jobs[0].message
     assert await worker.answer(message) == Refused(Refusal.NOT_DUE, Cause.DUPLICATE_PUBLISH)
     row = await scene.job(message.job_id)
     assert (row["publish_at"], row["worker_id"], row["attempt"]) == (start, None, 0)

@@ -10,11 +10,11 @@ import pytest
 
 from daemon.errors import OrchestrationNotFound, RequestRefused
 from daemon.job import Claim, Conflict, Failed, Refusal, Refused, Settled
-from daemon.orchestration import Outcome
-from daemon.postgres.events import DueEvents
+from daemon.orchestration import Outcome, TerminatedSlice
+from daemon.postgres.outbox import EventOutbox
 from daemon.postgres.queries import Queries
 from daemon.postgres.rejections import Rejection, Rejections
-from daemon.postgres.terminations import Terminated, Terminations
+from daemon.postgres.terminations import Terminations
 from daemon.rules.messages import instance_id
 from tests.postgres.scene import BOOM, TTL, Scene, Worker, message_for, messages_for, pointer_to, registration_of
 
@@ -67,7 +67,7 @@ async def test_what_succeeded_is_not_run_again(scene: Scene) -> None:
 
 @pytest.mark.parametrize("fenced", [False, True])
 async def test_a_late_mark_of_the_old_generation_must_not_swallow_the_new_event(scene: Scene, fenced: bool) -> None:
-    worker, due = await scene.worker(), DueEvents(scene.engine)
+    worker, due = await scene.worker(), EventOutbox(scene.engine)
     orchestration = await _failed(scene, worker)
     late = await due.lease(10)
     # Somebody else publishes generation 1 as well, the operator retries, and generation 2 completes meanwhile.
@@ -75,25 +75,25 @@ async def test_a_late_mark_of_the_old_generation_must_not_swallow_the_new_event(
     await scene.retries.retry_failed(orchestration)
     await worker.settle(await worker.claim(pointer_to(message_for(orchestration, 1, 2))))
     if fenced:
-        await due.confirm(late)
+        await due.mark_published(late)
     else:
         await scene.run(UNFENCED_MARK, id=orchestration)
     assert len(await scene.publish_events()) == fenced
 
 
 async def test_a_retry_is_refused_while_a_relay_has_the_event(scene: Scene) -> None:
-    orchestration, due = await _failed(scene, await scene.worker()), DueEvents(scene.engine)
+    orchestration, due = await _failed(scene, await scene.worker()), EventOutbox(scene.engine)
     leased = await due.lease(10)
     with pytest.raises(RequestRefused, match="not published yet"):
         await scene.retries.retry_failed(orchestration)
-    await due.confirm(leased)
+    await due.mark_published(leased)
     assert await scene.retries.retry_failed(orchestration) == 1
 
 
 async def test_an_event_that_was_given_up_counts_as_published_for_a_retry_and_leaves_the_next_one_alone(
     scene: Scene,
 ) -> None:
-    worker, due = await scene.worker(), DueEvents(scene.engine)
+    worker, due = await scene.worker(), EventOutbox(scene.engine)
     orchestration = await _failed(scene, worker)
     await scene.run("UPDATE orchestration SET event_refusals = 9")
     (leased,) = await due.lease(10)
@@ -151,7 +151,7 @@ async def test_a_cancel_tells_what_it_ended_although_the_closer_of_a_worker_was_
     made = await scene.kick_off(3)
 
     class Second(Terminations):
-        async def slice_of(self, orchestration_id: UUID) -> Terminated:
+        async def slice_of(self, orchestration_id: UUID) -> TerminatedSlice:
             assert (await Terminations(scene.engine).slice_of(orchestration_id)).ended == 3
             return await super().slice_of(orchestration_id)
 
@@ -176,7 +176,7 @@ async def test_a_message_between_a_cancel_and_its_placeholders_is_neither_run_no
     assert type(await worker.answer(message_for(orchestration, 1, 3))).__name__ == "TryAgain"
     made = await scene.kick_off()
     await scene.run("UPDATE orchestration SET cancelled_at = now()")
-    answer = await worker.answer(made.born[0][0])
+    answer = await worker.answer(made.jobs[0].message)
     assert isinstance(answer, Refused)
     assert answer.why is Refusal.CLOSING
 
@@ -203,11 +203,11 @@ async def test_an_instance_born_concurrently_with_a_cancel_is_ended_too(scene: S
 async def test_a_passed_deadline_ends_what_is_unfinished_and_lets_nothing_begin(scene: Scene) -> None:
     worker = await scene.worker()
     made = await scene.kick_off(3, deadline_seconds=60)
-    claim = await worker.claim(made.born[0][0])
+    claim = await worker.claim(made.jobs[0].message)
     assert claim.deadline_in == pytest.approx(60, abs=5)
     assert await scene.end(made.id) == 0
     await scene.run("UPDATE orchestration SET deadline = now() - interval '1 second'")
-    answer = await worker.answer(made.born[1][0])
+    answer = await worker.answer(made.jobs[1].message)
     assert isinstance(answer, Refused)
     assert answer.why is Refusal.CLOSING
     assert await scene.end(made.id) == 3

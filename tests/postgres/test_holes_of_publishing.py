@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from daemon.job import Claim, Failed
-from daemon.postgres.due import PUBLISHING_SECONDS, Due, Leased
+from daemon.postgres.outbox import PUBLISHING_SECONDS, JobOutbox
 from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.retry import Backoff
 from tests.postgres.scene import BOOM, Scene, Worker, message_for, pointer_to
@@ -26,7 +26,7 @@ async def _due_job(scene: Scene) -> UUID:
     """A job that is due now."""
     made = await scene.kick_off()
     await scene.run("UPDATE job SET publish_at = now()")
-    return made.born[0][0].job_id
+    return made.jobs[0].message.job_id
 
 
 async def _retried(scene: Scene, worker: Worker, job_id: UUID) -> None:
@@ -37,7 +37,7 @@ async def _retried(scene: Scene, worker: Worker, job_id: UUID) -> None:
 
 
 async def test_a_lease_dates_the_job_ahead_before_anything_is_published(scene: Scene) -> None:
-    job_id, due = await _due_job(scene), Due(scene.engine, HOUR)
+    job_id, due = await _due_job(scene), JobOutbox(scene.engine, HOUR)
     leased = await due.lease(10)
     assert [one.message.job_id for one in leased] == [job_id]
     row = await scene.job(job_id)
@@ -47,15 +47,15 @@ async def test_a_lease_dates_the_job_ahead_before_anything_is_published(scene: S
 
 
 async def test_a_relay_that_dies_after_its_lease_delays_the_job_by_half_a_minute_and_not_for_long(scene: Scene) -> None:
-    job_id, due = await _due_job(scene), Due(scene.engine, HOUR)
+    job_id, due = await _due_job(scene), JobOutbox(scene.engine, HOUR)
     leased = await due.lease(10)
     assert (await scene.job(job_id))["due_in"] <= PUBLISHING_SECONDS
-    await due.confirm(leased)
+    await due.mark_published(leased)
     assert (await scene.job(job_id))["due_in"] == pytest.approx(HOUR, abs=SLACK)
 
 
 async def test_a_refused_message_is_due_after_a_pause_that_grows_with_its_tries(scene: Scene) -> None:
-    job_id, due = await _due_job(scene), Due(scene.engine, HOUR)
+    job_id, due = await _due_job(scene), JobOutbox(scene.engine, HOUR)
     for publishes, pause in ((0, 5), (1, 10), (3, 40), (30, 600)):
         await scene.run("UPDATE job SET publish_at = now(), publishes = :publishes", publishes=publishes)
         (leased,) = await due.lease(10)
@@ -67,7 +67,7 @@ async def test_a_refused_message_is_due_after_a_pause_that_grows_with_its_tries(
 
 
 async def test_a_refusal_that_comes_late_moves_no_other_date(scene: Scene) -> None:
-    worker, due, job_id = await scene.worker(), Due(scene.engine, HOUR), await _due_job(scene)
+    worker, due, job_id = await scene.worker(), JobOutbox(scene.engine, HOUR), await _due_job(scene)
     (leased,) = await due.lease(10)
     await _retried(scene, worker, job_id)
     before = await scene.job(job_id)
@@ -76,38 +76,38 @@ async def test_a_refusal_that_comes_late_moves_no_other_date(scene: Scene) -> No
 
 
 async def test_a_late_confirmation_moves_no_other_date(scene: Scene) -> None:
-    worker, due, job_id = await scene.worker(), Due(scene.engine, HOUR), await _due_job(scene)
+    worker, due, job_id = await scene.worker(), JobOutbox(scene.engine, HOUR), await _due_job(scene)
     leased = await due.lease(10)
     claimed = await worker.claim(leased[0].message)
-    await due.confirm(leased)
+    await due.mark_published(leased)
     assert (await scene.job(job_id))["publish_at"] is None
     await worker.settle(claimed, Failed(BOOM), LATER)
     date = (await scene.job(job_id))["publish_at"]
-    await due.confirm(leased)
-    await due.confirm([replace(leased[0], publish_at=date)])  # the right date of an older attempt
+    await due.mark_published(leased)
+    await due.mark_published([replace(leased[0], publish_at=date)])  # the right date of an older attempt
     assert (await scene.job(job_id))["publish_at"] == date
 
 
 async def test_a_leased_message_says_all_that_a_worker_needs(scene: Scene) -> None:
     made = await scene.kick_off(3, traceparent="00-1-2-01")
     await scene.run("UPDATE job SET publish_at = now() - index * interval '1 second'")
-    leased = await Due(scene.engine, HOUR).lease(10)
-    expected = {message.job_id: message for message, _ in made.born}
+    leased = await JobOutbox(scene.engine, HOUR).lease(10)
+    expected = {item.id: item.message for item in made.jobs}
     assert {one.message.job_id: one.message for one in leased} == expected
 
 
 async def test_a_job_older_than_the_lease_waits_for_its_age_so_that_duplicates_are_logarithmic(scene: Scene) -> None:
     job_id = await _due_job(scene)
     await scene.run("UPDATE job SET created_at = now() - interval '8 hours'")
-    due = Due(scene.engine, HOUR)
-    await due.confirm(await due.lease(10))
+    due = JobOutbox(scene.engine, HOUR)
+    await due.mark_published(await due.lease(10))
     assert (await scene.job(job_id))["due_in"] == pytest.approx(8 * HOUR, abs=SLACK)
 
 
 async def test_two_relays_never_lease_one_job(scene: Scene) -> None:
     await scene.kick_off(40)
     await scene.run("UPDATE job SET publish_at = now()")
-    due = Due(scene.engine, HOUR)
+    due = JobOutbox(scene.engine, HOUR)
     leases = await asyncio.gather(*[due.lease(10) for _ in range(8)])
     ids = [one.message.job_id for leased in leases for one in leased]
     assert len(ids) == len(set(ids))
@@ -119,7 +119,7 @@ async def test_a_relay_does_not_wait_for_a_row_that_somebody_holds(scene: Scene)
     async with scene.rival() as rival:
         await rival.run("SELECT 1 FROM job WHERE id = :id FOR NO KEY UPDATE", id=job_id)
         async with asyncio.timeout(5):
-            assert await Due(scene.engine, HOUR).lease(10) == []
+            assert await JobOutbox(scene.engine, HOUR).lease(10) == []
 
 
 async def test_a_late_mark_would_erase_the_retry_and_postgres_refuses_it(scene: Scene) -> None:
@@ -172,46 +172,45 @@ async def test_postgres_refuses_counters_that_contradict_each_other(scene: Scene
 
 
 async def test_a_failed_publish_makes_the_job_due_at_once(scene: Scene) -> None:
-    job_id, due = await _due_job(scene), Due(scene.engine, HOUR)
-    await due.pull_back(await due.lease(10))
+    job_id, due = await _due_job(scene), JobOutbox(scene.engine, HOUR)
+    await due.requeue(await due.lease(10))
     assert (await scene.job(job_id))["due"]
 
 
-async def test_a_late_pull_back_moves_no_newer_date(scene: Scene) -> None:
-    worker, job_id, due = await scene.worker(), await _due_job(scene), Due(scene.engine, HOUR)
+async def test_a_late_requeue_moves_no_newer_date(scene: Scene) -> None:
+    worker, job_id, due = await scene.worker(), await _due_job(scene), JobOutbox(scene.engine, HOUR)
     leased = await due.lease(10)
     await _retried(scene, worker, job_id)
     date = (await scene.job(job_id))["publish_at"]
-    await due.pull_back(leased)
+    await due.requeue(leased)
     assert (await scene.job(job_id))["publish_at"] == date
-    await due.pull_back([replace(leased[0], publish_at=date)])  # the right date of an older attempt
+    await due.requeue([replace(leased[0], publish_at=date)])  # the right date of an older attempt
     assert (await scene.job(job_id))["publish_at"] == date
 
 
-async def test_a_late_pull_back_does_not_move_the_lease_of_another_relay(scene: Scene) -> None:
-    job_id, due = await _due_job(scene), Due(scene.engine, HOUR)
+async def test_a_late_requeue_does_not_move_the_lease_of_another_relay(scene: Scene) -> None:
+    job_id, due = await _due_job(scene), JobOutbox(scene.engine, HOUR)
     late = await due.lease(10)
     await scene.run("UPDATE job SET publish_at = now()")
     (newer,) = await due.lease(10)
-    await due.pull_back(late)
+    await due.requeue(late)
     assert (await scene.job(job_id))["publish_at"] == newer.publish_at
 
 
-async def test_a_pull_back_never_dates_a_scheduled_job_before_its_start(scene: Scene) -> None:
+async def test_a_requeue_never_dates_a_scheduled_job_before_its_start(scene: Scene) -> None:
     start = await scene.value("now() + interval '1 hour'")
     made = await scene.kick_off(start_at=start)
-    message, date = made.born[0]
-    await Due(scene.engine, HOUR).pull_back([Leased(message, date, 0)])
-    assert (await scene.job(message.job_id))["publish_at"] == start
+    await JobOutbox(scene.engine, HOUR).requeue(made.jobs)
+    assert (await scene.job(made.jobs[0].id))["publish_at"] == start
 
 
-async def test_a_pull_back_and_a_push_leave_a_running_and_a_finished_job_alone(scene: Scene) -> None:
-    worker, due = await scene.worker(), Due(scene.engine, HOUR)
+async def test_requeue_and_mark_first_published_leave_a_running_and_a_finished_job_alone(scene: Scene) -> None:
+    worker, due = await scene.worker(), JobOutbox(scene.engine, HOUR)
     made = await scene.kick_off(2)
-    claims = [await worker.claim(message) for message, _ in made.born]
+    claims = [await worker.claim(item.message) for item in made.jobs]
     await worker.settle(claims[0])
-    await due.pull_back([Leased(message, date, 0) for message, date in made.born])
-    await due.push([(message.job_id, date) for message, date in made.born])
+    await due.requeue(made.jobs)
+    await due.mark_first_published(made.jobs)
     rows = [await scene.job(claim.job_id) for claim in claims]
     assert [(row["status"], row["publish_at"]) for row in rows] == [("Completed", None), ("InProgress", None)]
     assert rows[1]["worker_id"] == worker.id
@@ -219,42 +218,41 @@ async def test_a_pull_back_and_a_push_leave_a_running_and_a_finished_job_alone(s
 
 async def test_the_fast_path_dates_what_it_published_far_ahead(scene: Scene) -> None:
     made = await scene.kick_off(2)
-    before = [await scene.job(message.job_id) for message, _ in made.born]
+    before = [await scene.job(item.id) for item in made.jobs]
     assert all(row["due_in"] == pytest.approx(10, abs=SLACK) for row in before)
-    await Due(scene.engine, HOUR).push([(message.job_id, date) for message, date in made.born])
-    after = [await scene.job(message.job_id) for message, _ in made.born]
+    await JobOutbox(scene.engine, HOUR).mark_first_published(made.jobs)
+    after = [await scene.job(item.id) for item in made.jobs]
     assert [row["publishes"] for row in after] == [1, 1]
     assert all(row["due_in"] == pytest.approx(HOUR, abs=SLACK) for row in after)
 
 
-async def test_a_late_push_moves_neither_a_retry_nor_a_lease(scene: Scene) -> None:
-    worker, due = await scene.worker(), Due(scene.engine, HOUR)
+async def test_a_late_first_mark_moves_neither_a_retry_nor_a_lease(scene: Scene) -> None:
+    worker, due = await scene.worker(), JobOutbox(scene.engine, HOUR)
     made = await scene.kick_off(2)
-    (first, _), (second, _) = made.born
-    await _retried(scene, worker, first.job_id)
-    await scene.run("UPDATE job SET publish_at = now() WHERE id = :id", id=second.job_id)
+    first, second = made.jobs
+    await _retried(scene, worker, first.id)
+    await scene.run("UPDATE job SET publish_at = now() WHERE id = :id", id=second.id)
     await due.lease(10)
-    dates = [(await scene.job(message.job_id))["publish_at"] for message in (first, second)]
-    await due.push([(message.job_id, date) for message, date in made.born])
-    assert [(await scene.job(message.job_id))["publish_at"] for message in (first, second)] == dates
+    dates = [(await scene.job(item.id))["publish_at"] for item in (first, second)]
+    await due.mark_first_published(made.jobs)
+    assert [(await scene.job(item.id))["publish_at"] for item in (first, second)] == dates
 
 
-async def test_a_push_that_waited_for_a_claim_dates_nothing(scene: Scene) -> None:
-    worker, due = await scene.worker(), Due(scene.engine, HOUR)
+async def test_a_first_mark_that_waited_for_a_claim_dates_nothing(scene: Scene) -> None:
+    worker, due = await scene.worker(), JobOutbox(scene.engine, HOUR)
     made = await scene.kick_off()
-    message, date = made.born[0]
     async with scene.rival() as rival:
         await rival.run("UPDATE job SET worker_id = :me, attempt = 1, publish_at = NULL", me=worker.id)
-        pushing = asyncio.create_task(due.push([(message.job_id, date)]))
+        marking = asyncio.create_task(due.mark_first_published(made.jobs))
         await scene.until_blocked()
         await rival.commit()
-    await pushing
-    assert (await scene.job(message.job_id))["publish_at"] is None
+    await marking
+    assert (await scene.job(made.jobs[0].id))["publish_at"] is None
 
 
 async def test_no_lock_on_a_job_is_held_while_its_message_is_published(scene: Scene) -> None:
     """H8: the message arrives at a worker while its publisher has not come back from the network."""
-    worker, due = await scene.worker(), Due(scene.engine, HOUR)
+    worker, due = await scene.worker(), JobOutbox(scene.engine, HOUR)
     await _due_job(scene)
     leased = await due.lease(10)
     async with asyncio.timeout(5):

@@ -179,7 +179,7 @@ async def test_a_rescue_leaves_a_claim_in_flight_to_a_later_round_which_frees_th
     async with scene.rival() as claim:
         await claim.run("SELECT 1 FROM worker WHERE id = :id FOR KEY SHARE", id=dead.id)
         take = "UPDATE job SET worker_id = :me, attempt = 1, publish_at = NULL WHERE id = :id"
-        await claim.run(take, me=dead.id, id=made.born[0][0].job_id)
+        await claim.run(take, me=dead.id, id=made.jobs[0].message.job_id)
         assert await rescuer.rescue() == []
         await claim.commit()
     assert [one.freed for one in await rescuer.rescue()] == [2]
@@ -235,7 +235,7 @@ async def test_the_last_transaction_waits_for_a_claim_in_flight_and_frees_it_too
         await scene.until_blocked()
         await claim.commit()
     assert await leaving == 1
-    assert (await scene.job(made.born[0][0].job_id))["worker_id"] is None
+    assert (await scene.job(made.jobs[0].message.job_id))["worker_id"] is None
 
 
 async def test_a_stale_attempt_of_the_dead_cannot_end_the_attempt_after_it(scene: Scene) -> None:

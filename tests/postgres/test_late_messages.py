@@ -10,7 +10,7 @@ import pytest
 
 from daemon.job import Failed, JobMessage, Refusal, Refused
 from daemon.observe import Observer
-from daemon.postgres.due import Due
+from daemon.postgres.outbox import JobOutbox
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.store import Store
 from daemon.rules.messages import instance_id
@@ -42,7 +42,7 @@ async def test_a_retried_instance_whose_message_never_came_waits_for_it_and_runs
     worker = await scene.worker()
     orchestration = await _cancelled(scene, worker)
     assert await scene.retries.retry_failed(orchestration) == 2
-    leased = await Due(scene.engine, 3600).lease(10)
+    leased = await JobOutbox(scene.engine, 3600).lease(10)
     assert [one.message.index for one in leased] == [0], "nothing is published for what nobody has sent"
     await worker.settle(await worker.claim(leased[0].message))
     claim = await worker.claim(_late(orchestration, own_id))

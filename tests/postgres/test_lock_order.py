@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from daemon.job import Claim, Failed, Interrupted, Progress, StopReason
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine, sqlstate
-from daemon.postgres.due import Due, Leased
+from daemon.postgres.outbox import JobOutbox
 from daemon.postgres.progress import ProgressBuffer
 from daemon.postgres.rejections import Rejection, Rejections
 from tests.postgres.scene import BOOM, Scene, Worker, decided, message_for, messages_for, pointer_to, writing
@@ -122,13 +122,13 @@ async def test_an_operators_retry_locks_jobs_by_id(scene: Scene) -> None:
     await assert_locks_in_order(scene, "job", lambda: retry(claims[0].orchestration_id))
 
 
-@pytest.mark.parametrize("what", ["pull_back", "push"])
+@pytest.mark.parametrize("what", ["requeue", "mark_first_published"])
 async def test_the_relay_and_the_fast_path_lock_jobs_by_id(scene: Scene, what: str) -> None:
-    made, due = await scene.kick_off(COUNT), Due(scene.engine, 3600)
-    born = random.sample(made.born, COUNT)
+    made, due = await scene.kick_off(COUNT), JobOutbox(scene.engine, 3600)
+    jobs = random.sample(made.jobs, COUNT)
     acts = {
-        "pull_back": lambda: due.pull_back([Leased(message, date, 0) for message, date in born]),
-        "push": lambda: due.push([(message.job_id, date) for message, date in born]),
+        "requeue": lambda: due.requeue(jobs),
+        "mark_first_published": lambda: due.mark_first_published(jobs),
     }
     await assert_locks_in_order(scene, "job", acts[what])
 
@@ -194,7 +194,7 @@ async def test_claims_settlements_rescues_cancels_and_the_relay_never_deadlock(i
     scene, end = impatient, asyncio.get_running_loop().time() + 3
     orchestrations = [(await scene.kick_off(40)).id for _ in range(12)]
     pointers = [pointer_to(message_for(one, index, 40)) for one in orchestrations[:10] for index in range(40)]
-    due, rounds = Due(scene.engine, 3600), 0
+    due, rounds = JobOutbox(scene.engine, 3600), 0
 
     async def work() -> None:
         nonlocal rounds
@@ -220,7 +220,7 @@ async def test_claims_settlements_rescues_cancels_and_the_relay_never_deadlock(i
 
     async def relay() -> None:
         while asyncio.get_running_loop().time() < end:
-            await due.pull_back(random.sample(leased := await due.lease(50), len(leased)))
+            await due.requeue(random.sample(leased := await due.lease(50), len(leased)))
 
     async def cancel() -> None:
         for one in orchestrations[2:8]:

@@ -18,7 +18,7 @@ HOLD = "SELECT FROM job WHERE id = :id FOR UPDATE"
 
 async def test_a_held_row_leaves_one_message_undecided_and_the_rest_of_its_batch_is_claimed(scene: Scene) -> None:
     worker, made = await scene.worker(), await scene.kick_off(3)
-    messages = [pointer_to(message) for message, _ in made.born]
+    messages = [pointer_to(item.message) for item in made.jobs]
     async with scene.rival() as rival:
         await rival.run(HOLD, id=messages[1].job_id)
         answers = await worker.answers(*messages, message_for(uuid4()))
@@ -28,7 +28,7 @@ async def test_a_held_row_leaves_one_message_undecided_and_the_rest_of_its_batch
 
 async def test_two_messages_of_a_held_job_are_both_undecided(scene: Scene) -> None:
     worker, made = await scene.worker(), await scene.kick_off(2)
-    held, free = (pointer_to(message) for message, _ in made.born)
+    held, free = (pointer_to(item.message) for item in made.jobs)
     async with scene.rival() as rival:
         await rival.run(HOLD, id=held.job_id)
         answers = await worker.answers(held, free, pointer_to(held), pointer_to(free))

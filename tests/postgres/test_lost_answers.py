@@ -14,10 +14,11 @@ from sqlalchemy.exc import DBAPIError
 from daemon.errors import RequestRefused
 from daemon.job import Claim, Failed, JobMessage, Settled
 from daemon.observe import Observer
+from daemon.orchestration import NewOrchestration
 from daemon.postgres.claims import ClaimRequest
 from daemon.postgres.database import async_engine, passes
-from daemon.postgres.due import PUBLISHING_SECONDS, Due
-from daemon.postgres.orchestrations import NewOrchestration, Orchestrations
+from daemon.postgres.orchestrations import Orchestrations
+from daemon.postgres.outbox import PUBLISHING_SECONDS, JobOutbox
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.rescue import Rescue
 from daemon.postgres.retries import Retries
@@ -139,20 +140,20 @@ async def test_a_kick_off_with_a_key_is_made_once(line: Line) -> None:
     new = NewOrchestration(uuid4(), "count", ["{}"] * 3, {}, idempotency_key="order 7")
     line.proxy.cut_after(b"COMMIT")
     with pytest.raises(DBAPIError) as lost:
-        await orchestrations.make(new)
+        await orchestrations.create(new)
     assert passes(lost.value)
-    again = await orchestrations.make(replace(new, id=uuid4()))
-    assert (again.id, again.fresh, again.born) == (new.id, False, ())
+    again = await orchestrations.create(replace(new, id=uuid4()))
+    assert (again.id, again.is_new, again.jobs) == (new.id, False, ())
     assert await line.scene.value("count(*) FROM job") == 3
     with pytest.raises(RequestRefused, match="order 7"):
-        await orchestrations.make(replace(new, id=uuid4(), params=["{}"]))
+        await orchestrations.create(replace(new, id=uuid4(), params=["{}"]))
 
 
 async def test_two_kick_offs_with_one_key_at_the_same_time_are_one(scene: Scene) -> None:
     new = NewOrchestration(uuid4(), "count", ["{}"] * 3, {}, idempotency_key="order 8")
-    made = await asyncio.gather(*[scene.orchestrations.make(replace(new, id=uuid4())) for _ in range(5)])
+    made = await asyncio.gather(*[scene.orchestrations.create(replace(new, id=uuid4())) for _ in range(5)])
     assert len({one.id for one in made}) == 1
-    assert sorted(one.fresh for one in made) == [False] * 4 + [True]
+    assert sorted(one.is_new for one in made) == [False] * 4 + [True]
 
 
 async def test_a_rescue_whose_answer_was_lost_counts_one_loss(line: Line) -> None:
@@ -233,8 +234,8 @@ async def test_a_lease_whose_answer_was_lost_leaves_a_date_behind(line: Line) ->
     await line.scene.run("UPDATE job SET publish_at = now()")
     line.proxy.cut_after(b"SKIP LOCKED")
     with pytest.raises(DBAPIError):
-        await Due(line.worker.engine, 60).lease(10)
-    assert (await line.scene.job(made.born[0][0].job_id))["due_in"] <= PUBLISHING_SECONDS
+        await JobOutbox(line.worker.engine, 60).lease(10)
+    assert (await line.scene.job(made.jobs[0].message.job_id))["due_in"] <= PUBLISHING_SECONDS
 
 
 async def test_a_rejection_whose_answer_was_lost_is_kept_once(line: Line) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 from daemon.job import Claim, Failed, Settled
-from daemon.postgres.due import Due
 from daemon.postgres.maintenance import Maintenance
+from daemon.postgres.outbox import JobOutbox
 from daemon.postgres.queries import Queries
 from tests.postgres.scene import BOOM, TTL, Scene, Worker, decided, messages_for
 
@@ -26,17 +26,17 @@ async def test_orphans_that_are_due_do_not_hold_up_the_relay(scene: Scene) -> No
     await _orphaned(scene, orphans.id)
     made = await scene.kick_off()
     await scene.run("UPDATE job SET publish_at = now() WHERE orchestration_id = :id", id=made.id)
-    leased = await Due(scene.engine, 3600).lease(500)
-    assert [one.message.job_id for one in leased] == [made.born[0][0].job_id]
+    leased = await JobOutbox(scene.engine, 3600).lease(500)
+    assert [one.message.job_id for one in leased] == [made.jobs[0].message.job_id]
 
 
 async def test_a_lease_passes_over_jobs_that_are_locked(scene: Scene) -> None:
     made = await scene.kick_off(2)
     await scene.run("UPDATE job SET publish_at = now()")
     async with scene.rival() as rival:
-        await rival.run("SELECT FROM job WHERE id = :id FOR NO KEY UPDATE", id=made.born[0][0].job_id)
-        leased = await Due(scene.engine, 3600).lease(500)
-    assert [one.message.job_id for one in leased] == [made.born[1][0].job_id]
+        await rival.run("SELECT FROM job WHERE id = :id FOR NO KEY UPDATE", id=made.jobs[0].message.job_id)
+        leased = await JobOutbox(scene.engine, 3600).lease(500)
+    assert [one.message.job_id for one in leased] == [made.jobs[1].message.job_id]
 
 
 async def test_an_orphan_does_not_disturb_the_settlements_beside_it(scene: Scene) -> None:

@@ -60,7 +60,7 @@ SELECT id, orchestration_id, 1, 'note' FROM job LIMIT 20000;
 OWN_VALUES: dict[str, dict[str, Any]] = {
     "rejected.SHOW": {"id": 1},
     "rejected.CANDIDATE": {"id": 1},
-    "orchestrations.MAKE": {"tags": "{}"},
+    "orchestrations.CREATE": {"tags": "{}"},
     "maintenance.YOUNG": {"first": 0},
     "maintenance.DELETE_JOBS": {"first": 0},
 }
@@ -89,8 +89,9 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
     jobs: list[UUID] = list(connection.execute(text("SELECT id FROM job ORDER BY id LIMIT 100")).scalars())
     arrays: dict[str, Any] = {
         "ids": jobs, "job_ids": jobs, "tokens": jobs, "orchestration_ids": jobs, "workers": jobs, "indexes": 0,
-        "attempts": 1, "totals": 1, "losses": 0, "generations": 1, "delays": 0.0, "currents": 1.0, "counts": 1,
-        "carries_params": True, "published": 0.0, "numbers": 1, "bodies": b"", "moments": datetime.now(UTC),
+        "attempts": 1, "versions": 1, "totals": 1, "losses": 0, "delays": 0.0, "currents": 1.0, "counts": 1,
+        "generations": 1, "carries_params": True, "published": 0.0, "numbers": 1, "bodies": b"",
+        "moments": datetime.now(UTC),
         "seen": connection.execute(text("SELECT now()")).scalar(),
         "errors": None, "results": '"ok"', "params": "{}", "tags": "{}", "attributes": "{}", "checkpoints": "1",
         "actions": "complete", "kinds": "Raised", "causes": "retry", "names": "count",

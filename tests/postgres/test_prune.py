@@ -203,7 +203,7 @@ async def test_old_rejected_messages_repairs_and_redeliveries_are_pruned(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "ROWS", 2)
-    message = (await scene.kick_off()).born[0][0]
+    message = (await scene.kick_off()).jobs[0].message
     for age in (95, 94, 93, 92, 89, 1):
         at = {"at": age}
         await scene.run(

@@ -10,7 +10,7 @@ import pytest
 from daemon.job import Action, Cause, Claim, Failed, Kind, Status
 from daemon.orchestration import CompletedOrchestration, JobOutcome, OrchestrationState, Outcome
 from daemon.postgres.settlements import parameters
-from daemon.postgres.statements import claims, events, orchestrations, retries, settlements
+from daemon.postgres.statements import claims, orchestrations, outbox_events, retries, settlements
 from daemon.rules.claim_answer import ClaimView
 from tests.postgres.scene import BOOM, Scene, decided, message_for, messages_for, pointer_to
 
@@ -27,7 +27,7 @@ async def test_the_state_of_an_orchestration_is_its_row(scene: Scene) -> None:
     state = await scene.orchestrations.state(made.id)
     assert (state.total, state.running, state.tags, state.finished) == (2, 0, {"customer": "7"}, 0)
     worker = await scene.worker()
-    await worker.claim(made.born[0][0])
+    await worker.claim(made.jobs[0].message)
     assert (await scene.orchestrations.state(made.id)).running == 1
 
 
@@ -57,7 +57,7 @@ async def test_an_outcome_is_its_row_with_its_own_params(scene: Scene) -> None:
 async def test_an_event_is_its_row(scene: Scene) -> None:
     await scene.kick_off(0)
     async with scene.engine.begin() as connection:
-        row = (await connection.execute(events.LEASE, {"limit": 1, "publishing": 30.0})).mappings().one()
+        row = (await connection.execute(outbox_events.LEASE, {"limit": 1, "publishing": 30.0})).mappings().one()
     assert set(row) == _fields(CompletedOrchestration) | {"event_publish_at"}
 
 

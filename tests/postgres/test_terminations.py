@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from daemon.job import Failed, Refusal, Refused, Settled
+from daemon.orchestration import TerminatedSlice
 from daemon.postgres import terminations as module
 from daemon.postgres.terminations import SLICE, Terminations
 from tests.postgres.scene import BOOM, Scene, message_for, messages_for, pointer_to, registration_of
@@ -113,7 +114,7 @@ async def test_a_placeholder_made_for_an_old_generation_is_taken_back(scene: Sce
 async def test_a_job_that_is_claimed_while_its_slice_is_settled_is_ended_by_the_next(scene: Scene) -> None:
     worker = await scene.worker()
     made = await scene.kick_off(2)
-    message = made.born[0][0]
+    message = made.jobs[0].message
 
     class HeldUp(Terminations):
         async def _insert_missing(self, connection, ranges):  # type: ignore[no-untyped-def]
@@ -180,7 +181,7 @@ async def test_a_cancel_is_over_with_its_own_generation_although_the_next_one_ha
     made = await scene.kick_off(2)
 
     class Overtaken(Terminations):
-        async def slice_of(self, orchestration_id: UUID) -> module.Terminated:
+        async def slice_of(self, orchestration_id: UUID) -> TerminatedSlice:
             await Terminations(scene.engine).slice_of(orchestration_id)
             await scene.run("UPDATE orchestration SET event_published_at = now()")
             assert await scene.retries.retry_failed(orchestration_id) == 2

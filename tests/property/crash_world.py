@@ -11,6 +11,7 @@ import json
 import types
 from collections.abc import Coroutine, Generator
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID, uuid5
 
 from daemon.engine.attempt import Attempt, InFlight
@@ -20,11 +21,12 @@ from daemon.errors import DecodeError
 from daemon.job import Claim, Failed, Interrupted, JobError, Kind, Result, Returned, Status, StopReason
 from daemon.observe import Observer
 from daemon.registry import Handler, Registry
-from daemon.rules.messages import decode
+from daemon.rules.events import encode_event
+from daemon.rules.messages import decode, encode
 from tests.fakes.bus import MemoryBus, Message
 from tests.fakes.delivery import FakeDelivery, a_handler
-from tests.fakes.due import MemoryDue
-from tests.fakes.due_events import MemoryDueEvents
+from tests.fakes.event_outbox import MemoryEventOutbox
+from tests.fakes.job_outbox import MemoryJobOutbox
 from tests.fakes.rows import Row
 from tests.fakes.store import MemoryStore
 from tests.fakes.tables import Tables
@@ -170,12 +172,14 @@ class World:
 
     def relay(self) -> Flight:
         """One round of a relay, jobs and events."""
-        jobs, events = MemoryDue(self.tables, pause=pause), MemoryDueEvents(self.tables, pause=pause)
-        relay = Relay(jobs, events, self.bus, "jobs", "job-events", "//tests", Observer())
+        jobs = Relay("job", MemoryJobOutbox(self.tables, pause=pause), self.bus, "jobs", encode, Observer())
+        events = MemoryEventOutbox(self.tables, pause=pause)
+        as_event = partial(encode_event, source="//tests")
+        completed = Relay("event", events, self.bus, "job-events", as_event, Observer())
 
         async def both() -> None:
-            await relay.publish_jobs()
-            await relay.publish_events()
+            await jobs.publish_due()
+            await completed.publish_due()
 
         flight = Flight(both())
         self.flights.append(flight)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from daemon.orchestration import CompletedOrchestration, Outcome
 from daemon.rules.events import event_attributes, event_body, event_id
 from daemon.rules.messages import MAX_TAGS, check_tags
-from tests.fakes.due_events import EPOCH
+from tests.fakes.event_outbox import EPOCH
 from tests.property.strategies import UUIDS, completed
 
 SOURCE = "//headcount/projects/p"

@@ -16,7 +16,7 @@ _GROUPING = re.compile(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)")
 
 def complaints(query: str, recorded: dict[str, set[str]]) -> list[str]:
     """What a query asks for that does not exist. `recorded`: the labels of series made by recording rules."""
-    known: dict[str, set[str]] = {name: set(labels) for name, labels in Metrics(["thumbnail"]).catalogue.series.items()}
+    known: dict[str, set[str]] = {name: set(labels) for name, labels in Metrics(["thumbnail"]).registry.series.items()}
     known |= recorded
     found: list[str] = []
     offered: set[str] = set(TARGET_LABELS)

@@ -76,7 +76,7 @@ def test_every_environment_is_one_that_a_worker_starts_with() -> None:
 
 
 def test_every_metric_that_is_named_anywhere_exists() -> None:
-    series = set(Metrics(["x"]).catalogue.series)
+    series = set(Metrics(["x"]).registry.series)
     series |= {name.removesuffix("_bucket") for name in series}
     named = 0
     for path in [
@@ -140,7 +140,7 @@ def test_the_collector_s_pipelines_name_parts_that_are_there() -> None:
         for kind, names in pipeline.items():
             assert set(names) <= set(config[kind])
     assert {"job", "instance"} & {
-        label for labels in Metrics(["x"]).catalogue.series.values() for label in labels
+        label for labels in Metrics(["x"]).registry.series.values() for label in labels
     } == set()
 
 

@@ -38,7 +38,7 @@ class Healthy:
 @pytest.fixture
 def metrics() -> Metrics:
     metrics = Metrics(["thumbnail"], revision="r7")
-    metrics.gauges(slots_total=100, slots_used=lambda: 40, outstanding=lambda: 60, held=lambda: 20, drain_budget=6)
+    metrics.gauges(slots_total=100, slots_used=lambda: 40, outstanding=lambda: 60, buffered=lambda: 20, drain_budget=6)
     return metrics
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import pytest
 
-from daemon.telemetry.families import DURATION_BUCKETS, QUEUE_BUCKETS
+from daemon.telemetry.metrics.jobs import DURATION_BUCKETS, QUEUE_BUCKETS
 from tests.harness.databases import TestDatabases
 from tests.harness.needs import needs
 from tests.harness.waiting import until

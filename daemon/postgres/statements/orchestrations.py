@@ -1,11 +1,11 @@
-"""Making and reading orchestrations: what clients and operators ask for.
+"""Creating and reading orchestrations: what clients and operators ask for.
 
 An idempotency key is decided by DO NOTHING and then read in a new statement.
 """
 
 from sqlalchemy import text
 
-MAKE = text("""
+CREATE = text("""
 INSERT INTO orchestration (id, job_name, tags, total, deadline, idempotency_key, traceparent, completed_at, outcome)
 VALUES (:id, :job_name, CAST(:tags AS jsonb), :total,
         statement_timestamp() + make_interval(secs => CAST(:deadline AS float8)), :idempotency_key, :traceparent,
@@ -16,7 +16,7 @@ RETURNING id
 
 BY_KEY = text("SELECT id, job_name, total FROM orchestration WHERE idempotency_key = :idempotency_key")
 
-MAKE_JOBS = text("""
+CREATE_JOBS = text("""
 INSERT INTO job (id, orchestration_id, index, job_name, params, publish_at, not_before)
 SELECT i.id, :orchestration_id, i.index, :job_name, CAST(i.params AS json),
        coalesce(CAST(:start_at AS timestamptz), statement_timestamp() + make_interval(secs => :grace)),

@@ -124,5 +124,3 @@ SELECT name AS id FROM unnest(ARRAY['job_has_a_future', 'job_is_over', 'job_has_
 WHERE NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conname = name AND c.convalidated)
 LIMIT :limit
 """)
-
-REPAIRS = text("SELECT cause, count(*) AS count, max(repaired_at) AS last FROM repair GROUP BY cause ORDER BY cause")

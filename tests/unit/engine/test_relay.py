@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -10,11 +11,13 @@ import pytest
 from daemon.engine.relay import BATCH, Relay
 from daemon.errors import PublishFailed
 from daemon.job import JobMessage
-from daemon.rules.messages import decode, instance_id
+from daemon.orchestration import CompletedOrchestration
+from daemon.rules.events import encode_event
+from daemon.rules.messages import decode, encode, instance_id
 from tests.fakes.bus import MemoryBus, Message
 from tests.fakes.delivery import MESSAGE, ORCHESTRATION
-from tests.fakes.due import REFUSED, Lease, MemoryDue
-from tests.fakes.due_events import EventLease, MemoryDueEvents
+from tests.fakes.event_outbox import MemoryEventOutbox
+from tests.fakes.job_outbox import REFUSED, MemoryJobOutbox
 from tests.fakes.observer import Listening
 from tests.fakes.rows import Group
 from tests.fakes.tables import Tables
@@ -28,16 +31,20 @@ def _tables(jobs: int) -> Tables:
     return tables
 
 
-def _relay(tables: Tables, bus: MemoryBus, heard: Listening | None = None) -> Relay[Lease, EventLease]:
-    jobs, events = MemoryDue(tables), MemoryDueEvents(tables)
-    return Relay(jobs, events, bus, "jobs", "events", "//tests", heard or Listening())
+def _jobs(tables: Tables, bus: MemoryBus, heard: Listening | None = None) -> Relay[JobMessage]:
+    return Relay("job", MemoryJobOutbox(tables), bus, "jobs", encode, heard or Listening())
+
+
+def _events(tables: Tables, bus: MemoryBus, heard: Listening) -> Relay[CompletedOrchestration]:
+    as_event = partial(encode_event, source="//tests")
+    return Relay("event", MemoryEventOutbox(tables), bus, "events", as_event, heard)
 
 
 async def test_due_jobs_are_published_once_with_the_name_to_filter_on() -> None:
     tables, bus, heard = _tables(3), MemoryBus(), Listening()
-    relay = _relay(tables, bus, heard)
-    assert await relay.publish_jobs() is False
-    assert await relay.publish_jobs() is False
+    relay = _jobs(tables, bus, heard)
+    assert await relay.publish_due() is False
+    assert await relay.publish_due() is False
     sent = bus.take("jobs")
     assert {decode(data, attributes, "1").index for data, attributes in sent} == {0, 1, 2}
     assert all(attributes["job_name"] == "paint" and data == b"" for data, attributes in sent)
@@ -46,9 +53,9 @@ async def test_due_jobs_are_published_once_with_the_name_to_filter_on() -> None:
 
 async def test_a_full_batch_says_that_there_may_be_more() -> None:
     tables, bus = _tables(BATCH + 1), MemoryBus()
-    relay = _relay(tables, bus)
-    assert await relay.publish_jobs() is True
-    assert await relay.publish_jobs() is False
+    relay = _jobs(tables, bus)
+    assert await relay.publish_due() is True
+    assert await relay.publish_due() is False
     assert len(bus.take("jobs")) == BATCH + 1
 
 
@@ -60,13 +67,13 @@ async def test_nothing_is_published_before_its_lease_is_committed() -> None:
         if where == "before publish":
             seen.append(all(row.publish_at and row.publish_at > tables.now for row in tables.jobs.values()))
 
-    await _relay(tables, MemoryBus(look)).publish_jobs()
+    await _jobs(tables, MemoryBus(look)).publish_due()
     assert seen == [True]
 
 
 async def test_what_was_published_is_not_due_again_for_long() -> None:
     tables = _tables(2)
-    await _relay(tables, MemoryBus()).publish_jobs()
+    await _jobs(tables, MemoryBus()).publish_due()
     assert {row.publish_at for row in tables.jobs.values()} == {100.0}
 
 
@@ -77,20 +84,20 @@ async def test_a_job_that_was_claimed_while_it_was_published_gets_no_date() -> N
     async def claim(where: str) -> None:
         row.attempt, row.publish_at = 1, None
 
-    await _relay(tables, MemoryBus(claim)).publish_jobs()
+    await _jobs(tables, MemoryBus(claim)).publish_due()
     assert row.publish_at is None
 
 
 async def test_what_the_bus_refused_is_due_again() -> None:
     tables, bus, heard = _tables(2), MemoryBus(), Listening()
     bus.broken = True
-    relay = _relay(tables, bus, heard)
+    relay = _jobs(tables, bus, heard)
     with pytest.raises(PublishFailed):
-        await relay.publish_jobs()
+        await relay.publish_due()
     assert all(row.publish_at == tables.now for row in tables.jobs.values())
     assert [arguments[:2] for arguments in heard.all("publish_failed")] == [("job", 2)]
     bus.broken = False
-    await relay.publish_jobs()
+    await relay.publish_due()
     assert len(bus.take("jobs")) == 2
 
 
@@ -101,7 +108,7 @@ async def test_a_publish_that_is_cancelled_leaves_its_jobs_due() -> None:
         hanging.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(_relay(tables, MemoryBus(hang)).publish_jobs())
+    task = asyncio.create_task(_jobs(tables, MemoryBus(hang)).publish_due())
     await hanging.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -109,7 +116,7 @@ async def test_a_publish_that_is_cancelled_leaves_its_jobs_due() -> None:
     assert all(row.publish_at == tables.now for row in tables.jobs.values())
 
 
-async def test_a_job_that_was_claimed_meanwhile_is_not_pulled_back() -> None:
+async def test_a_job_that_was_claimed_meanwhile_is_not_requeued() -> None:
     tables = _tables(1)
     row = next(iter(tables.jobs.values()))
 
@@ -119,26 +126,26 @@ async def test_a_job_that_was_claimed_meanwhile_is_not_pulled_back() -> None:
     bus = MemoryBus(claim)
     bus.broken = True
     with pytest.raises(PublishFailed):
-        await _relay(tables, bus).publish_jobs()
+        await _jobs(tables, bus).publish_due()
     assert row.publish_at is None
 
 
 async def test_an_event_is_marked_only_after_it_went_out() -> None:
     tables, bus, heard = Tables(), MemoryBus(), Listening()
     group = tables.groups[ORCHESTRATION] = Group(ORCHESTRATION, 1, completed=1, first=MESSAGE, ended=5.0)
-    relay = _relay(tables, bus, heard)
+    relay = _events(tables, bus, heard)
     bus.broken = True
     with pytest.raises(PublishFailed):
-        await relay.publish_events()
+        await relay.publish_due()
     assert not group.event_published
     bus.broken = False
-    assert await relay.publish_events() is False
+    assert await relay.publish_due() is False
     assert group.event_published
     [(_, attributes)] = bus.take("events")
     assert attributes["outcome"] == "Completed"
     assert attributes["ce-source"] == "//tests"
     assert [one[0] for one in heard.heard] == ["publish_failed", "published"]
-    await relay.publish_events()
+    await relay.publish_due()
     assert bus.take("events") == []
 
 
@@ -149,7 +156,7 @@ def _index(message: Message) -> int:
 async def test_a_refused_message_stands_alone_before_long_and_all_others_go_out() -> None:
     tables, bus, heard = _tables(500), MemoryBus(), Listening()
     bus.refuses = lambda message: _index(message) in (7, 300)
-    assert await _relay(tables, bus, heard).publish_jobs() is True  # a full batch: there may be more
+    assert await _jobs(tables, bus, heard).publish_due() is True  # a full batch: there may be more
     assert {_index(one) for one in bus.take("jobs")} == set(range(500)) - {7, 300}
     assert bus.calls < 50
     refused = {str(instance_id(ORCHESTRATION, index)) for index in (7, 300)}
@@ -163,12 +170,12 @@ async def test_a_batch_that_fails_for_a_reason_that_passes_is_not_split() -> Non
     tables, bus = _tables(50), MemoryBus()
     bus.broken = True
     with pytest.raises(PublishFailed):
-        await _relay(tables, bus).publish_jobs()
+        await _jobs(tables, bus).publish_due()
     assert bus.calls == 1
     assert all(row.publish_at == tables.now for row in tables.jobs.values())
 
 
-async def test_what_went_out_before_the_bus_broke_is_confirmed_and_the_rest_is_due() -> None:
+async def test_what_went_out_before_the_bus_broke_is_marked_and_the_rest_is_due() -> None:
     tables, heard = _tables(8), Listening()
 
     async def break_later(where: str) -> None:
@@ -178,7 +185,7 @@ async def test_what_went_out_before_the_bus_broke_is_confirmed_and_the_rest_is_d
     bus = MemoryBus(break_later)
     bus.refuses = lambda message: _index(message) == 7
     with pytest.raises(PublishFailed):
-        await _relay(tables, bus, heard).publish_jobs()
+        await _jobs(tables, bus, heard).publish_due()
     assert len(bus.take("jobs")) == 4
     assert sorted(row.publish_at or 0.0 for row in tables.jobs.values()) == [0.0] * 4 + [100.0] * 4
 
@@ -189,7 +196,7 @@ async def test_a_refused_event_holds_up_no_other() -> None:
     for key in (bad, good):
         tables.groups[key] = Group(ORCHESTRATION, 1, completed=1, first=MESSAGE, ended=5.0)
     bus.refuses = lambda message: message[1]["orchestration_id"] == str(bad)
-    await _relay(tables, bus, heard).publish_events()
+    await _events(tables, bus, heard).publish_due()
     assert (tables.groups[bad].event_published, tables.groups[good].event_published) == (False, True)
     assert [arguments[:2] for arguments in heard.all("publish_refused")] == [("event", str(bad))]
     assert tables.groups[bad].event_at == tables.now + REFUSED

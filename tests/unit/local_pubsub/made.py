@@ -33,9 +33,9 @@ class Made(Subscription):
         self.dead: list[Message] = []
         self.dead_letter_topic_is_there = True
         self.later = 0.0  # how far the clock of `expire` is ahead
-        super().__init__(complete(SubscriptionMessage(**names, **fields)), "ack-", self.faults, self._bury)
+        super().__init__(complete(SubscriptionMessage(**names, **fields)), "ack-", self.faults, self._dead_letter)
 
-    def _bury(self, _: Subscription, delivery: Delivery) -> bool:
+    def _dead_letter(self, _: Subscription, delivery: Delivery) -> bool:
         if self.dead_letter_topic_is_there:
             self.dead.append(delivery.message)
         return self.dead_letter_topic_is_there

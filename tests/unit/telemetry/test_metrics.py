@@ -16,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from daemon.errors import PublishFailed, StoreUnavailable
 from daemon.job import Action, Cause, Kind, Refusal, Settled, Settlement
 from daemon.observe import BlockedLoop, Observer, Observers
-from daemon.telemetry.families import LABEL_LIMIT, REJECTIONS
 from daemon.telemetry.metrics import Metrics
+from daemon.telemetry.metrics.messages import REJECTIONS
+from daemon.telemetry.metrics.registry import LABEL_LIMIT
 from tests.unit.telemetry.samples import CLAIM, COMPLETED, MESSAGE, TRACE, TRACEPARENT, WORKER, failed, value
 
 NEVER_LABELS = {"job", "instance", "queue", "location", "cluster", "namespace", "project_id"}
@@ -144,7 +145,7 @@ def test_an_unknown_queue_delay_is_not_measured_as_zero(metrics: Metrics) -> Non
 def test_readings_are_taken_when_scraped_and_a_broken_one_does_not_break_the_scrape(metrics: Metrics) -> None:
     used = [3]
     metrics.gauges(
-        slots_total=10, slots_used=lambda: used[0], outstanding=lambda: 1 / 0, held=lambda: 2, drain_budget=6
+        slots_total=10, slots_used=lambda: used[0], outstanding=lambda: 1 / 0, buffered=lambda: 2, drain_budget=6
     )
     assert value(metrics, "headcount_slots_used") == 3
     used[0] = 7
@@ -236,7 +237,7 @@ def samples(metrics: Metrics) -> list[tuple[str, float]]:
     return [(f"{one.name}{one.labels}", one.value) for family in families for one in family.samples]
 
 
-def test_the_catalogue_lists_exactly_the_series_that_are_exposed(metrics: Metrics) -> None:
+def test_the_registry_lists_exactly_the_series_that_are_exposed(metrics: Metrics) -> None:
     metrics.stream_ended(None, 1.0)
     metrics.repaired("counters", 1)
     metrics.background_loop_failed("relay", RuntimeError(), 1.0)
@@ -246,11 +247,11 @@ def test_the_catalogue_lists_exactly_the_series_that_are_exposed(metrics: Metric
         for one in family.samples
         if family.name.startswith("headcount_")
     }
-    assert exposed == metrics.catalogue.series
+    assert exposed == metrics.registry.series
 
 
 def test_names_follow_the_conventions_and_no_label_collides_with_a_target_label(metrics: Metrics) -> None:
-    for name, labels in metrics.catalogue.series.items():
+    for name, labels in metrics.registry.series.items():
         assert re.fullmatch(r"headcount_[a-z]+(_[a-z]+)*", name)
         assert not labels & NEVER_LABELS, name
         assert not re.search(r"_(ms|millis|minutes|hours|kb|mb|percent)(_|$)", name)

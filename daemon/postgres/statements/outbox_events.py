@@ -1,9 +1,9 @@
 """Events that are due: leased like jobs, so that no row is locked while one is published.
 
-LEASE dates the events of completed orchestrations ahead and commits; CONFIRM, PULL_BACK and REFUSE compare generation
-and date, so that a late relay touches neither another relay's lease nor the next generation. Locks are taken in the
-order of ids. REFUSE counts: what Pub/Sub refused often enough is given up (`event_refused`), which is published as far
-as a retry and the retention are concerned, and which only REPUBLISH takes back.
+LEASE dates the events of completed orchestrations ahead and commits; MARK_PUBLISHED, REQUEUE and REFUSE compare
+generation and date, so that a late relay touches neither another relay's lease nor the next generation. Locks are taken
+in the order of ids. REFUSE counts: what Pub/Sub refused often enough is given up (`event_refused`), which is published
+as far as a retry and the retention are concerned, and which only REPUBLISH takes back.
 """
 
 from sqlalchemy import text
@@ -24,11 +24,11 @@ RETURNING o.id, o.generation, o.job_name, o.tags, o.total, o.completed, o.errore
           o.completed_at, o.traceparent, o.event_publish_at
 """)
 
-CONFIRM = text("""
+MARK_PUBLISHED = text("""
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:generations AS int[]), CAST(:seen AS timestamptz[]))
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS int[]), CAST(:seen AS timestamptz[]))
                   AS i (id, generation, seen)
-), mine AS MATERIALIZED (
+), leased AS MATERIALIZED (
     SELECT i.id
     FROM (SELECT * FROM input ORDER BY id) i
     CROSS JOIN LATERAL (
@@ -40,15 +40,15 @@ WITH input AS MATERIALIZED (
 )
 UPDATE orchestration o
 SET event_published_at = statement_timestamp(), event_publish_at = NULL
-FROM mine WHERE o.id = mine.id
+FROM leased WHERE o.id = leased.id
 """)
 
 # Due since the orchestration completed, as before the lease: the age of the backlog must go on while publishing fails.
-PULL_BACK = text("""
+REQUEUE = text("""
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:generations AS int[]), CAST(:seen AS timestamptz[]))
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS int[]), CAST(:seen AS timestamptz[]))
                   AS i (id, generation, seen)
-), mine AS MATERIALIZED (
+), leased AS MATERIALIZED (
     SELECT i.id
     FROM (SELECT * FROM input ORDER BY id) i
     CROSS JOIN LATERAL (
@@ -59,14 +59,14 @@ WITH input AS MATERIALIZED (
     ) o
 )
 UPDATE orchestration o SET event_publish_at = NULL
-FROM mine WHERE o.id = mine.id
+FROM leased WHERE o.id = leased.id
 """)
 
 REFUSE = text("""
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:generations AS int[]), CAST(:seen AS timestamptz[]))
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS int[]), CAST(:seen AS timestamptz[]))
                   AS i (id, generation, seen)
-), mine AS MATERIALIZED (
+), leased AS MATERIALIZED (
     SELECT i.id
     FROM (SELECT * FROM input ORDER BY id) i
     CROSS JOIN LATERAL (
@@ -81,7 +81,7 @@ SET event_refusals = o.event_refusals + 1,
     event_refused = CASE WHEN o.event_refusals + 1 >= :most THEN CAST(:reason AS text) END,
     event_publish_at = statement_timestamp()
                        + make_interval(secs => least(:longest, :first * 2.0 ^ least(o.event_refusals, 20)))
-FROM mine WHERE o.id = mine.id
+FROM leased WHERE o.id = leased.id
 """)
 
 REPUBLISH = text("""

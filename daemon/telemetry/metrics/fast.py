@@ -1,7 +1,7 @@
 """Counters and histograms of what happens to every job, at a quarter of the library's cost.
 
-Declared in `families.py` beside the library's own. They are written by one thread only, the event loop's, so they need
-no lock; a scrape reads them from another and makes the library's samples of them then.
+They are written by one thread only, the event loop's, so they need no lock; a scrape reads them from another thread and
+makes the library's samples of them then.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 
 
-class Count:
+class CounterSeries:
     """One series of a counter."""
 
     __slots__ = ("value",)
@@ -26,11 +26,10 @@ class Count:
         self.value = 0
 
     def inc(self) -> None:
-        """Count one more."""
         self.value += 1
 
 
-class Spread:
+class HistogramSeries:
     """One series of a histogram, with the newest exemplar of each bucket."""
 
     __slots__ = ("bounds", "counts", "exemplars", "total")
@@ -43,60 +42,57 @@ class Spread:
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
         """Count one amount into its bucket; a bound belongs to the bucket below it."""
-        place = bisect_left(self.bounds, amount)
-        self.counts[place] += 1
+        bucket = bisect_left(self.bounds, amount)
+        self.counts[bucket] += 1
         self.total += amount
         if exemplar is not None:
-            self.exemplars[place] = Exemplar(exemplar, amount, time.time())
+            self.exemplars[bucket] = Exemplar(exemplar, amount, time.time())
 
     def buckets(self) -> list[Bucket]:
         """Bound, how many were not above it, and an exemplar, as the library's families want them."""
-        found: list[Bucket] = []
-        for place, reached in enumerate(accumulate(list(self.counts))):
-            bound = str(float(self.bounds[place])) if place < len(self.bounds) else "+Inf"
-            exemplar = self.exemplars.get(place)
-            found.append((bound, float(reached)) if exemplar is None else (bound, float(reached), exemplar))
-        return found
+        bounds = [*map(str, map(float, self.bounds)), "+Inf"]
+        reached = map(float, accumulate(list(self.counts)))
+        exemplars = map(self.exemplars.get, range(len(bounds)))
+        found = zip(bounds, reached, exemplars, strict=True)
+        return [(b, count) if exemplar is None else (b, count, exemplar) for b, count, exemplar in found]
 
 
-class CountFamily(Collector):
+class FastCounter(Collector):
     """A counter with labels; its name ends with `_total`."""
 
     def __init__(self, registry: CollectorRegistry, name: str, meaning: str, labels: tuple[str, ...]) -> None:
         self._name, self._meaning, self._labels = name.removesuffix("_total"), meaning, labels
-        self._series: dict[tuple[str, ...], Count] = {}
+        self._series: dict[tuple[str, ...], CounterSeries] = {}
         registry.register(self)
 
-    def labels(self, *values: str) -> Count:
-        """The series with these values, born at 0."""
-        return self._series.setdefault(values, Count())
+    def labels(self, *values: str) -> CounterSeries:
+        """The series with these values; a new one is 0."""
+        return self._series.setdefault(values, CounterSeries())
 
     def collect(self) -> Iterable[CounterMetricFamily]:
-        """What a scrape sees."""
         family = CounterMetricFamily(self._name, self._meaning, labels=self._labels)
-        for values, count in list(self._series.items()):
-            family.add_metric(values, count.value)
+        for values, series in list(self._series.items()):
+            family.add_metric(values, series.value)
         return [family]
 
 
-class SpreadFamily(Collector):
+class FastHistogram(Collector):
     """A histogram with labels and upper bounds."""
 
     def __init__(
         self, registry: CollectorRegistry, name: str, meaning: str, bounds: tuple[float, ...], labels: tuple[str, ...]
     ) -> None:
         self._name, self._meaning, self._bounds, self._labels = name, meaning, bounds, labels
-        self._series: dict[tuple[str, ...], Spread] = {}
+        self._series: dict[tuple[str, ...], HistogramSeries] = {}
         registry.register(self)
 
-    def labels(self, *values: str) -> Spread:
-        """The series with these values, born empty."""
-        return self._series.setdefault(values, Spread(self._bounds))
+    def labels(self, *values: str) -> HistogramSeries:
+        """The series with these values; a new one is empty."""
+        return self._series.setdefault(values, HistogramSeries(self._bounds))
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
-        """What a scrape sees."""
         family = HistogramMetricFamily(self._name, self._meaning, labels=self._labels)
-        for values, spread in list(self._series.items()):
-            total = spread.total
-            family.add_metric(values, spread.buckets(), total)
+        for values, series in list(self._series.items()):
+            total = series.total
+            family.add_metric(values, series.buckets(), total)
         return [family]

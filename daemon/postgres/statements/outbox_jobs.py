@@ -3,12 +3,13 @@
 LEASE looks for the orchestration before it takes a job, so that orphans are not in its limit. It pushes `publish_at`
 ahead and commits before anything is published, so that no lock is held across the network and a crash leaves a date
 behind; only a claim or a final state clears it. That date is near: a relay that dies between lease and publish delays
-its jobs by half a minute. CONFIRM dates what was published far ahead. SKIP LOCKED never waits, so the order of its
-locks can't deadlock. REFUSE dates a message that Pub/Sub refuses with growing pauses and takes its `published_at` away:
-a job that was tried (`publishes`) and never published is what `explain` looks for. Each repetition waits at least the
-job's age, which bounds duplicates of a deep backlog to a logarithm. CONFIRM, PULL_BACK, REFUSE and PUSH compare the
-date they saw, so that they never move another one's; by IS NOT DISTINCT FROM, which no index serves: a whole kick-off
-shares one date, and a plan made before the first ANALYZE looked each job up by it (60 s instead of 2 for 100,000 jobs).
+its jobs by half a minute. MARK_PUBLISHED dates what was published far ahead. SKIP LOCKED never waits, so the order of
+its locks can't deadlock. REFUSE dates a message that Pub/Sub refuses with growing pauses and takes its `published_at`
+away: a job that was tried (`publishes`) and never published is what `explain` looks for. Each repetition waits at least
+the job's age, which bounds duplicates of a deep backlog to a logarithm. MARK_PUBLISHED, REQUEUE, REFUSE and
+MARK_FIRST_PUBLISHED compare the date they saw, so that they never move another one's; by IS NOT DISTINCT FROM, which no
+index serves: a whole kick-off shares one date, and a plan made before the first ANALYZE looked each job up by it (60 s
+instead of 2 for 100,000 jobs).
 """
 
 from sqlalchemy import text
@@ -31,16 +32,16 @@ WHERE j.id = due.id
 RETURNING j.id, j.orchestration_id, j.index, j.job_name, due.total, due.traceparent, j.publish_at, j.attempt
 """)
 
-CONFIRM = text("""
+MARK_PUBLISHED = text("""
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[]), CAST(:attempts AS int[]))
-                  AS i (id, seen, attempt)
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[]), CAST(:versions AS int[]))
+                  AS i (id, seen, version)
 ), free AS MATERIALIZED (
     SELECT i.id
     FROM (SELECT * FROM input ORDER BY id) i
     CROSS JOIN LATERAL (
         SELECT FROM job j
-        WHERE j.id = i.id AND j.status = 'InProgress' AND j.worker_id IS NULL AND j.attempt = i.attempt
+        WHERE j.id = i.id AND j.status = 'InProgress' AND j.worker_id IS NULL AND j.attempt = i.version
           AND j.publish_at IS NOT DISTINCT FROM i.seen
         FOR NO KEY UPDATE
     ) j
@@ -51,16 +52,16 @@ SET publish_at = statement_timestamp()
 FROM free WHERE j.id = free.id
 """)
 
-PULL_BACK = text("""
+REQUEUE = text("""
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[]), CAST(:attempts AS int[]))
-                  AS i (id, seen, attempt)
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[]), CAST(:versions AS int[]))
+                  AS i (id, seen, version)
 ), free AS MATERIALIZED (
     SELECT i.id
     FROM (SELECT * FROM input ORDER BY id) i
     CROSS JOIN LATERAL (
         SELECT FROM job j
-        WHERE j.id = i.id AND j.status = 'InProgress' AND j.worker_id IS NULL AND j.attempt = i.attempt
+        WHERE j.id = i.id AND j.status = 'InProgress' AND j.worker_id IS NULL AND j.attempt = i.version
           AND j.publish_at IS NOT DISTINCT FROM i.seen
         FOR NO KEY UPDATE
     ) j
@@ -71,14 +72,14 @@ FROM free WHERE j.id = free.id
 
 REFUSE = text("""
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[]), CAST(:attempts AS int[]))
-                  AS i (id, seen, attempt)
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[]), CAST(:versions AS int[]))
+                  AS i (id, seen, version)
 ), free AS MATERIALIZED (
     SELECT i.id
     FROM (SELECT * FROM input ORDER BY id) i
     CROSS JOIN LATERAL (
         SELECT FROM job j
-        WHERE j.id = i.id AND j.status = 'InProgress' AND j.worker_id IS NULL AND j.attempt = i.attempt
+        WHERE j.id = i.id AND j.status = 'InProgress' AND j.worker_id IS NULL AND j.attempt = i.version
           AND j.publish_at IS NOT DISTINCT FROM i.seen
         FOR NO KEY UPDATE
     ) j
@@ -90,7 +91,7 @@ SET publish_at = greatest(j.not_before, statement_timestamp()
 FROM free WHERE j.id = free.id
 """)
 
-PUSH = text("""
+MARK_FIRST_PUBLISHED = text("""
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[])) AS i (id, seen)
 ), free AS MATERIALIZED (
@@ -109,8 +110,6 @@ SET publish_at = greatest(j.publish_at, statement_timestamp() + make_interval(se
     publishes = j.publishes + 1
 FROM free WHERE j.id = free.id
 """)
-
-NEXT_DUE = text("SELECT CAST(extract(epoch FROM min(publish_at) - statement_timestamp()) AS float8) FROM job")
 
 BACKLOG = text("""
 SELECT (SELECT count(*) FROM (SELECT FROM job WHERE publish_at <= statement_timestamp() LIMIT 10000) d)

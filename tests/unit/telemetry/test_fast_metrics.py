@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from daemon.telemetry.tally import CountFamily, SpreadFamily
+from daemon.telemetry.metrics.fast import FastCounter, FastHistogram
 
 BOUNDS = (0.005, 0.1, 1, 60, 14400)
 AMOUNTS = st.lists(st.sampled_from(BOUNDS) | st.floats(0, 100_000), max_size=40)
@@ -23,7 +23,7 @@ def told(registry: CollectorRegistry) -> dict[tuple[str, frozenset[tuple[str, st
 def test_a_histogram_tells_the_same_as_the_librarys(amounts: list[float]) -> None:
     disable_created_metrics()
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    spread = SpreadFamily(ours, "seconds", "How long.", BOUNDS, ("name",)).labels("a")
+    spread = FastHistogram(ours, "seconds", "How long.", BOUNDS, ("name",)).labels("a")
     histogram = Histogram("seconds", "How long.", ["name"], buckets=BOUNDS, registry=theirs).labels("a")
     for amount in amounts:
         spread.observe(amount)
@@ -35,7 +35,7 @@ def test_a_histogram_tells_the_same_as_the_librarys(amounts: list[float]) -> Non
 def test_a_counter_tells_the_same_as_the_librarys(times: int) -> None:
     disable_created_metrics()
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    count = CountFamily(ours, "jobs_total", "How many.", ("name",)).labels("a")
+    count = FastCounter(ours, "jobs_total", "How many.", ("name",)).labels("a")
     counter = Counter("jobs_total", "How many.", ["name"], registry=theirs).labels("a")
     for _ in range(times):
         count.inc()
@@ -46,14 +46,14 @@ def test_a_counter_tells_the_same_as_the_librarys(times: int) -> None:
 def test_both_write_the_same_text_with_its_help_and_type() -> None:
     disable_created_metrics()
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    CountFamily(ours, "jobs_total", "How many.", ("name",)).labels("a").inc()
+    FastCounter(ours, "jobs_total", "How many.", ("name",)).labels("a").inc()
     Counter("jobs_total", "How many.", ["name"], registry=theirs).labels("a").inc()
     assert generate_latest(ours) == generate_latest(theirs)
 
 
 def test_a_bucket_shows_its_newest_exemplar() -> None:
     registry = CollectorRegistry()
-    spread = SpreadFamily(registry, "seconds", "How long.", BOUNDS, ("name",)).labels("a")
+    spread = FastHistogram(registry, "seconds", "How long.", BOUNDS, ("name",)).labels("a")
     spread.observe(0.5, {"trace_id": "old"})
     spread.observe(0.6, {"trace_id": "new"})
     spread.observe(0.7)
