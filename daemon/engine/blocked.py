@@ -1,6 +1,6 @@
 """Who holds the event loop: the job and the stack of the loop's thread, read from another thread.
 
-Called by the lifeline when the loop does not answer, and by the health port. It waits for nothing and reads no values,
+Called by the watchdog when the loop does not answer, and by the health port. It waits for nothing and reads no values,
 only where the code stands.
 """
 

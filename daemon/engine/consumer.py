@@ -51,7 +51,6 @@ class Consumer:
         self._taken = 0
         self._loop = asyncio.get_running_loop()
         self._stopping = False
-        self._waits_no_longer = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -98,16 +97,19 @@ class Consumer:
         self._buffer.clear()
         self._nack(waiting, "drain")
 
-    async def drain(self, seconds: float, last_seconds: float) -> int:
-        """Let handlers end for `seconds`, cancel the rest, wait `last_seconds` more. How many were cancelled."""
+    async def drain(self, seconds: float, last_seconds: float, cut_short: asyncio.Event) -> int:
+        """Let handlers end for `seconds` or until `cut_short`, cancel the rest, wait `last_seconds` more for them.
+
+        How many were cancelled.
+        """
         self.stop()
         self._in_flight.ask_to_stop(StopReason.DRAINING)
         async with asyncio.TaskGroup() as waits:
             idle = waits.create_task(self._idle.wait())
-            cut_short = waits.create_task(self._waits_no_longer.wait())
-            await asyncio.wait({idle, cut_short}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            cut = waits.create_task(cut_short.wait())
+            await asyncio.wait({idle, cut}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             idle.cancel()
-            cut_short.cancel()
+            cut.cancel()
         if self._idle.is_set():
             return 0
         left = self._in_flight.count
@@ -116,10 +118,6 @@ class Consumer:
             async with asyncio.timeout(last_seconds):
                 await self._idle.wait()
         return left
-
-    def cancel_wait(self) -> None:
-        """Let a drain wait for handlers no longer."""
-        self._waits_no_longer.set()
 
     def _start(self, delivery: Delivery) -> None:
         if not delivery.start():

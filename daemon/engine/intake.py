@@ -1,7 +1,7 @@
-"""Opens and closes the intake: nothing is pulled while the database is away.
+"""Opens and closes the intake: nothing is pulled while the database is unavailable, or once a stop has begun.
 
-Told by the store's lanes, on the event loop. A stall shorter than a second changes nothing, because retiring streams
-for a deadlock would cost more than it saves; running handlers and their leases are never touched.
+Called by the store's operations, on the event loop. A stall shorter than a second changes nothing, because closing
+streams for a deadlock would cost more than it saves; running handlers and their leases are never touched.
 """
 
 from __future__ import annotations
@@ -9,49 +9,43 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from daemon.engine.shutdown import Shutdown
+
 STALL_SECONDS = 1.0
 
 
 class Source(Protocol):
-    """Where deliveries come from."""
+    """Where deliveries come from. `pause` is called by any thread and by signal handlers."""
 
-    def pause(self) -> None:
-        """Take in nothing more."""
-        ...
-
-    async def resume(self) -> None:
-        """Take in again."""
-        ...
+    def pause(self) -> None: ...
+    async def resume(self) -> None: ...
 
 
 class Intake:
-    """Keeps the source closed for as long as any lane of the store stalls."""
+    """Keeps the source closed for as long as any operation of the store stalls, and for good from a stop on."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, shutdown: Shutdown, stall_seconds: float = STALL_SECONDS) -> None:
         self._source = source
-        self._away = 0
+        self._shutdown = shutdown
+        self._stall_seconds = stall_seconds
+        self._stalled = 0
         self._closed = False
-        self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
         self._resuming: asyncio.Task[None] | None = None
+        shutdown.subscribe(source.pause)
 
     @property
     def closed(self) -> bool:
         """Whether nothing is pulled."""
-        return self._closed or self._stopped
+        return self._closed or self._shutdown.stopping
 
-    def away(self, away: bool) -> None:
-        """A lane of the store stalls, or goes on."""
-        self._away += 1 if away else -1
-        if self._away and self._timer is None and not self._closed:
-            self._timer = asyncio.get_running_loop().call_later(STALL_SECONDS, self._close)
-        elif not self._away:
+    def database_unavailable(self, unavailable: bool) -> None:
+        """An operation of the store stalls, or goes on."""
+        self._stalled += 1 if unavailable else -1
+        if self._stalled and self._timer is None and not self._closed:
+            self._timer = asyncio.get_running_loop().call_later(self._stall_seconds, self._close)
+        elif not self._stalled:
             self._open()
-
-    def stop(self) -> None:
-        """Close for good. Any thread, signal handlers too."""
-        self._stopped = True
-        self._source.pause()
 
     def _close(self) -> None:
         self._timer = None
@@ -62,12 +56,12 @@ class Intake:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._closed and not self._stopped:
+        if self._closed:
             self._closed = False
             self._resuming = asyncio.get_running_loop().create_task(self._resume())
 
     async def _resume(self) -> None:
-        """Take in again, unless the intake was closed before this began or while it went on."""
+        """Pull again, unless the intake was closed before this began or while it went on."""
         if not self.closed:
             await self._source.resume()
         if self.closed:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from daemon.observe import Observer
 
@@ -19,11 +20,19 @@ DOUBLINGS = 16
 class Ticker:
     """Runs `step` every `interval` seconds, and at once when woken. A step that returns True is run again at once."""
 
-    def __init__(self, name: str, interval: float, step: Step, observer: Observer) -> None:
+    def __init__(
+        self,
+        name: str,
+        interval: float,
+        step: Step,
+        observer: Observer,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._name = name
         self._interval = interval
         self._step = step
         self._observer = observer
+        self._sleep = sleep
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -31,7 +40,7 @@ class Ticker:
         self._wake.set()
 
     async def run(self) -> None:
-        """Tick for ever; ends by cancellation."""
+        """Tick until it is cancelled."""
         failures = 0
         while True:
             try:
@@ -42,18 +51,16 @@ class Ticker:
                 failures += 1
                 pause = min(self._interval * 2 ** min(failures, DOUBLINGS), max(LONGEST_PAUSE, self._interval))
                 self._observer.background_loop_failed(self._name, error, pause)
-            await self._rest(pause, heed_wake=failures == 0)
+            if failures:  # a wake does not hurry what fails
+                await self._sleep(pause)
+            else:
+                await self._wait(pause)
 
-    async def _rest(self, pause: float, *, heed_wake: bool) -> None:
-        if not heed_wake:
-            await asyncio.sleep(pause)
-            return
-        if not self._wake.is_set() and pause > 0:
-            try:
+    async def _wait(self, pause: float) -> None:
+        if pause <= 0 or self._wake.is_set():
+            await asyncio.sleep(0)
+        else:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
-            except TimeoutError:
-                pass
-        else:
-            await asyncio.sleep(0)
         self._wake.clear()

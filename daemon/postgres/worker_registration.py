@@ -1,7 +1,6 @@
-"""The life signs of this worker: birth, heartbeat, what it holds, and its last transaction.
+"""This worker's row: its registration, heartbeats, the jobs it has claimed, and its last transaction.
 
-Used by the engine's lifeline, in the main thread, on one connection that nobody shares: no pool and no busy event loop
-can hold a heartbeat up.
+Used by the main thread, on one connection that nobody shares: no pool and no busy event loop can delay a heartbeat.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from daemon.rules.lifecycle import settle_released
 
 
 class WorkerRegistration:
-    """The life signs. `gap` is how many seconds between two heartbeats break a worker's regularity."""
+    """`gap` is how many seconds between two heartbeats break a worker's regularity."""
 
     def __init__(self, engine: Engine, host: str, revision: str, slots: int, gap: float, pool: str = "") -> None:
         self._engine = engine
@@ -49,7 +48,7 @@ class WorkerRegistration:
                 raise WorkerGone(f"worker {me} was declared dead")
 
     def claimed_jobs(self, me: UUID) -> Holdings:
-        """What the database says this worker holds."""
+        """What the database says this worker has claimed, and occupies."""
         with self._engine.begin() as connection:
             rows = connection.execute(sql.CLAIMED_JOBS, {"me": me}).all()
         claimed = frozenset((row.id, row.attempt) for row in rows if row.claimed)
@@ -61,13 +60,13 @@ class WorkerRegistration:
             connection.execute(sql.VACATE, {"workers": [me], "all": False, "ids": list(jobs), "delay": 0.0})
 
     def release(self, me: UUID, jobs: Sequence[tuple[UUID, int]]) -> frozenset[UUID]:
-        """Free jobs that are held but not run; each is an interruption. Those that were still held."""
+        """Free jobs that are claimed but not run; each is an interruption. Those that were still claimed."""
         with self._engine.begin() as connection:
             settlements = [settle_released(UnfinishedJob(job_id, me, attempt)) for job_id, attempt in jobs]
             return settle(connection, settlements).jobs
 
     def deregister(self, me: UUID, delay: float = 0.0) -> int:
-        """The last transaction: the worker's row first, then whatever it holds is freed. How many jobs that were.
+        """The last transaction: the worker's row first, then whatever it claims is freed. How many jobs that were.
 
         With `delay` they begin elsewhere only so many seconds later: threads that still run end with the process.
         """

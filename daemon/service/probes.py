@@ -6,61 +6,57 @@ Read by the health server from its own threads, also while the event loop is stu
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
-from daemon.engine.lifeline import Lifeline
+from daemon.engine.heartbeat import Heartbeat
+from daemon.engine.loop_watchdog import LoopWatchdog
+from daemon.engine.shutdown import Shutdown
 from daemon.job import Claim
 from daemon.observe import BlockedLoop
-from daemon.service.runtime import REGULAR_BEATS, WorkerRuntime
+from daemon.service.loop_thread import LoopThread
+from daemon.service.runtime import REGULAR_BEATS
 from daemon.settings import Settings
 
-PULL_PATIENCE = 10.0  # streams end in daily use too, and are back within a second or two
-
-
-class Probed(Protocol):
-    """The parts of a worker that its health is read from."""
-
-    settings: Settings
-    lifeline: Lifeline
-    workroom: WorkerRuntime | None
-
-    def where(self) -> BlockedLoop:
-        """What the event loop is doing at this moment."""
-        ...
+PULL_GRACE_SECONDS = 10.0  # streams end in daily use too, and are back within a second or two
 
 
 class Probes:
-    """What the health port answers."""
+    """Lists of problems, empty when all is well."""
 
-    def __init__(self, worker: Probed) -> None:
-        self._worker = worker
+    def __init__(
+        self, settings: Settings, shutdown: Shutdown, heartbeat: Heartbeat, watchdog: LoopWatchdog, loop: LoopThread
+    ) -> None:
+        self._settings = settings
+        self._shutdown = shutdown
+        self._heartbeat = heartbeat
+        self._watchdog = watchdog
+        self._loop = loop
 
     def live(self) -> list[str]:
         """Only what a restart fixes: Cloud Run kills without a drain on it."""
-        lag = self._worker.lifeline.loop_lag
-        if lag > self._worker.settings.event_loop_timeout_seconds / 2:
-            return [f"the event loop has not answered for {lag:.0f} s: {_culprit(self._worker.where())}"]
+        lag = self._watchdog.lag(time.monotonic())
+        if lag > self._settings.event_loop_timeout_seconds / 2:
+            return [f"the event loop has not answered for {lag:.0f} s: {_culprit(self._loop.where())}"]
         return []
 
     def ready(self) -> list[str]:
         """Why this worker takes in nothing at the moment."""
         problems = [] if self.started() else ["the worker is starting"]
-        if self._worker.lifeline.draining:
+        if self._shutdown.stopping:
             problems.append("the worker is draining")
-        room = self._worker.workroom
-        silent = time.monotonic() - self._worker.lifeline.last_beat
-        if room is not None and room.store.unavailable:
+        runtime = self._loop.runtime
+        silent = time.monotonic() - self._heartbeat.last
+        if runtime is not None and runtime.store.unavailable:
             problems.append("the database does not answer")
-        elif silent > self._worker.settings.heartbeat_seconds * REGULAR_BEATS:  # an idle worker notices by nothing else
+        elif silent > self._settings.heartbeat_seconds * REGULAR_BEATS:  # an idle worker notices by nothing else
             problems.append(f"no heartbeat could be written for {silent:.0f} s")
-        failing = room.streaming_pull.failing_for if room is not None else 0.0
-        if failing > PULL_PATIENCE:
+        failing = runtime.streaming_pull.failing_for if runtime is not None else 0.0
+        if failing > PULL_GRACE_SECONDS:
             problems.append(f"Pub/Sub has refused every pull for {failing:.0f} s")
         return problems
 
     def started(self) -> bool:
         """Whether the subscription has been opened."""
-        return self._worker.workroom is not None and self._worker.workroom.opened
+        return self._loop.runtime is not None and self._loop.runtime.opened
 
 
 def _culprit(where: BlockedLoop) -> str:

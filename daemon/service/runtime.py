@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from functools import partial
 
 import anyio
@@ -19,12 +18,13 @@ from daemon.engine.deadlines import DeadlineEnforcer
 from daemon.engine.executors import Executor
 from daemon.engine.executors.coroutine import CoroutineExecutor
 from daemon.engine.executors.thread import ThreadExecutor
+from daemon.engine.heartbeat import WorkerId
 from daemon.engine.intake import Intake
-from daemon.engine.lifeline import WorkerId
 from daemon.engine.pipeline import Pipeline
 from daemon.engine.relay import Relay
 from daemon.engine.rescue import Rescuer
 from daemon.engine.runner import HandlerRunner
+from daemon.engine.shutdown import Shutdown
 from daemon.engine.ticker import Step, Ticker
 from daemon.errors import SlotsExhausted
 from daemon.job import StopReason
@@ -43,7 +43,6 @@ from daemon.pubsub.streaming_pull import StreamingPull
 from daemon.registry import Registry
 from daemon.rules.events import encode_event
 from daemon.rules.messages import encode
-from daemon.rules.shutdown import ShutdownPlan
 from daemon.settings import Settings
 
 CONNECTIONS = 3
@@ -61,16 +60,12 @@ class WorkerRuntime:
         identity: WorkerId,
         in_flight: InFlight,
         observer: Observer,
-        failed: Callable[[Exception], None],
-        exit_in: Callable[[], float],
-        plan: ShutdownPlan,
+        shutdown: Shutdown,
     ) -> None:
         self._settings = settings
         self._observer = observer
-        self._failed = failed
-        self._exit_in = exit_in
-        self._plan = plan
-        self._wanted = asyncio.Event()
+        self._shutdown = shutdown
+        self._stop_begun, self._cut_short = shutdown.events()
         self._in_flight = in_flight
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
         shown = settings.log_values
@@ -80,7 +75,7 @@ class WorkerRuntime:
         self._publisher = Publisher()
         self._puller = Puller()
         self.streaming_pull = self._make_streaming_pull()
-        self.intake = Intake(self.streaming_pull)
+        self.intake = Intake(self.streaming_pull, shutdown)
         self._outbox = JobOutbox(self._engine, settings.republish_after_seconds)
         topic = settings.topic(settings.jobs_topic)
         self._job_relay = Relay("job", self._outbox, self._publisher, topic, encode, observer)
@@ -95,23 +90,23 @@ class WorkerRuntime:
             settings.worker_ttl_seconds,
             observer,
             completed=self._events.wake,
-            on_unavailable=self.intake.away,
+            on_unavailable=self.intake.database_unavailable,
         )
         self.consumer = self._make_consumer(registry)
         self._tickers = self._make_tickers(identity)
         self.opened = False
 
     async def run(self) -> None:
-        """Work until `drain` is asked for, then stop in order."""
+        """Work until a stop begins, then drain."""
         try:
             async with anyio.create_task_group() as loops:
                 loops.start_soon(self.store.run)
                 for ticker in self._tickers:
                     loops.start_soon(ticker.run)
-                await self.streaming_pull.open(self.consumer.receive, self._failed)
+                await self.streaming_pull.open(self.consumer.receive, self._shutdown.fail)
                 self.opened = True
-                await self._wanted.wait()
-                await self._stop()
+                await self._stop_begun.wait()
+                await self._drain()
                 loops.cancel_scope.cancel()
         finally:
             self._in_flight.ask_to_stop(StopReason.DRAINING)  # whatever ended this work, its loop is closed next
@@ -119,17 +114,11 @@ class WorkerRuntime:
             await self._puller.close()
             await self._engine.dispose()
 
-    def drain(self) -> None:
-        """Begin the orderly stop; asked for a second time, cut it short. On the loop."""
-        if self._wanted.is_set():
-            self.consumer.cancel_wait()
-        self._wanted.set()
-
-    async def _stop(self) -> None:
+    async def _drain(self) -> None:
         began = asyncio.get_running_loop().time()
         self._observer.draining(self.consumer.busy, self._settings.drain_seconds)
-        plan = self._plan
-        interrupted = await self.consumer.drain(plan.cancel_at, plan.settled_by - plan.cancel_at)
+        plan = self._shutdown.plan
+        interrupted = await self.consumer.drain(plan.cancel_at, plan.settled_by - plan.cancel_at, self._cut_short)
         try:
             async with asyncio.timeout(plan.flushed_by - plan.settled_by):
                 await self._job_relay.publish_due()
@@ -157,7 +146,7 @@ class WorkerRuntime:
         limit, slots = settings.result_limit_bytes, settings.slots
         executors: dict[str, Executor] = {
             "async": CoroutineExecutor(limit),
-            "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._exit_in),
+            "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._shutdown.exit_in),
         }
         runner = HandlerRunner(self.store.progress, executors, show_values=settings.log_values)
         grace = settings.unknown_job_grace_seconds
@@ -216,4 +205,4 @@ class WorkerRuntime:
             self._observer.handler_stuck(claim, seconds)
         stuck = self._in_flight.stuck_threads(STUCK_SECONDS)
         if 2 * stuck >= self._settings.slots:
-            self._failed(SlotsExhausted(stuck, self._settings.slots))
+            self._shutdown.fail(SlotsExhausted(stuck, self._settings.slots))

@@ -1,34 +1,32 @@
-"""Builds a worker from its settings and runs it: the only place that wires the floors together.
+"""Builds a worker from its settings and runs it.
 
-Called by `headcount run`. The main thread keeps the life signs; a second thread runs the event loop with everything
-else (`workroom`). Neither decides anything about jobs.
+Called by `headcount run`. The main thread keeps the worker's row alive and watches the event loop, which has a thread
+of its own with everything else (`runtime`). Neither decides anything about jobs.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import signal
 import socket
 import sys
-import threading
+import time
 from collections.abc import Callable
-from types import FrameType
 from uuid import uuid4
 
-import uvloop
-
 from daemon.engine.attempt import InFlight
-from daemon.engine.blocked import examine
-from daemon.engine.lifeline import Lifeline, WorkerId
-from daemon.errors import StartupError
-from daemon.observe import BlockedLoop, Observer, Observers
+from daemon.engine.heartbeat import Heartbeat, WorkerId
+from daemon.engine.loop_watchdog import LoopWatchdog
+from daemon.engine.reconciliation import Reconciler
+from daemon.engine.shutdown import Shutdown
+from daemon.observe import Observer, Observers
 from daemon.postgres.database import sync_engine
 from daemon.postgres.migrations import check_database
 from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.registry import Registry
 from daemon.rules.shutdown import ShutdownPlan
+from daemon.service.loop_thread import LoopThread
 from daemon.service.probes import Probes
 from daemon.service.runtime import REGULAR_BEATS, WorkerRuntime
 from daemon.settings import Settings
@@ -39,8 +37,8 @@ from daemon.telemetry.tracing import tracing
 
 TRACE_SECONDS = 0.3
 END_SECONDS = 0.2
-BLOCKED_SECONDS = 0.5  # nothing is sent any more; its jobs were given back, so it ends before they run elsewhere
-FAILED, REFUSED = 1, 2
+BLOCKED_SECONDS = 0.5  # nothing is sent any more; its jobs were released, so it ends before they run elsewhere
+EXIT_LOOP_BLOCKED = 70
 COLLECT_AFTER = (50_000, 20, 20)  # new objects; a hundred jobs in flight are some thousands
 
 
@@ -48,20 +46,19 @@ class Worker:
     """One worker process. `run` returns its exit code, or raises what it failed of."""
 
     def __init__(self, settings: Settings, registry: Registry, observer: Observer | None = None) -> None:
-        self.settings = settings
-        self.workroom: WorkerRuntime | None = None
-        self._registry = registry
+        self._settings = settings
+        self._worker_id = WorkerId(uuid4())
+        self._shutdown = Shutdown(ShutdownPlan.of(settings.drain_seconds))
         self._metrics = Metrics(registry.names, settings.revision, settings.pool)
         self._tracing = tracing(os.environ, settings.revision)
-        hearers = (self._metrics, Logs(), self._tracing, observer)
-        self._observer = Observers(*(one for one in hearers if one is not None))
-        self._identity = WorkerId(uuid4())
-        self._in_flight = InFlight()
-        self._failure: BaseException | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._begun = threading.Event()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run_loop, name="headcount-loop", daemon=True)
+        observers = (self._metrics, Logs(), self._tracing, observer)
+        self._observer = Observers(*(observer for observer in observers if observer is not None))
+        in_flight = InFlight()
+
+        def make_runtime() -> WorkerRuntime:
+            return WorkerRuntime(settings, registry, self._worker_id, in_flight, self._observer, self._shutdown)
+
+        self._loop = LoopThread(make_runtime, self._shutdown, in_flight, registry)
         url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
         self._engine = sync_engine(url, 1, pooler, timeout=3, hangs_up=True)
         self._registration = WorkerRegistration(
@@ -72,135 +69,87 @@ class Worker:
             settings.heartbeat_seconds * REGULAR_BEATS,
             settings.pool,
         )
-        self.lifeline = Lifeline(
+        now, call = time.monotonic(), self._loop.call
+        self._heartbeat = Heartbeat(
             self._registration,
-            self._identity,
-            self._in_flight,
-            self,
+            self._worker_id,
+            in_flight,
+            self._shutdown,
+            call,
             self._observer,
-            beat_seconds=settings.heartbeat_seconds,
-            loop_patience=settings.event_loop_timeout_seconds,
-            drain=self._drain,
-            plan=ShutdownPlan.of(settings.drain_seconds),
+            interval=settings.heartbeat_seconds,
+            now=now,
         )
-        self.health = HealthServer(self._metrics.registry, Probes(self), settings.http_host, settings.http_port)
+        self._reconciler = Reconciler(self._registration, self._worker_id, in_flight, call, self._observer, now=now)
+        self._watchdog = LoopWatchdog(
+            call, self._loop.where, self._observer, timeout=settings.event_loop_timeout_seconds, give_up=self._give_up
+        )
+        probes = Probes(settings, self._shutdown, self._heartbeat, self._watchdog, self._loop)
+        self._health = HealthServer(self._metrics.registry, probes, settings.http_host, settings.http_port)
 
     def run(self) -> int:
         """Work until a signal, or until the subscription is lost. Raises StartupError when it can't start."""
+        self._start()
+        self._wait()
+        return self._stop()
+
+    def _start(self) -> None:
         check_database(self._engine)
-        self._name_gauges()
-        self.health.start()
-        self._registration.register(self._identity.id)
-        self._observer.worker_registered(self._identity.id, self.settings.revision)
+        self._add_gauges()
+        self._health.start()
+        self._registration.register(self._worker_id.id)
+        self._observer.worker_registered(self._worker_id.id, self._settings.revision)
+        self._shutdown.guard()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        _spare_the_collector()
-        self._thread.start()
-        self._begun.wait()  # what is called on a loop that is not there yet is lost, and its answer missed for ever
-        self.lifeline.run()
-        if self.lifeline.loop_lag < BLOCKED_SECONDS and self._done.wait(
-            self.lifeline.left(self.lifeline.plan.replied_by)
-        ):
-            self._thread.join(END_SECONDS)
+            signal.signal(number, self._shutdown.stop)
+        _freeze_gc()
+        self._loop.start()
+
+    def _wait(self) -> None:
+        """Live until the loop's work has ended, or until a stop takes too long."""
+        tasks = (self._watchdog, self._heartbeat, self._reconciler)
+        deregister_at = self._shutdown.plan.deregister_at
+        while not self._shutdown.is_due(deregister_at):
+            due = min(task.run_if_due(time.monotonic()) for task in tasks)
+            self._shutdown.wait(due - time.monotonic(), deregister_at)
+
+    def _stop(self) -> int:
+        self._heartbeat.deregister()
+        if self._watchdog.lag(time.monotonic()) < BLOCKED_SECONDS:
+            replied_by = self._shutdown.plan.replied_by
+            while not self._shutdown.is_due(replied_by):
+                self._shutdown.wait(replied_by, replied_by)
+            self._loop.join(END_SECONDS)
         if self._tracing is not None:
             self._tracing.close(TRACE_SECONDS)
-        if self._failure is None and self._lingers():
-            _end_at_once()
-        self.health.stop()
+        error = self._shutdown.error
+        if error is None and self._loop.has_live_threads():  # every job has been settled or released: wait for nothing
+            sys.stdout.flush()
+            self._shutdown.exit(0)
+        self._health.stop()
         self._registration.close()
-        if self._failure is not None:
-            raise self._failure
+        if error is not None:
+            raise error
         return 0
 
-    def call(self, function: Callable[[], None]) -> None:
-        """Run a function on the event loop, soon. Any thread; nothing happens once the loop is gone."""
-        try:
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(function)
-        except RuntimeError:  # the loop has been closed meanwhile
-            return
+    def _give_up(self) -> None:
+        self._heartbeat.deregister()
+        self._shutdown.exit(EXIT_LOOP_BLOCKED)
 
-    def is_alive(self) -> bool:
-        """Whether the event loop has work; a handler may hold its thread for longer."""
-        return self._thread.is_alive() and not self._done.is_set()
-
-    def where(self) -> BlockedLoop:
-        """What the event loop is doing at this moment. Any thread; waits for nothing."""
-        return examine(self._loop, self._thread.ident, self._in_flight, self._registry)
-
-    def _lingers(self) -> bool:
-        """Whether a handler holds the loop's thread or one of its own: the interpreter would wait for that."""
-        others = (one for one in threading.enumerate() if one is not threading.current_thread())
-        return self._thread.is_alive() or any(not one.daemon for one in others)
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self.lifeline.stop()
-
-    def _drain(self) -> None:
-        if self.workroom is not None:
-            self.workroom.intake.stop()
-            self.call(self.workroom.drain)
-
-    def _run_loop(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(self._work())
-        except BaseException as error:
-            self._fail(error)
-        finally:
-            self._end_of_work()
-
-    async def _work(self) -> None:
-        try:
-            self._loop = asyncio.get_running_loop()
-            self._begun.set()
-            self.workroom = WorkerRuntime(
-                self.settings,
-                self._registry,
-                self._identity,
-                self._in_flight,
-                self._observer,
-                self._fail,
-                self.lifeline.exit_in,
-                self.lifeline.plan,
-            )
-            if self.lifeline.draining:
-                self.workroom.drain()
-            await self.workroom.run()
-        except BaseException as error:
-            self._fail(error)
-        finally:  # handlers that nothing stops may hold the loop from here on
-            self._end_of_work()
-
-    def _end_of_work(self) -> None:
-        self._begun.set()
-        self._done.set()
-        self.lifeline.wake()
-
-    def _fail(self, error: BaseException) -> None:
-        self._failure = error
-        self.lifeline.fail(REFUSED if isinstance(error, StartupError) else FAILED)
-
-    def _name_gauges(self) -> None:
-        def reading(read: Callable[[WorkerRuntime], float]) -> Callable[[], float]:
-            return lambda: read(self.workroom) if self.workroom is not None else 0.0
+    def _add_gauges(self) -> None:
+        def gauge(read: Callable[[WorkerRuntime], float]) -> Callable[[], float]:
+            return lambda: read(self._loop.runtime) if self._loop.runtime is not None else 0.0
 
         self._metrics.gauges(
-            slots_total=self.settings.slots,
-            slots_used=reading(lambda room: room.consumer.busy),
-            outstanding=reading(lambda room: room.consumer.outstanding),
-            buffered=reading(lambda room: room.consumer.buffered),
-            drain_budget=self.settings.drain_seconds,
+            slots_total=self._settings.slots,
+            slots_used=gauge(lambda runtime: runtime.consumer.busy),
+            outstanding=gauge(lambda runtime: runtime.consumer.outstanding),
+            buffered=gauge(lambda runtime: runtime.consumer.buffered),
+            drain_budget=self._settings.drain_seconds,
         )
 
 
-def _end_at_once() -> None:
-    """Every job has been settled or given back, so nothing is left to wait for."""
-    sys.stdout.flush()
-    os._exit(0)
-
-
-def _spare_the_collector() -> None:
+def _freeze_gc() -> None:
     """What was imported stays for good: it is no longer searched for garbage, which took a fifth of a job's CPU."""
     gc.collect()
     gc.freeze()

@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from daemon.client import Client
 from daemon.engine.attempt import InFlight
-from daemon.engine.lifeline import WorkerId
+from daemon.engine.heartbeat import WorkerId
+from daemon.engine.shutdown import Shutdown
 from daemon.postgres.database import sync_engine
 from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.registry import discover
@@ -186,23 +187,22 @@ async def test_the_wired_parts_of_a_worker_give_the_same_trace_to_any_exporter(
     program = TracerProvider()
     program.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer", program.get_tracer)
-    settings, identity = load(environment), WorkerId(uuid4())
+    settings, worker_id = load(environment), WorkerId(uuid4())
     engine = sync_engine(settings.database_url.get_secret_value(), 1, settings.database_pooler, timeout=3)
-    WorkerRegistration(engine, "here", "r1", settings.slots, 60.0).register(identity.id)
-    failures: list[Exception] = []
+    WorkerRegistration(engine, "here", "r1", settings.slots, 60.0).register(worker_id.id)
     spans = recording(SimpleSpanProcessor(exporter))
-    plan = ShutdownPlan.of(settings.drain_seconds)
+    shutdown = Shutdown(ShutdownPlan.of(settings.drain_seconds))
     registry = discover([HANDLERS], REPOSITORY)
-    room = WorkerRuntime(settings, registry, identity, InFlight(), spans, failures.append, lambda: 0.0, plan)
-    working = asyncio.create_task(room.run())
+    runtime = WorkerRuntime(settings, registry, worker_id, InFlight(), spans, shutdown)
+    working = asyncio.create_task(runtime.run())
     async with Client(settings) as client:
         orchestration = await client.kick_off("traced", [{}])
         assert (await orchestration.wait(20)).completed == 1
-    room.drain()
+    shutdown.stop()
     await working
     engine.dispose()
 
-    assert failures == []
+    assert shutdown.error is None
     seen = named(exporter.get_finished_spans())
     kick_off, attempt, inner = seen["kick off traced"], seen["job traced"], seen["resize"]
     assert {span.context.trace_id for span in seen.values()} == {kick_off.context.trace_id}

@@ -1,4 +1,4 @@
-"""Workers: birth, heartbeat, what a worker holds, rescue from the dead, and the last transaction.
+"""Workers: registration, heartbeat, claimed jobs, rescue of the jobs of dead ones, and deregistration.
 
 A heartbeat is an UPDATE and never re-creates the row: a worker whose row is gone was declared dead. `regular_since`
 restarts after a gap, so that nobody judges others right after an outage; the judging statement itself requires it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from daemon.service.probes import PULL_PATIENCE
+from daemon.service.probes import PULL_GRACE_SECONDS
 from tests.chaos.crew import Crew
 from tests.chaos.judge import judge_events, judge_invariants
 from tests.chaos.report import Report
@@ -35,7 +35,7 @@ async def gone(seconds: float, worker_ttl: float = 30.0) -> Report:
         await scene.kick_off(0.1, SHORT_JOBS)
 
     with Stage() as stage:
-        noticed = seconds > PULL_PATIENCE + NOTICE_SECONDS
+        noticed = seconds > PULL_GRACE_SECONDS + NOTICE_SECONDS
         fault = Fault("Pub/Sub gone, its state kept", begin, end, meanwhile, silences_readiness=noticed)
         return await outage(stage, fault, seconds, worker_ttl)
 

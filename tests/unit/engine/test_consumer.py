@@ -89,7 +89,7 @@ async def test_a_slot_is_free_again_while_its_outcome_is_stored() -> None:
         consumer.receive(delivery)
     await until(lambda: settling.begun == 5)
     assert consumer.busy == 0
-    drain = asyncio.create_task(consumer.drain(30.0, 30.0))
+    drain = asyncio.create_task(consumer.drain(30.0, 30.0, asyncio.Event()))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not drain.done(), "a drain waits for what is being stored"
@@ -170,7 +170,7 @@ async def test_a_drain_lets_handlers_end() -> None:
     consumer = Consumer(gate, InFlight(), 2, 10.0, Listening())
     delivery, *_ = _deliveries(1)
     consumer.receive(delivery)
-    drain = asyncio.create_task(consumer.drain(30.0, 1.0))
+    drain = asyncio.create_task(consumer.drain(30.0, 1.0, asyncio.Event()))
     await until(lambda: gate.running == 1)
     gate.open()
     assert await asyncio.wait_for(drain, 5) == 0
@@ -179,20 +179,21 @@ async def test_a_drain_lets_handlers_end() -> None:
 
 async def test_a_drain_of_an_idle_worker_ends_at_once() -> None:
     consumer = Consumer(Gate(), InFlight(), 2, 10.0, Listening())
-    assert await asyncio.wait_for(consumer.drain(30.0, 30.0), 5) == 0
+    assert await asyncio.wait_for(consumer.drain(30.0, 30.0, asyncio.Event()), 5) == 0
 
 
-@pytest.mark.parametrize("hurried", [False, True], ids=["in time", "hurried"])
-async def test_what_outlives_the_drain_is_cancelled(hurried: bool) -> None:
+@pytest.mark.parametrize("cut_short", [False, True], ids=["in time", "cut short"])
+async def test_what_outlives_the_drain_is_cancelled(cut_short: bool) -> None:
     gate, in_flight = Gate(), Cancelling()
     consumer = Consumer(gate, in_flight, 2, 10.0, Listening())
     in_flight.gate = gate
     delivery, *_ = _deliveries(1)
     consumer.receive(delivery)
-    drain = asyncio.create_task(consumer.drain(30.0 if hurried else 0.01, 30.0))
+    signal = asyncio.Event()
+    drain = asyncio.create_task(consumer.drain(30.0 if cut_short else 0.01, 30.0, signal))
     await until(lambda: gate.running == 1)
-    if hurried:
-        consumer.cancel_wait()
+    if cut_short:
+        signal.set()
     assert await asyncio.wait_for(drain, 5) == 1
     assert delivery.reply == "ack", "the interruption was stored, so its delivery is acked"
 
@@ -202,7 +203,7 @@ async def test_a_drain_waits_no_longer_than_its_last_seconds_for_what_does_not_e
     consumer = Consumer(gate, InFlight(), 1, 10.0, Listening())
     delivery, *_ = _deliveries(1)
     consumer.receive(delivery)
-    assert await asyncio.wait_for(consumer.drain(0.01, 0.01), 5) == 1
+    assert await asyncio.wait_for(consumer.drain(0.01, 0.01, asyncio.Event()), 5) == 1
     assert delivery.reply is None
     gate.open()
     await until(lambda: consumer.busy == 0)

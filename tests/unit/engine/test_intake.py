@@ -1,4 +1,4 @@
-"""The intake closes for a stall that lasts, not for a moment, and never opens once it was stopped."""
+"""The intake closes for a stall that lasts, not for a moment, and never opens once a stop has begun."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from daemon.engine import intake as intake_module
 from daemon.engine.intake import Intake
+from daemon.engine.shutdown import Shutdown
+from daemon.rules.shutdown import ShutdownPlan
 from tests.harness.waiting import until
 
 
@@ -31,42 +32,41 @@ class Tap:
         self.turns.append(True)
 
 
-@pytest.fixture(autouse=True)
-def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "STALL_SECONDS", 0.0)
+def _intake(tap: Tap, stall_seconds: float = 0.0) -> tuple[Intake, Shutdown]:
+    shutdown = Shutdown(ShutdownPlan.of(6.0))
+    return Intake(tap, shutdown, stall_seconds), shutdown
 
 
-async def test_a_short_stall_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake_module, "STALL_SECONDS", 60.0)
+async def test_a_short_stall_changes_nothing() -> None:
     tap = Tap()
-    intake = Intake(tap)
-    intake.away(True)
-    intake.away(False)
+    intake, _ = _intake(tap, 60.0)
+    intake.database_unavailable(True)
+    intake.database_unavailable(False)
     await asyncio.sleep(0)
     assert (intake.closed, tap.turns) == (False, [])
 
 
-async def test_a_stall_that_lasts_closes_the_source_until_every_lane_is_back() -> None:
+async def test_a_stall_that_lasts_closes_the_source_until_every_operation_goes_on() -> None:
     tap = Tap()
-    intake = Intake(tap)
-    intake.away(True)
-    intake.away(True)
+    intake, _ = _intake(tap)
+    intake.database_unavailable(True)
+    intake.database_unavailable(True)
     await until(lambda: intake.closed)
     assert tap.turns == [False]
-    intake.away(False)
+    intake.database_unavailable(False)
     assert intake.closed
-    intake.away(False)
+    intake.database_unavailable(False)
     assert not intake.closed
     await until(lambda: tap.turns == [False, True])
 
 
 async def test_a_stopped_intake_never_opens_again() -> None:
     tap = Tap()
-    intake = Intake(tap)
-    intake.away(True)
+    intake, shutdown = _intake(tap)
+    intake.database_unavailable(True)
     await until(lambda: intake.closed)
-    intake.stop()
-    intake.away(False)
+    shutdown.stop()
+    intake.database_unavailable(False)
     await asyncio.sleep(0)
     assert intake.closed
     assert not tap.flows
@@ -74,11 +74,11 @@ async def test_a_stopped_intake_never_opens_again() -> None:
 
 async def test_a_stop_right_after_the_database_came_back_wins() -> None:
     tap = Tap()
-    intake = Intake(tap)
-    intake.away(True)
+    intake, shutdown = _intake(tap)
+    intake.database_unavailable(True)
     await until(lambda: intake.closed)
-    intake.away(False)  # the resume is under way, but has not begun
-    intake.stop()
+    intake.database_unavailable(False)  # the resume is under way, but has not begun
+    shutdown.stop()
     for _ in range(3):
         await asyncio.sleep(0)
     assert not tap.flows
@@ -87,17 +87,24 @@ async def test_a_stop_right_after_the_database_came_back_wins() -> None:
 @pytest.mark.parametrize("again", ["stopped", "away"])
 async def test_what_closes_an_intake_while_it_opens_is_not_undone(again: str) -> None:
     tap = Tap()
-    intake = Intake(tap)
-    intake.away(True)
+    intake, shutdown = _intake(tap)
+    intake.database_unavailable(True)
     await until(lambda: intake.closed)
     tap.opening.clear()
-    intake.away(False)
+    intake.database_unavailable(False)
     await until(lambda: tap.flows)
     if again == "stopped":
-        intake.stop()
+        shutdown.stop()
     else:
-        intake.away(True)
+        intake.database_unavailable(True)
         await until(lambda: intake.closed)
     tap.opening.set()
     await until(lambda: True in tap.turns and not tap.flows)
     assert intake.closed
+
+
+async def test_an_intake_that_is_made_after_the_stop_began_is_closed() -> None:
+    tap, shutdown = Tap(), Shutdown(ShutdownPlan.of(6.0))
+    shutdown.stop()
+    assert Intake(tap, shutdown).closed
+    assert not tap.flows

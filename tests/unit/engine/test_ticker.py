@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import SimpleNamespace
 
-import pytest
-
-from daemon.engine import ticker as ticker_module
 from daemon.engine.ticker import LONGEST_PAUSE, Ticker
 from tests.fakes.observer import Listening
 from tests.harness.waiting import until
 
 
 class Steps:
-    """A step that follows a script; `None` ends the script and waits for ever."""
+    """A step that follows a script; `None` ends the script and waits forever."""
 
     def __init__(self, *script: Callable[[], bool | None]) -> None:
         self._script = list(script)
@@ -42,17 +38,15 @@ async def _run(ticker: Ticker, steps: Steps, until_taken: int) -> None:
         await asyncio.wait({task})
 
 
-async def test_a_thousand_and_more_failures_do_not_end_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_thousand_and_more_failures_do_not_end_a_loop() -> None:
     pauses: list[float] = []
 
     async def at_once(seconds: float) -> None:
         pauses.append(seconds)
         await asyncio.sleep(0)
 
-    quick = SimpleNamespace(sleep=at_once, Event=asyncio.Event, timeout=asyncio.timeout)
-    monkeypatch.setattr(ticker_module, "asyncio", quick)
     heard, steps = Listening(), Steps(*[_boom] * 1_100)
-    await _run(Ticker("relay", 1.0, steps, heard), steps, 1_101)
+    await _run(Ticker("relay", 1.0, steps, heard, at_once), steps, 1_101)
     assert len(heard.all("background_loop_failed")) == 1_100
     assert pauses == sorted(pauses)
     assert max(pauses) == LONGEST_PAUSE
