@@ -27,11 +27,11 @@ _Request = PublishRequest.pb()
 
 
 class Publisher:
-    """Publishes batches. `timeout` bounds one request, `patience` all tries of it; both are seconds."""
+    """Publishes batches. `timeout` bounds one request, `retry_timeout` all tries of it; both are seconds."""
 
-    def __init__(self, *, timeout: float = 10.0, patience: float = 15.0) -> None:
+    def __init__(self, *, timeout: float = 10.0, retry_timeout: float = 15.0) -> None:
         self._timeout = timeout
-        self._retry = AsyncRetry(if_exception_type(*TRANSIENT), initial=0.1, maximum=2.0, timeout=patience)
+        self._retry = AsyncRetry(if_exception_type(*TRANSIENT), initial=0.1, maximum=2.0, timeout=retry_timeout)
         self._client: PublisherAsyncClient | None = None
 
     async def publish(self, topic: str, messages: Sequence[Outgoing]) -> None:

@@ -25,7 +25,7 @@ from prometheus_client.exposition import choose_encoder
 from daemon.errors import StartupError
 
 CONNECTIONS = 16
-PATIENCE = 5.0
+REQUEST_SECONDS = 5.0
 JSON = "application/json"
 GZIP_FROM = 1024
 
@@ -68,7 +68,7 @@ class HealthServer:
         return self._address[1] if self._server is None else int(self._server.server_address[1])
 
     def start(self) -> None:
-        """Serve from now on. Raises StartupError when the port can't be had."""
+        """Serve from now on. Raises StartupError when the port cannot be bound."""
         try:
             self._server = _Server(self._address, self._answer)
         except OSError as error:
@@ -105,7 +105,7 @@ class HealthServer:
 
 
 class _Server(ThreadingMixIn, HTTPServer):
-    """A thread per connection, at most CONNECTIONS of them, none for longer than PATIENCE seconds."""
+    """A thread per connection, at most CONNECTIONS of them, none for longer than REQUEST_SECONDS seconds."""
 
     daemon_threads = True
     block_on_close = False
@@ -155,7 +155,7 @@ class _Server(ThreadingMixIn, HTTPServer):
 
     def service_actions(self) -> None:
         """Called by the serving loop four times a second: end connections of slow clients."""
-        self.close_older_than(PATIENCE)
+        self.close_older_than(REQUEST_SECONDS)
 
     def close_older_than(self, seconds: float) -> None:
         """Cut every connection that has been open for so long."""
@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
     """One request: GET or HEAD of a known path."""
 
     server: _Server
-    timeout = PATIENCE
+    timeout = REQUEST_SECONDS
     server_version = "headcount"
     sys_version = ""
 

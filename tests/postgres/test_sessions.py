@@ -96,7 +96,7 @@ def _hangs(engine: Engine) -> None:
     with engine.connect() as connection:
         raw = connection.connection.driver_connection
         assert isinstance(raw, TimeoutConnection)
-        raw.patience = 0.2
+        raw.answer_timeout = 0.2
         connection.execute(text("SELECT pg_sleep(60)"))
 
 

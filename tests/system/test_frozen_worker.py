@@ -108,7 +108,7 @@ class Scene:
 async def claims(scene: Scene) -> None:
     scene.lock("worker", scene.the_worker())
     publish(scene.site, "noop", 1)
-    await scene.until_blocked("1 / count(*)")
+    await scene.until_blocked("headcount_require(count(*) = 1")
 
 
 async def settles(scene: Scene) -> None:

@@ -20,7 +20,7 @@ TOKEN = re.compile(rf"\s*(?:(?P<string>{STRING})|(?P<name>{NAME})|(?P<sign>!=|[=
 
 
 class FilterInvalid(ValueError):
-    """The text is no filter; says where and why."""
+    """The text is not a filter; says where and why."""
 
 
 def parse_filter(text: str) -> Predicate:

@@ -45,8 +45,8 @@ async def test_what_the_service_refuses_fails_with_its_reason(bus: Bus) -> None:
         await bus.publisher.publish(bus.topic, [(b"", {})])
 
 
-async def test_an_outage_fails_within_the_patience_and_a_short_one_is_not_noticed(bus: Bus) -> None:
-    hasty = Publisher(timeout=1, patience=0.5)
+async def test_an_outage_fails_within_the_retry_timeout_and_a_short_one_is_not_noticed(bus: Bus) -> None:
+    hasty = Publisher(timeout=1, retry_timeout=0.5)
     bus.control.go_away()
     began = time.monotonic()
     with pytest.raises(PublishFailed, match="did not confirm 1 messages"):

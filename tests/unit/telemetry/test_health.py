@@ -178,7 +178,7 @@ async def test_it_answers_while_the_event_loop_is_stuck(server: HealthServer) ->
 
 
 def test_silent_connections_keep_nobody_out_and_are_cut(server: HealthServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "PATIENCE", 0.3)
+    monkeypatch.setattr(health, "REQUEST_SECONDS", 0.3)
     silent = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(100)]
     assert ask(server, "/livez")[0] == 200
     assert sum("process_request_thread" in thread.name for thread in threading.enumerate()) <= health.CONNECTIONS
@@ -191,7 +191,7 @@ def test_silent_connections_keep_nobody_out_and_are_cut(server: HealthServer, mo
 def test_a_client_that_drips_does_not_hold_its_connection(
     server: HealthServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "PATIENCE", 0.5)
+    monkeypatch.setattr(health, "REQUEST_SECONDS", 0.5)
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as drip:
         drip.settimeout(0.05)
 
