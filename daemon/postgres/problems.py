@@ -1,7 +1,7 @@
 """What an error of the database may say: the server's sentence, never a value that was bound or stored.
 
-Called by `database` for every error that passes SQLAlchemy, by `pipeline` for the others, and by the command line. Postgres
-quotes rows and values in DETAIL and CONTEXT, and in the sentence itself when a value can't be read.
+Called by `database` for every error that passes SQLAlchemy, by `pipeline` for the others, and by the command line.
+Postgres quotes rows and values in DETAIL and CONTEXT, and in the sentence itself when a value can't be read.
 """
 
 from __future__ import annotations
