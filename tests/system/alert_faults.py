@@ -188,10 +188,10 @@ def alerts(*names: str) -> frozenset[str]:
 COMMON = {
     "none: a worker works": Fault(work, end_work),
     "the database is away": Fault(
-        stop_the_database, start_the_database, shows=alerts("DatabaseAway", "HeartbeatStopped")
+        stop_the_database, start_the_database, shows=alerts("DatabaseUnavailable", "HeartbeatStopped")
     ),
     "the database is away and nobody works": Fault(
-        stop_the_database_of_an_idle_worker, start_the_database, shows=alerts("DatabaseAway", "HeartbeatStopped")
+        stop_the_database_of_an_idle_worker, start_the_database, shows=alerts("DatabaseUnavailable", "HeartbeatStopped")
     ),
     "the worker is killed with a job": Fault(
         kill_the_worker, start_another_worker, shows=alerts("NoWorker"), leaves=alerts("WorkersLost", "PoisonJobs")

@@ -109,10 +109,10 @@ RARITIES = {
         stand_still, go_on, shows=alerts("NoWorker"), leaves=alerts("WorkerDeclaredDead")
     ),
     "a handler ignores its cancel, Postgres refuses a row, Pub/Sub gives a message up": Fault(
-        misbehave, behave, shows=alerts("HandlersStuck", "ItemsRefused", "DeadLetters")
+        misbehave, behave, shows=alerts("HandlersStuck", "BatchItemsRejected", "DeadLetters")
     ),
     "the rows contradict each other and the worker": Fault(
-        contradict_the_rows, deliver_them, shows=alerts("Repairs", "JobsGivenBack")
+        contradict_the_rows, deliver_them, shows=alerts("Repairs", "JobsReleased")
     ),
     "Pub/Sub forgets leases": Fault(expire_leases, leave_it_alone, shows=alerts("LeasesExpire")),
     "Pub/Sub ends every stream": Fault(end_streams, leave_it_alone, shows=alerts("StreamsEnd")),

@@ -23,7 +23,7 @@ uvloop.new_event_loop = slowly
 def lags(worker: WorkerProcess) -> tuple[float, float]:
     """How often the event loop was asked, and for how many seconds in all its answer was missing."""
     text = worker.body_of("/metrics")
-    series = r'^headcount_loop_lag_seconds_%s\{pool="default"\} (\S+)$'
+    series = r'^headcount_event_loop_lag_seconds_%s\{pool="default"\} (\S+)$'
     found = [re.search(series % part, text, re.M) for part in ("count", "sum")]
     return (float(found[0][1]), float(found[1][1])) if found[0] and found[1] else (0.0, 0.0)
 
