@@ -143,8 +143,8 @@ def worked_off(deployment: Deployment, messages: int) -> Callable[[UUID], None]:
     async def work() -> None:
         async with started_worker(deployment) as worker:
             assert await worker.work(messages) == messages
-            await worker.relay.publish_jobs()
-            await worker.relay.publish_events()
+            await worker.job_relay.publish_due()
+            await worker.event_relay.publish_due()
 
     def transition(_orchestration_id: UUID) -> None:
         run(work())
@@ -210,7 +210,7 @@ def test_a_rescuer_killed_at_any_commit_leaves_the_rescue_to_the_next(deployment
     async def rescue() -> None:
         async with started_worker(deployment) as worker:
             await worker.rescuer.round()
-            await worker.relay.publish_jobs()
+            await worker.job_relay.publish_due()
 
     def transition(_orchestration_id: UUID) -> None:
         run(rescue())
