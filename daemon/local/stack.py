@@ -51,13 +51,19 @@ class LocalStack:
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as started:
-            started.enter_context(self._postgres)
+            # Somebody may take a well-known port between the look at it and the start: any other one will do then.
+            try:
+                started.enter_context(self._postgres)
+            except LocalServerError:
+                if not self._known_ports:
+                    raise
+                self._postgres.tcp_port = free_port()
+                started.enter_context(self._postgres)
             try:
                 started.enter_context(self._pubsub)
             except LocalServerError:
                 if not self._known_ports:
                     raise
-                # Somebody took the well-known port between the look at it and the start: any other one will do.
                 self._pubsub = PubSubProcess(log=self._folder / "pubsub.log")
                 started.enter_context(self._pubsub)
             self._running = started.pop_all()

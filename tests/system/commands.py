@@ -83,7 +83,7 @@ class Session:
         self.child.stdin.write(text.encode())
         self.child.stdin.close()
 
-    def until_said(self, text: str, *, within: float = 40.0) -> None:
+    def until_said(self, text: str, *, within: float = 90.0) -> None:
         """Wait until it printed this."""
         eventually(lambda: self._look() and text in self.said, within=within, what=f"{text!r} in:\n{self.said}")
 
