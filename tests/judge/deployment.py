@@ -40,7 +40,7 @@ from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.pubsub.connection import subscriber_client
 from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.puller import Pulled, Puller
-from daemon.pubsub.resources import provision, wanted
+from daemon.pubsub.resources import desired, provision
 from daemon.registry import Registry
 from daemon.settings import Settings
 
@@ -107,7 +107,7 @@ class Deployment:
 
     async def _provision(self) -> None:
         settings = self.settings
-        await provision(wanted(settings))
+        await provision(desired(settings))
         client = subscriber_client()
         await client.create_subscription(
             name=settings.subscription(EVENTS), topic=settings.topic(settings.events_topic)
