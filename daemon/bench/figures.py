@@ -56,7 +56,7 @@ class Figure:
 
 
 @dataclass
-class Sheet:
+class Report:
     """The figures of one scenario, in the order in which they were written down."""
 
     scenario: str
@@ -86,7 +86,7 @@ def _median(same: list[Figure]) -> Figure:
 
 
 def mean(pair: Iterable[Mapping[str, float]], name: str) -> float:
-    """A floor's figure, from before and after."""
+    """A baseline's figure, from before and after."""
     return statistics.fmean(one[name] for one in pair)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import psutil
 import psycopg
 
-from daemon.bench.stack import BenchStack, Site
+from daemon.bench.stack import BenchStack, Environment
 
 STATISTICS_SECONDS = 2.5  # backends report their counters at most once a second, idle ones a little later
 SAMPLE_SECONDS = 0.25
@@ -49,12 +49,12 @@ class Cost:
 
 
 class Meter:
-    """Measures one site while its workers (any number, started before) do something."""
+    """Measures one environment while its workers (any number, started before) do something."""
 
-    def __init__(self, stack: BenchStack, site: Site, workers: Sequence[psutil.Process]) -> None:
+    def __init__(self, stack: BenchStack, environment: Environment, workers: Sequence[psutil.Process]) -> None:
         self._stack = stack
         self._workers = workers
-        self._connection = site.connect()
+        self._connection = environment.connect()
         self._looks = 0
         self._memory = 0
         self._over = threading.Event()
@@ -63,7 +63,7 @@ class Meter:
         self._sampler.start()
 
     def look(self, statement: str) -> tuple[object, ...]:
-        """One row of the site's database; not counted as the worker's."""
+        """One row of the environment's database; not counted as the worker's."""
         self._looks += 1
         row = self._connection.execute(statement.encode()).fetchone()
         assert row is not None

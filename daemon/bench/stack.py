@@ -1,4 +1,4 @@
-"""The servers that are measured against, and a site for each measurement: a database and topics of its own.
+"""The servers that are measured against, and a environment for each measurement: a database and topics of its own.
 
 Used by every scenario. Postgres runs as durably as in production (fsync, full_page_writes, synchronous_commit on);
 Pub/Sub is Headcount's own, in a process of its own, which does not wait as Google's emulator does.
@@ -27,7 +27,7 @@ from google.pubsub_v1.types import Subscription
 from daemon.local.postgres import EmbeddedPostgres
 from daemon.local.pubsub_process import PubSubProcess
 from daemon.postgres.migrations import upgrade
-from daemon.pubsub.resources import provision, wanted
+from daemon.pubsub.resources import desired, provision
 from daemon.settings import load
 
 TEMPLATE = "bench_template"
@@ -45,7 +45,7 @@ FAR = 86_400.0
 
 
 @dataclass(frozen=True)
-class Site:
+class Environment:
     """One measurement's own database and Pub/Sub project."""
 
     url: str
@@ -58,7 +58,7 @@ class Site:
         return urlsplit(self.url).path.lstrip("/")
 
     @property
-    def environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
         """What points a worker or a client at it."""
         return {
             "HEADCOUNT_DATABASE_URL": self.url,
@@ -81,7 +81,7 @@ class Site:
         return psycopg.connect(self.url, autocommit=True)
 
     def add_subscription(self, name: str) -> str:
-        """One more subscription to the jobs: a floor drains the very same messages."""
+        """One more subscription to the jobs: a baseline drains the very same messages."""
         path = f"projects/{self.project}/subscriptions/{name}"
         with SubscriberClient() as client:
             client.create_subscription(
@@ -130,26 +130,26 @@ class BenchStack:
     ) -> None:
         self._running.close()
 
-    def site(self, template: str = TEMPLATE) -> Site:
+    def environment(self, template: str = TEMPLATE) -> Environment:
         """A fresh database (a copy of `template`), topics and subscriptions."""
         number = next(self._numbers)
         url = self.postgres.create_database(f"bench_{number}", template)
-        site = Site(url, f"bench-{number}", self.pubsub.address)
-        with site.connect() as connection:
+        environment = Environment(url, f"bench-{number}", self.pubsub.address)
+        with environment.connect() as connection:
             connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-        asyncio.run(provision(wanted(load(site.environment))))
+        asyncio.run(provision(desired(load(environment.variables))))
         with SubscriberClient() as client:
             client.update_subscription(
                 request={
-                    "subscription": Subscription(name=site.subscription, retain_acked_messages=True),
+                    "subscription": Subscription(name=environment.subscription, retain_acked_messages=True),
                     "update_mask": {"paths": ["retain_acked_messages"]},
                 }
             )
-        return site
+        return environment
 
-    def drop(self, site: Site) -> None:
+    def drop(self, environment: Environment) -> None:
         """Give the space of a measurement back."""
-        self.postgres.drop_database(site.database)
+        self.postgres.drop_database(environment.database)
 
     def settings(self) -> dict[str, str]:
         """What Postgres says of its own durability."""

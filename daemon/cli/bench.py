@@ -1,7 +1,7 @@
 """`headcount bench`: is this machine, and this release, as fast as it is said to be?
 
-Called by whoever wants to know. It starts servers of its own, measures real workers against floors of the same minute,
-and ends with exit code 1 if a promise is broken.
+Called by whoever wants to know. It starts servers of its own, measures real workers against baselines of the same
+minute, and ends with exit code 1 if a promise is broken.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small numbers, under a minute.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure throughput, latency and costs of real workers on this machine, each beside its floor and its bar.
+    """Measure throughput, latency and costs of real workers on this machine, each beside its baseline and its bar.
 
     Scenarios: throughput, throughput-wide, processes, latency, fan-out, many-small, big-params, history, kick-off,
     recovery, long-jobs, fleet, soak.
     """
-    from daemon.bench.plan import SCENARIOS, chosen, measured
+    from daemon.bench.suite import SCENARIOS, chosen, measured
     from daemon.cli.local import end_like_ctrl_c
 
     try:

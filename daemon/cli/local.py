@@ -30,13 +30,13 @@ def prepare(environment: Mapping[str, str]) -> list[str]:
     The migrations that were applied.
     """
     from daemon.postgres.migrations import upgrade
-    from daemon.pubsub.resources import provision, wanted
+    from daemon.pubsub.resources import desired, provision
     from daemon.settings import load
 
     os.environ.update(environment)
     settings = load()
     applied = upgrade(settings.database_url.get_secret_value())
-    asyncio.run(provision(wanted(settings)))
+    asyncio.run(provision(desired(settings)))
     return applied
 
 

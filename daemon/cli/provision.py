@@ -35,13 +35,13 @@ def provision(
     from daemon.settings import load
 
     settings = load(without=("database_url",))
-    wanted = resources.wanted(settings, names=filter_job or ())
-    lines = asyncio.run(resources.provision(wanted))
+    desired = resources.desired(settings, names=filter_job or ())
+    lines = asyncio.run(resources.provision(desired))
     if repair:
         from daemon.pubsub.repair import repair as repaired
 
         made = [line for line in lines if line.startswith("created")]
-        lines = made + asyncio.run(repaired(wanted)) + asyncio.run(resources.provision(wanted))
+        lines = made + asyncio.run(repaired(desired)) + asyncio.run(resources.provision(desired))
     found = [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines]
     if as_json:
         echo_json([{"state": state, "what": what} for state, what in found])

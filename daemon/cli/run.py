@@ -60,10 +60,10 @@ def _supervise(processes: int, first_port: int) -> int:
 
 async def _check_pubsub(settings: Settings, registry: Registry) -> None:
     """Raises SubscriptionNotReady for what a worker can't run without; logs what it can."""
-    from daemon.pubsub.resources import check, wanted
+    from daemon.pubsub.resources import check, desired
 
     longest = max((handler.timeout or 0.0 for handler in registry), default=0.0)
-    problems = await check(wanted(settings), longest_timeout=longest, handler_names=registry.names)
+    problems = await check(desired(settings), longest_timeout=longest, handler_names=registry.names)
     refuse([problem for problem in problems if problem.fatal])
     for problem in problems:
         _warn("the subscription is not as it should be", problem)

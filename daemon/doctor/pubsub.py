@@ -17,7 +17,7 @@ from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 
 from daemon.doctor.finding import Finding, Severity, advice, loses_work, unchecked
 from daemon.errors import SubscriptionNotReady
-from daemon.pubsub.resources import ANSWER_SECONDS, Problem, check, connected, filtered_names, wanted
+from daemon.pubsub.resources import ANSWER_SECONDS, Problem, check, connected, desired, filtered_names
 from daemon.settings import Settings
 
 try:
@@ -35,7 +35,7 @@ async def check_pubsub(settings: Settings, names: Collection[str], longest_timeo
     """Everything that is wrong with the topics and subscriptions. `names` are the handlers, empty when unknown."""
     findings: list[Finding] = []
     try:
-        problems = await check(wanted(settings), longest_timeout=longest_timeout, handler_names=names or None)
+        problems = await check(desired(settings), longest_timeout=longest_timeout, handler_names=names or None)
         findings = [_finding(problem) for problem in problems]
         if any(finding.severity is Severity.FATAL for finding in findings):
             return findings  # what is missing has no filter and no rights to look at

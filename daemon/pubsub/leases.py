@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from google.api_core.exceptions import GoogleAPICallError
 
-from daemon.pubsub.received import Outstanding, Received
+from daemon.pubsub.outstanding import Outstanding, Received
 from daemon.pubsub.replies import Replies, batches
 
 TICK = 5.0

@@ -16,7 +16,7 @@ from google.pubsub_v1.types import AcknowledgeRequest, GetSubscriptionRequest, P
 from daemon.dead_letter import PulledMessage
 from daemon.errors import SubscriptionNotReady
 from daemon.pubsub.connection import TRANSIENT, subscriber_client
-from daemon.pubsub.refusals import grant, refusal
+from daemon.pubsub.subscription_errors import grant, refusal
 
 MAX_ACKS = 1_000  # ids are some 200 bytes, and a request may have 512 KiB
 ANSWER_SECONDS = 5.0

@@ -15,16 +15,16 @@ from google.pubsub_v1.types import Subscription
 
 from daemon.errors import SubscriptionNotReady
 from daemon.pubsub.connection import subscriber_client
-from daemon.pubsub.resources import ANSWER_SECONDS, Wanted
-from daemon.pubsub.terms import MAX_ATTEMPTS, MAX_RETRY, MIN_RETRY, SLOW_RETRY, WantedSubscription
+from daemon.pubsub.drift import MAX_ATTEMPTS, MAX_RETRY, MIN_RETRY, SLOW_RETRY, SubscriptionSpec
+from daemon.pubsub.resources import ANSWER_SECONDS, DesiredResources
 
 
-async def repair(wanted: Wanted) -> list[str]:
+async def repair(desired: DesiredResources) -> list[str]:
     """Change what differs; a line for each subscription that was changed. Raises SubscriptionNotReady."""
     client = subscriber_client()
     lines = []
     try:
-        for want in wanted.subscriptions:
+        for want in desired.subscriptions:
             changed = await _repaired(client, want)
             if changed:
                 lines.append(f"repaired {want.name} ({', '.join(changed)})")
@@ -36,12 +36,12 @@ async def repair(wanted: Wanted) -> list[str]:
     return lines
 
 
-def changes(have: Subscription, want: WantedSubscription) -> dict[str, object]:
+def changes(have: Subscription, want: SubscriptionSpec) -> dict[str, object]:
     """The fields that have to change, with their new values. Pure."""
     return dict([*_lifetimes(have, want), *_redelivery(have, want)])
 
 
-async def _repaired(client: SubscriberAsyncClient, want: WantedSubscription) -> list[str]:
+async def _repaired(client: SubscriberAsyncClient, want: SubscriptionSpec) -> list[str]:
     try:
         have = await client.get_subscription(subscription=want.name, timeout=ANSWER_SECONDS)
     except NotFound:
@@ -54,7 +54,7 @@ async def _repaired(client: SubscriberAsyncClient, want: WantedSubscription) -> 
     return list(fields)
 
 
-def _lifetimes(have: Subscription, want: WantedSubscription) -> Iterator[tuple[str, object]]:
+def _lifetimes(have: Subscription, want: SubscriptionSpec) -> Iterator[tuple[str, object]]:
     raw = Subscription.pb(have)
     if not raw.HasField("expiration_policy") or raw.expiration_policy.ttl.seconds:
         yield "expiration_policy", {}  # present and without a ttl: never
@@ -66,7 +66,7 @@ def _lifetimes(have: Subscription, want: WantedSubscription) -> Iterator[tuple[s
         yield "enable_exactly_once_delivery", False
 
 
-def _redelivery(have: Subscription, want: WantedSubscription) -> Iterator[tuple[str, object]]:
+def _redelivery(have: Subscription, want: SubscriptionSpec) -> Iterator[tuple[str, object]]:
     if want.dead_letter_topic is None:
         return
     raw = Subscription.pb(have)

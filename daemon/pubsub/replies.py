@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from google.api_core.exceptions import GoogleAPICallError
 
 from daemon.pubsub.connection import TRANSIENT
-from daemon.pubsub.received import Received
+from daemon.pubsub.outstanding import Received
 from daemon.rules.retry import Backoff, retry_delay
 
 MAX_IDS = 1_000

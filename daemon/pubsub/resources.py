@@ -26,20 +26,29 @@ from google.pubsub_v1.types import Subscription, Topic
 
 from daemon.errors import SubscriptionNotReady
 from daemon.pubsub.connection import TRANSIENT, publisher_client, subscriber_client
-from daemon.pubsub.refusals import PROVISION, grant
-from daemon.pubsub.terms import (
+from daemon.pubsub.drift import (
     MAX_ATTEMPTS,
     MAX_RETRY,
     MIN_RETRY,
     Problem,
-    WantedSubscription,
+    SubscriptionSpec,
     filter_for,
     filtered_names,
     problems_of,
 )
+from daemon.pubsub.subscription_errors import PROVISION, grant
 from daemon.settings import Settings
 
-__all__ = ["Problem", "Wanted", "WantedSubscription", "check", "filter_for", "filtered_names", "provision", "wanted"]
+__all__ = [
+    "DesiredResources",
+    "Problem",
+    "SubscriptionSpec",
+    "check",
+    "desired",
+    "filter_for",
+    "filtered_names",
+    "provision",
+]
 
 ANSWER_SECONDS = 10.0
 
@@ -48,7 +57,7 @@ _RETRY = AsyncRetry(if_exception_type(*TRANSIENT), initial=0.1, maximum=1.0, tim
 
 
 @dataclass(frozen=True, slots=True)
-class WantedTopic:
+class TopicSpec:
     """A topic by its full name; `required` when a worker can't run without it."""
 
     name: str
@@ -56,11 +65,11 @@ class WantedTopic:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DesiredResources:
     """What has to exist."""
 
-    topics: tuple[WantedTopic, ...]
-    subscriptions: tuple[WantedSubscription, ...]
+    topics: tuple[TopicSpec, ...]
+    subscriptions: tuple[SubscriptionSpec, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +78,18 @@ class Clients:
     subscriptions: SubscriberAsyncClient
 
 
-def wanted(settings: Settings, *, names: Sequence[str] = ()) -> Wanted:
+def desired(settings: Settings, *, names: Sequence[str] = ()) -> DesiredResources:
     """What these settings need; with `names` the subscription is that of a pool which runs only those jobs."""
     jobs, dead = settings.topic(settings.jobs_topic), settings.topic(settings.dead_letter_topic)
-    return Wanted(
+    return DesiredResources(
         topics=(
-            WantedTopic(jobs),
-            WantedTopic(settings.topic(settings.events_topic)),
-            WantedTopic(dead, required=False),
+            TopicSpec(jobs),
+            TopicSpec(settings.topic(settings.events_topic)),
+            TopicSpec(dead, required=False),
         ),
         subscriptions=(
-            WantedSubscription(settings.subscription(settings.dead_letter_subscription), topic=dead, required=False),
-            WantedSubscription(
+            SubscriptionSpec(settings.subscription(settings.dead_letter_subscription), topic=dead, required=False),
+            SubscriptionSpec(
                 settings.subscription(settings.jobs_subscription),
                 topic=jobs,
                 dead_letter_topic=dead,
@@ -90,26 +99,26 @@ def wanted(settings: Settings, *, names: Sequence[str] = ()) -> Wanted:
     )
 
 
-async def provision(wanted: Wanted) -> list[str]:
+async def provision(desired: DesiredResources) -> list[str]:
     """Create what is missing. Returns a line for everything it did, found, or found to be different.
 
     Raises SubscriptionNotReady when Pub/Sub refuses, or can't be reached.
     """
     lines: list[str] = []
     async with connected() as clients:
-        for topic in wanted.topics:
+        for topic in desired.topics:
             made = await _create(
                 partial(clients.topics.create_topic, Topic(name=topic.name), retry=_RETRY, timeout=ANSWER_SECONDS),
                 topic.name,
             )
             lines.append(f"{'created' if made else 'exists '} {topic.name}")
-        for want in wanted.subscriptions:
+        for want in desired.subscriptions:
             lines += await _provide(clients.subscriptions, want)
     return lines
 
 
 async def check(
-    wanted: Wanted, *, longest_timeout: float = 0.0, handler_names: Collection[str] | None = None
+    desired: DesiredResources, *, longest_timeout: float = 0.0, handler_names: Collection[str] | None = None
 ) -> list[Problem]:
     """Everything that is missing or not as wanted, the fatal problems first. Creates nothing.
 
@@ -118,9 +127,9 @@ async def check(
     """
     problems: list[Problem] = []
     async with connected() as clients:
-        for topic in wanted.topics:
+        for topic in desired.topics:
             problems += await _check_topic(clients.topics, topic)
-        for want in wanted.subscriptions:
+        for want in desired.subscriptions:
             have = await _have(clients.subscriptions, want, problems)
             if have is not None:
                 problems += problems_of(have, want, longest_timeout=longest_timeout, handler_names=handler_names)
@@ -170,7 +179,7 @@ async def _create(create: Callable[[], Awaitable[object]], name: str) -> bool:
     return True
 
 
-async def _provide(client: SubscriberAsyncClient, want: WantedSubscription) -> list[str]:
+async def _provide(client: SubscriberAsyncClient, want: SubscriptionSpec) -> list[str]:
     request = _request(want)
     if await _create(partial(client.create_subscription, request, retry=_RETRY, timeout=ANSWER_SECONDS), want.name):
         return [f"created {want.name}"]
@@ -179,7 +188,7 @@ async def _provide(client: SubscriberAsyncClient, want: WantedSubscription) -> l
     return [f"exists  {want.name}", *(f"differs {one.what} {one.why} Fix it with: {one.fix}" for one in found)]
 
 
-def _request(want: WantedSubscription) -> Subscription:
+def _request(want: SubscriptionSpec) -> Subscription:
     terms: dict[str, object] = {
         "name": want.name,
         "topic": want.topic,
@@ -197,7 +206,7 @@ def _request(want: WantedSubscription) -> Subscription:
     return Subscription(terms)
 
 
-async def _check_topic(client: PublisherAsyncClient, topic: WantedTopic) -> list[Problem]:
+async def _check_topic(client: PublisherAsyncClient, topic: TopicSpec) -> list[Problem]:
     try:
         await client.get_topic(topic=topic.name, retry=_RETRY, timeout=ANSWER_SECONDS)
     except NotFound:
@@ -211,9 +220,7 @@ async def _check_topic(client: PublisherAsyncClient, topic: WantedTopic) -> list
     return [Problem(what, "Retries and events would never leave.", grant("topics", topic.name, "publisher"), True)]
 
 
-async def _have(
-    client: SubscriberAsyncClient, want: WantedSubscription, problems: list[Problem]
-) -> Subscription | None:
+async def _have(client: SubscriberAsyncClient, want: SubscriptionSpec, problems: list[Problem]) -> Subscription | None:
     have = None
     try:
         have = await client.get_subscription(subscription=want.name, retry=_RETRY, timeout=ANSWER_SECONDS)

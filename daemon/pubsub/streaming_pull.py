@@ -23,7 +23,7 @@ from daemon.observe import Observer
 from daemon.pubsub.flow_control import Prefetch
 from daemon.pubsub.io_thread import IoThread
 from daemon.pubsub.leases import TICK, Leases
-from daemon.pubsub.received import Outstanding, Received
+from daemon.pubsub.outstanding import Outstanding, Received
 from daemon.pubsub.replies import Replies
 from daemon.pubsub.stream import ACK_DEADLINE_SECONDS, Stream
 from daemon.pubsub.streams import Streams

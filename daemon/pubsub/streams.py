@@ -20,8 +20,8 @@ from daemon.errors import SubscriptionNotReady
 from daemon.observe import Observer
 from daemon.pubsub.connection import streaming_client
 from daemon.pubsub.flow_control import Saturation
-from daemon.pubsub.refusals import refusal
 from daemon.pubsub.stream import ACK_DEADLINE_SECONDS, Arrived, Stream
+from daemon.pubsub.subscription_errors import refusal
 from daemon.rules.retry import Backoff, retry_delay
 
 BACKOFF = Backoff(initial=0.1, factor=2, maximum=2)  # back within 5 s of an outage's end

@@ -99,5 +99,5 @@ def test_nothing_reads_the_environment_while_it_is_imported() -> None:
 
 
 def test_no_module_imports_another_in_a_circle() -> None:
-    graph = grimp.build_graph("daemon", exclude_type_checking_imports=True, cache_dir=None)
+    graph = grimp.build_graph("daemon", cache_dir=None)
     TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()

@@ -26,7 +26,7 @@ from daemon.local.pubsub_process import PubSubProcess
 from daemon.postgres.database import async_engine
 from daemon.postgres.migrations import upgrade
 from daemon.postgres.sweep import verify
-from daemon.pubsub.resources import provision, wanted
+from daemon.pubsub.resources import desired, provision
 from daemon.settings import Settings, load
 from tests.chaos import diary
 from tests.chaos.faulty_proxy import FaultPlan, FaultyProxy
@@ -141,7 +141,7 @@ class Stage:
 
     async def provision(self) -> None:
         """Make the topics and subscriptions."""
-        await provision(wanted(self.settings()))
+        await provision(desired(self.settings()))
 
     def entries(self) -> list[diary.Entry]:
         """What the handlers have written."""

@@ -41,7 +41,7 @@ from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.pubsub.connection import subscriber_client
 from daemon.pubsub.publisher import Publisher
 from daemon.pubsub.puller import Puller
-from daemon.pubsub.resources import provision, wanted
+from daemon.pubsub.resources import desired, provision
 from daemon.registry import Registry
 from daemon.rules.events import encode_event
 from daemon.rules.messages import encode
@@ -110,7 +110,7 @@ class Deployment:
 
     async def _provision(self) -> None:
         settings = self.settings
-        await provision(wanted(settings))
+        await provision(desired(settings))
         client = subscriber_client()
         await client.create_subscription(
             name=settings.subscription(EVENTS), topic=settings.topic(settings.events_topic)

@@ -1,4 +1,4 @@
-"""`headcount bench`: it measures on servers of its own, prints its floors and bars, and leaves nothing behind."""
+"""`headcount bench`: it measures on servers of its own, prints its baselines and bars, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import tempfile
 import psutil
 import pytest
 
-from daemon.bench.figures import Bar, Figure, Sheet, medians, percentile
-from daemon.bench.hired import Metrics
-from daemon.bench.plan import SCENARIOS, chosen
+from daemon.bench.figures import Bar, Figure, Report, medians, percentile
+from daemon.bench.suite import SCENARIOS, chosen
+from daemon.bench.worker import Metrics
 
 LONGEST = 300
 
@@ -66,9 +66,9 @@ def test_all_scenarios_run_when_none_is_chosen_and_few_when_it_has_to_be_quick()
 def test_the_median_of_runs_keeps_the_bar_and_tells_the_spread() -> None:
     runs = []
     for value in (1.0, 5.0, 2.0):
-        sheet = Sheet("speed")
-        sheet.put("ratio", value, least=1.5)
-        runs.append(sheet.figures)
+        report = Report("speed")
+        report.put("ratio", value, least=1.5)
+        runs.append(report.figures)
     (figure,) = medians(runs)
     assert figure == Figure("speed", "ratio", 2.0, "", Bar(at_least=1.5), (1.0, 5.0))
     assert figure.passed

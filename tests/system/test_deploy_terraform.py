@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from daemon.pubsub.terms import DAY, MAX_ATTEMPTS, MAX_RETRY, MIN_RETRY
+from daemon.pubsub.drift import DAY, MAX_ATTEMPTS, MAX_RETRY, MIN_RETRY
 from daemon.settings import Settings
 from tests.harness.needs import needs
 from tests.system import terraform_files as module

@@ -18,7 +18,7 @@ import pytest
 from daemon.client import Client
 from daemon.job import JobMessage
 from daemon.pubsub.publisher import Publisher
-from daemon.pubsub.resources import provision, wanted
+from daemon.pubsub.resources import desired, provision
 from daemon.rules.messages import encode, instance_id
 from daemon.settings import Settings, load
 from tests.harness.needs import everything_is_required
@@ -37,7 +37,7 @@ async def environment(database_url: str, project: str, pubsub: str) -> dict[str,
     made = worker_environment(
         database_url, project, pubsub, handlers="tests.system.deaf_jobs", slots=20, drain_seconds=1
     )
-    await provision(wanted(load(made)))
+    await provision(desired(load(made)))
     return made
 
 

@@ -18,8 +18,8 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from daemon.bench.orders import publish
-from daemon.bench.stack import Site
+from daemon.bench.load import publish
+from daemon.bench.stack import Environment
 from daemon.local.pubsub.control import Control
 from daemon.local.pubsub_process import PubSubProcess
 from tests.harness.databases import TestDatabases
@@ -51,16 +51,16 @@ LEFT = {
 class Scene:
     """One database, one Pub/Sub, and a second session that holds locks."""
 
-    site: Site
+    environment: Environment
     control: Control
     rows: psycopg.Connection
     rival: psycopg.Connection
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="headcount-frozen-")))
 
     @property
-    def environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
         settings = {"handlers": "daemon.bench.jobs", "worker_ttl_seconds": TTL}
-        return worker_environment(self.site.url, self.site.project, self.site.pubsub, **settings)
+        return worker_environment(self.environment.url, self.environment.project, self.environment.pubsub, **settings)
 
     def number(self, statement: str, *values: object) -> int:
         row = self.rows.execute(statement.encode(), values).fetchone()
@@ -107,12 +107,12 @@ class Scene:
 
 async def claims(scene: Scene) -> None:
     scene.lock("worker", scene.the_worker())
-    publish(scene.site, "noop", 1)
+    publish(scene.environment, "noop", 1)
     await scene.until_blocked("headcount_require(count(*) = 1")
 
 
 async def settles(scene: Scene) -> None:
-    publish(scene.site, "nap", 1, params={"seconds": 1.0})
+    publish(scene.environment, "nap", 1, params={"seconds": 1.0})
     await until(lambda: scene.number("SELECT count(*) FROM job WHERE worker_id IS NOT NULL"), within=20)
     row = scene.rows.execute("SELECT orchestration_id FROM job").fetchone()
     assert row is not None
@@ -152,7 +152,7 @@ def staged(databases: TestDatabases, name: str) -> Iterator[Scene]:
         psycopg.connect(url, autocommit=True) as rows,
         psycopg.connect(url) as rival,
     ):
-        scene = Scene(Site(url, f"frozen-{name}", pubsub.address), control, rows, rival)
+        scene = Scene(Environment(url, f"frozen-{name}", pubsub.address), control, rows, rival)
         typed("provision", environment=scene.environment)
         yield scene
     databases.drop(url)

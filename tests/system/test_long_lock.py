@@ -12,9 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from daemon.bench.orders import publish
-from daemon.bench.stack import Site
-from daemon.pubsub.resources import provision, wanted
+from daemon.bench.load import publish
+from daemon.bench.stack import Environment
+from daemon.pubsub.resources import desired, provision
 from daemon.settings import load
 from tests.harness.waiting import until
 from tests.harness.worker import WorkerProcess, worker_environment
@@ -53,15 +53,15 @@ async def test_a_long_lock_on_the_jobs_never_takes_more_than_eight_connections_a
     database_url: str, project: str, pubsub: str, tmp_path: Path
 ) -> None:
     environment = worker_environment(database_url, project, pubsub, handlers="daemon.bench.jobs")
-    await provision(wanted(load(environment)))
-    site = Site(database_url, project, pubsub)
+    await provision(desired(load(environment)))
+    environment = Environment(database_url, project, pubsub)
     async with WorkerProcess(environment, tmp_path), WorkerProcess(environment, tmp_path):
         with psycopg.connect(database_url, autocommit=True) as watcher:
             with psycopg.connect(database_url, application_name="report") as rival:
-                publish(site, "nap", JOBS, params={"seconds": 1.0})  # some run, and end, while the lock is held
+                publish(environment, "nap", JOBS, params={"seconds": 1.0})  # some run, and end, while the lock is held
                 await until(lambda: _number(watcher, "SELECT count(*) FROM job WHERE worker_id IS NOT NULL"), within=30)
                 rival.execute("LOCK TABLE job IN ACCESS EXCLUSIVE MODE")
-                publish(site, "noop", JOBS)
+                publish(environment, "noop", JOBS)
                 most = await _most_backends(watcher, LOCKED_SECONDS)
             assert WORKERS <= most <= WORKERS * MOST_A_WORKER
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from daemon.bench.orders import publish
-from daemon.bench.stack import Site
+from daemon.bench.load import publish
+from daemon.bench.stack import Environment
 from daemon.local.child import end_with_owner
 from daemon.local.postgres import EmbeddedPostgres
 from daemon.postgres.migrations import upgrade
-from daemon.pubsub.resources import provision, wanted
+from daemon.pubsub.resources import desired, provision
 from daemon.settings import load
 from tests.harness.needs import needs
 from tests.harness.waiting import until
@@ -65,11 +65,11 @@ def bouncer(own_postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[str]:
     child.wait()
 
 
-async def _work(site: Site, direct: str, environment: dict[str, str], folder: Path) -> int:
+async def _work(bench: Environment, direct: str, environment: dict[str, str], folder: Path) -> int:
     """Run a worker until JOBS jobs are done; the most connections to Postgres that were seen meanwhile."""
     most = 0
     async with WorkerProcess(environment, folder) as worker:
-        publish(site, "noop", JOBS, per_orchestration=JOBS)
+        publish(bench, "noop", JOBS, per_orchestration=JOBS)
         with psycopg.connect(direct, autocommit=True) as connection:
 
             def done() -> bool:
@@ -95,14 +95,14 @@ async def test_a_worker_does_all_its_work_through_pgbouncer_in_transaction_mode(
     environment = worker_environment(
         bouncer, project, pubsub, handlers="daemon.bench.jobs", database_pooler="transaction"
     )
-    await provision(wanted(load(environment)))
-    assert await _work(Site(direct, project, pubsub), direct, environment, tmp_path) <= MOST_CONNECTIONS
+    await provision(desired(load(environment)))
+    assert await _work(Environment(direct, project, pubsub), direct, environment, tmp_path) <= MOST_CONNECTIONS
 
 
 async def test_a_worker_takes_at_most_four_connections(
     database_url: str, project: str, pubsub: str, tmp_path: Path
 ) -> None:
     environment = worker_environment(database_url, project, pubsub, handlers="daemon.bench.jobs")
-    await provision(wanted(load(environment)))
-    most = await _work(Site(database_url, project, pubsub), database_url, environment, tmp_path)
+    await provision(desired(load(environment)))
+    most = await _work(Environment(database_url, project, pubsub), database_url, environment, tmp_path)
     assert 2 <= most <= MOST_CONNECTIONS

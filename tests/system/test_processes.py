@@ -11,9 +11,9 @@ import psutil
 import psycopg
 import pytest
 
-from daemon.bench.orders import publish
-from daemon.bench.stack import Site
-from daemon.pubsub.resources import provision, wanted
+from daemon.bench.load import publish
+from daemon.bench.stack import Environment
+from daemon.pubsub.resources import desired, provision
 from daemon.settings import load
 from tests.harness.waiting import until
 from tests.harness.worker import WorkerProcess, worker_environment
@@ -24,7 +24,7 @@ JOBS = 300
 @pytest.fixture
 def environment(database_url: str, project: str, pubsub: str) -> dict[str, str]:
     made = worker_environment(database_url, project, pubsub, handlers="daemon.bench.jobs")
-    asyncio.run(provision(wanted(load(made))))
+    asyncio.run(provision(desired(load(made))))
     return made
 
 
@@ -54,7 +54,7 @@ async def test_two_processes_share_the_work_and_answer_on_two_ports(
         await _both_ready(supervisor, database_url)
         second = WorkerProcess({**environment, "HEADCOUNT_HTTP_PORT": str(supervisor.port + 1)}, tmp_path)
         await until(lambda: second.status_of("/readyz") == 200, within=20, what="the second port answers")
-        publish(Site(database_url, project, pubsub), "noop", JOBS, per_orchestration=JOBS)
+        publish(Environment(database_url, project, pubsub), "noop", JOBS, per_orchestration=JOBS)
         with psycopg.connect(database_url, autocommit=True) as connection:
 
             def done() -> bool:

@@ -8,29 +8,29 @@ from __future__ import annotations
 import asyncio
 import time
 
-from daemon.bench.figures import Sheet, mean
-from daemon.bench.floors import measure
-from daemon.bench.shift import Bench
+from daemon.bench.baselines import measure
+from daemon.bench.figures import Report, mean
+from daemon.bench.measurement import Bench
 from daemon.client import Client
 from daemon.settings import load
 
 
-def kick_off(bench: Bench) -> Sheet:
+def kick_off(bench: Bench) -> Report:
     """Instances a second, and what a COPY does."""
     jobs = bench.size(100_000, 10_000)
-    sheet = Sheet("kick-off")
+    report = Report("kick-off")
     before = _copy(bench, jobs)
-    site = bench.stack.site()
+    environment = bench.stack.environment()
     began = time.monotonic()
-    asyncio.run(_kick_off(site.environment, jobs))
+    asyncio.run(_kick_off(environment.variables, jobs))
     seconds = time.monotonic() - began
-    bench.stack.drop(site)
-    floors = [before, _copy(bench, jobs)]
-    sheet.put(f"kick_off of {jobs:,}", jobs / seconds, "/s")
-    sheet.put("seconds until it returns", seconds, "s")
-    sheet.put("bare COPY of the same rows", mean(floors, "per_second"), "/s")
-    sheet.put("ratio", jobs / seconds / mean(floors, "per_second"))
-    return sheet
+    bench.stack.drop(environment)
+    baselines = [before, _copy(bench, jobs)]
+    report.put(f"kick_off of {jobs:,}", jobs / seconds, "/s")
+    report.put("seconds until it returns", seconds, "s")
+    report.put("bare COPY of the same rows", mean(baselines, "per_second"), "/s")
+    report.put("ratio", jobs / seconds / mean(baselines, "per_second"))
+    return report
 
 
 async def _kick_off(environment: dict[str, str], jobs: int) -> None:
@@ -39,7 +39,7 @@ async def _kick_off(environment: dict[str, str], jobs: int) -> None:
 
 
 def _copy(bench: Bench, jobs: int) -> dict[str, float]:
-    site = bench.stack.site()
-    figures = measure("copy", url=site.url, jobs=jobs)
-    bench.stack.drop(site)
+    environment = bench.stack.environment()
+    figures = measure("copy", url=environment.url, jobs=jobs)
+    bench.stack.drop(environment)
     return figures

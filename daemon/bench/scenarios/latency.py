@@ -18,10 +18,10 @@ from google.pubsub_v1 import PublisherClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.types import PubsubMessage, Subscription
 
-from daemon.bench.figures import Sheet, percentile
-from daemon.bench.hired import BenchFailed, Hired
-from daemon.bench.shift import Bench
-from daemon.bench.stack import Site
+from daemon.bench.figures import Report, percentile
+from daemon.bench.measurement import Bench
+from daemon.bench.stack import Environment
+from daemon.bench.worker import BenchFailed, WorkerUnderTest
 from daemon.job import JobMessage
 from daemon.rules.messages import encode
 
@@ -32,68 +32,77 @@ READ = (
 )
 
 
-def latency(bench: Bench) -> Sheet:
+def latency(bench: Bench) -> Report:
     """p50 and p99 of both, and how far they are apart."""
     pairs = bench.size(300, 60) + WARM
-    site = bench.stack.site()
-    topic, subscription = _raw_topic(site)
+    environment = bench.stack.environment()
+    topic, subscription = _raw_topic(environment)
     listener = subprocess.Popen(
-        [sys.executable, "-P", "-m", "daemon.bench.floors.listen", json.dumps([site.pubsub, subscription, pairs])],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "daemon.bench.baselines.listen",
+            json.dumps([environment.pubsub, subscription, pairs]),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     )
     try:
-        with Hired(site, bench.stack.logs / "worker.log"):
+        with WorkerUnderTest(environment, bench.stack.logs / "worker.log"):
             time.sleep(2)
-            _send(site, topic, pairs)
-            worker = _of_the_worker(site, pairs)
+            _send(environment, topic, pairs)
+            worker = _of_the_worker(environment, pairs)
         out, _ = listener.communicate(timeout=60)
     finally:
         listener.kill()
     raw: list[float] = json.loads(out.splitlines()[-1])[WARM:]
-    bench.stack.drop(site)
-    return _sheet(worker[WARM:], raw)
+    bench.stack.drop(environment)
+    return _report(worker[WARM:], raw)
 
 
-def _sheet(worker: list[float], raw: list[float]) -> Sheet:
-    sheet = Sheet("latency")
+def _report(worker: list[float], raw: list[float]) -> Report:
+    report = Report("latency")
     for name, share, bar in (("p50", 0.5, 15.0), ("p99", 0.99, 50.0)):
         ours, theirs = percentile(worker, share) * 1e3, percentile(raw, share) * 1e3
-        sheet.put(f"publish to handler, {name}", ours, "ms")
-        sheet.put(f"publish to the raw client's callback, {name}", theirs, "ms")
-        sheet.put(f"difference of {name}", ours - theirs, "ms", most=bar)
-    return sheet
+        report.put(f"publish to handler, {name}", ours, "ms")
+        report.put(f"publish to the raw client's callback, {name}", theirs, "ms")
+        report.put(f"difference of {name}", ours - theirs, "ms", most=bar)
+    return report
 
 
-def _raw_topic(site: Site) -> tuple[str, str]:
-    topic, subscription = f"projects/{site.project}/topics/raw", f"projects/{site.project}/subscriptions/raw"
-    with _publisher(site) as client:
+def _raw_topic(environment: Environment) -> tuple[str, str]:
+    topic, subscription = (
+        f"projects/{environment.project}/topics/raw",
+        f"projects/{environment.project}/subscriptions/raw",
+    )
+    with _publisher(environment) as client:
         client.create_topic(name=topic)
     with SubscriberClient() as client:
         client.create_subscription(request=Subscription(name=subscription, topic=topic, ack_deadline_seconds=60))
     return topic, subscription
 
 
-def _publisher(site: Site) -> PublisherClient:
-    channel = grpc.insecure_channel(site.pubsub)
-    return PublisherClient(transport=PublisherGrpcTransport(host=site.pubsub, channel=channel))
+def _publisher(environment: Environment) -> PublisherClient:
+    channel = grpc.insecure_channel(environment.pubsub)
+    return PublisherClient(transport=PublisherGrpcTransport(host=environment.pubsub, channel=channel))
 
 
-def _send(site: Site, topic: str, pairs: int) -> None:
-    with _publisher(site) as client:
+def _send(environment: Environment, topic: str, pairs: int) -> None:
+    with _publisher(environment) as client:
         for _ in range(pairs):
             client.publish(topic=topic, messages=[PubsubMessage(data=repr(time.time()).encode())])
             time.sleep(PAUSE)
             job_id = uuid4()
             params = json.dumps({"sent": time.time()})
             data, attributes = encode(JobMessage("stopwatch", job_id, job_id, 0, 1, params))
-            client.publish(topic=site.topic, messages=[PubsubMessage(data=data, attributes=attributes)])
+            client.publish(topic=environment.topic, messages=[PubsubMessage(data=data, attributes=attributes)])
             time.sleep(PAUSE)
 
 
-def _of_the_worker(site: Site, pairs: int) -> list[float]:
+def _of_the_worker(environment: Environment, pairs: int) -> list[float]:
     until = time.monotonic() + 60
-    with site.connect() as connection:
+    with environment.connect() as connection:
         while time.monotonic() < until:
             rows = connection.execute(READ).fetchall()
             if len(rows) == pairs:

@@ -5,9 +5,9 @@ The cost of a job must not depend on any of these. Each is compared with the pla
 
 from __future__ import annotations
 
-from daemon.bench.figures import Sheet
-from daemon.bench.orders import publish
-from daemon.bench.shift import Bench, Shift, work_off
+from daemon.bench.figures import Report
+from daemon.bench.load import publish
+from daemon.bench.measurement import Bench, Measurement, measure_backlog
 from daemon.bench.stack import TEMPLATE, BenchStack
 
 SLOTS = 400
@@ -30,77 +30,81 @@ FROM generate_series(1, {count}) o, generate_series(0, 999) i
 """
 
 
-def fan_out(bench: Bench) -> Sheet:
+def fan_out(bench: Bench) -> Report:
     """One orchestration of 100,000 against 100 of 1,000."""
     jobs = bench.size(100_000, 5_000)
-    sheet = Sheet("fan-out")
+    report = Report("fan-out")
     before = _one(bench, jobs, PLAIN)
     large = _one(bench, jobs, jobs)
     after = _one(bench, jobs, PLAIN)
-    return _compare(sheet, f"one orchestration of {jobs:,}", large, before, after, least=0.9)
+    return _compare(report, f"one orchestration of {jobs:,}", large, before, after, least=0.9)
 
 
-def many_small(bench: Bench) -> Sheet:
+def many_small(bench: Bench) -> Report:
     """As many orchestrations as jobs; each also publishes its event."""
     jobs = bench.size(20_000, 5_000)
-    sheet = Sheet("many small")
+    report = Report("many small")
     before = _one(bench, jobs, PLAIN)
     small = _one(bench, jobs, 1)
     after = _one(bench, jobs, PLAIN)
-    return _compare(sheet, f"{jobs:,} orchestrations of 1", small, before, after)
+    return _compare(report, f"{jobs:,} orchestrations of 1", small, before, after)
 
 
-def big_params(bench: Bench) -> Sheet:
+def big_params(bench: Bench) -> Report:
     """Params of 10 kB and of 100 kB."""
-    sheet = Sheet("big params")
+    report = Report("big params")
     for kilobytes, jobs in ((10, bench.size(10_000, 2_000)), (100, bench.size(2_000, 300))):
-        shift = _one(bench, jobs, PLAIN, params={"text": "x" * (kilobytes * 1_000)})
-        sheet.put(f"params of {kilobytes} kB", shift.per_second, "/s")
-        sheet.put(f"params of {kilobytes} kB a second", shift.per_second * kilobytes / 1_000, "MB/s")
-        sheet.put(f"WAL of {kilobytes} kB params", shift.cost.wal / jobs, "bytes/job")
-        sheet.put(f"memory with {kilobytes} kB params", shift.cost.memory / 2**20, "MiB")
-    return sheet
+        measured = _one(bench, jobs, PLAIN, params={"text": "x" * (kilobytes * 1_000)})
+        report.put(f"params of {kilobytes} kB", measured.per_second, "/s")
+        report.put(f"params of {kilobytes} kB a second", measured.per_second * kilobytes / 1_000, "MB/s")
+        report.put(f"WAL of {kilobytes} kB params", measured.cost.wal / jobs, "bytes/job")
+        report.put(f"memory with {kilobytes} kB params", measured.cost.memory / 2**20, "MiB")
+    return report
 
 
-def history(bench: Bench) -> Sheet:
+def history(bench: Bench) -> Report:
     """The same with a million finished jobs in the tables, for long enough that their indexes are read in only once."""
     jobs, past = bench.size(60_000, 5_000), bench.size(1_000, 100)
-    sheet = Sheet("history")
+    report = Report("history")
     template = _with_history(bench.stack, past)
     before = _one(bench, jobs, PLAIN)
     full = _one(bench, jobs, PLAIN, template=template)
     after = _one(bench, jobs, PLAIN)
     bench.stack.postgres.drop_database(template)
-    return _compare(sheet, f"{past * 1_000:,} finished jobs in the tables", full, before, after, least=0.95)
+    return _compare(report, f"{past * 1_000:,} finished jobs in the tables", full, before, after, least=0.95)
 
 
 def _with_history(stack: BenchStack, orchestrations: int) -> str:
-    site = stack.site()
-    with site.connect() as connection:
+    environment = stack.environment()
+    with environment.connect() as connection:
         connection.execute(PAST_ORCHESTRATIONS.format(count=orchestrations).encode())
         connection.execute(PAST_JOBS.format(count=orchestrations).encode())
         connection.execute("VACUUM (ANALYZE, FREEZE)")
         connection.execute("CHECKPOINT")
-    return site.database
+    return environment.database
 
 
-def _one(bench: Bench, jobs: int, per_orchestration: int, params: object = None, template: str = TEMPLATE) -> Shift:
-    site = bench.stack.site(template)
-    publish(site, "noop", jobs, per_orchestration=per_orchestration, params=params)
-    site.hold_back(site.subscription)
-    shift = work_off(bench, site, jobs, slots=SLOTS)
-    bench.stack.drop(site)
-    return shift
+def _one(
+    bench: Bench, jobs: int, per_orchestration: int, params: object = None, template: str = TEMPLATE
+) -> Measurement:
+    environment = bench.stack.environment(template)
+    publish(environment, "noop", jobs, per_orchestration=per_orchestration, params=params)
+    environment.hold_back(environment.subscription)
+    measured = measure_backlog(bench, environment, jobs, slots=SLOTS)
+    bench.stack.drop(environment)
+    return measured
 
 
-def _compare(sheet: Sheet, what: str, special: Shift, before: Shift, after: Shift, least: float | None = None) -> Sheet:
+def _compare(
+    report: Report, what: str, special: Measurement, before: Measurement, after: Measurement, least: float | None = None
+) -> Report:
     plain = (before.per_second + after.per_second) / 2
-    sheet.put(what, special.per_second, "/s")
-    sheet.put("orchestrations of 1,000, before", before.per_second, "/s")
-    sheet.put("orchestrations of 1,000, after", after.per_second, "/s")
-    sheet.put("ratio", special.per_second / plain, least=least)
+    report.put(what, special.per_second, "/s")
+    report.put("orchestrations of 1,000, before", before.per_second, "/s")
+    report.put("orchestrations of 1,000, after", after.per_second, "/s")
+    report.put("ratio", special.per_second / plain, least=least)
     cpu = (before.cost.postgres_cpu + after.cost.postgres_cpu) / 2
-    sheet.put("ratio of Postgres CPU", special.cost.postgres_cpu / cpu)
-    sheet.put("WAL", special.cost.wal / special.jobs, "bytes/job")
-    sheet.put("peak memory of the worker", special.cost.memory / 2**20, "MiB")
-    return sheet
+    report.put("ratio of Postgres CPU", special.cost.postgres_cpu / cpu)
+    report.put("WAL", special.cost.wal / special.jobs, "bytes/job")
+    report.put("peak memory of the worker", special.cost.memory / 2**20, "MiB")
+    return report

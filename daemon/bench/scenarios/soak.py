@@ -10,40 +10,43 @@ import time
 
 import psutil
 
-from daemon.bench.figures import Sheet
-from daemon.bench.hired import BenchFailed, Hired
+from daemon.bench.figures import Report
+from daemon.bench.load import publish
+from daemon.bench.measurement import DONE, Bench
 from daemon.bench.meter import memory_of
-from daemon.bench.orders import publish
-from daemon.bench.shift import DONE, Bench
+from daemon.bench.worker import BenchFailed, WorkerUnderTest
 
 WAVES = 20
-PATIENCE = 1_800.0
+TIMEOUT = 1_800.0
 
 
-def soak(bench: Bench) -> Sheet:
+def soak(bench: Bench) -> Report:
     """Memory at the end against memory after a tenth."""
     jobs = bench.size(1_000_000, 20_000)
     wave = jobs // WAVES
-    sheet = Sheet("soak")
-    site = bench.stack.site()
+    report = Report("soak")
+    environment = bench.stack.environment()
     sizes: list[int] = []
     began = time.monotonic()
-    with Hired(site, bench.stack.logs / "worker.log", slots=400) as worker, site.connect() as connection:
+    with (
+        WorkerUnderTest(environment, bench.stack.logs / "worker.log", slots=400) as worker,
+        environment.connect() as connection,
+    ):
         for number in range(1, WAVES + 1):
-            publish(site, "noop", wave)
+            publish(environment, "noop", wave)
             done = DONE.format(jobs=number * wave, name="noop").encode()
-            until = time.monotonic() + PATIENCE
+            until = time.monotonic() + TIMEOUT
             while not (row := connection.execute(done).fetchone()) or not row[0]:
                 if time.monotonic() > until:
                     raise BenchFailed(f"wave {number} of the soak was not done in time")
                 time.sleep(0.5)
             sizes.append(memory_of(psutil.Process(worker.pid)))
     seconds = time.monotonic() - began
-    sheet.put("jobs", jobs)
-    sheet.put("durable jobs, publishing included", jobs / seconds, "/s")
-    sheet.put("memory at 10 %", sizes[WAVES // 10 - 1] / 2**20, "MiB")
-    sheet.put("memory at 50 %", sizes[WAVES // 2 - 1] / 2**20, "MiB")
-    sheet.put("memory at the end", sizes[-1] / 2**20, "MiB")
-    sheet.put("ratio of memory, end to 10 %", sizes[-1] / sizes[WAVES // 10 - 1], most=1.1)
-    bench.stack.drop(site)
-    return sheet
+    report.put("jobs", jobs)
+    report.put("durable jobs, publishing included", jobs / seconds, "/s")
+    report.put("memory at 10 %", sizes[WAVES // 10 - 1] / 2**20, "MiB")
+    report.put("memory at 50 %", sizes[WAVES // 2 - 1] / 2**20, "MiB")
+    report.put("memory at the end", sizes[-1] / 2**20, "MiB")
+    report.put("ratio of memory, end to 10 %", sizes[-1] / sizes[WAVES // 10 - 1], most=1.1)
+    bench.stack.drop(environment)
+    return report

@@ -1,6 +1,6 @@
 """Broker: the topics and subscriptions there are, and how a message gets from one to the other.
 
-Called by the two services and the switchboard. It owns the clock that lets leases run out. It must not know how
+Called by the two services and the fault service. It owns the clock that lets leases run out. It must not know how
 calls arrive: everything here is plain Python on one event loop.
 """
 
@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from daemon.local.pubsub.delivery import Delivery
 from daemon.local.pubsub.faults import Faults
-from daemon.local.pubsub.leases import SLOTS_PER_SECOND, Delivery
-from daemon.local.pubsub.message import check, message_numbers, seal
-from daemon.local.pubsub.refusal import Refusal, already_exists, not_found
+from daemon.local.pubsub.lease_table import SLOTS_PER_SECOND
+from daemon.local.pubsub.message import check, freeze, message_numbers
+from daemon.local.pubsub.rpc_error import RpcError, already_exists, not_found
 from daemon.local.pubsub.schema import PubsubMessage
 from daemon.local.pubsub.schema import Subscription as SubscriptionMessage
 from daemon.local.pubsub.schema import Topic as TopicMessage
@@ -45,7 +46,7 @@ class Broker:
         self.subscriptions: dict[str, Subscription] = {}
         self._numbers = message_numbers()
         self._series = itertools.count(1)
-        self._born = secrets.token_hex(4)  # so that no ack id of an earlier process means anything here
+        self._process_id = secrets.token_hex(4)  # so that no ack id of an earlier process means anything here
 
     async def run_clock(self) -> None:
         while True:
@@ -81,10 +82,10 @@ class Broker:
         stamp = Timestamp()
         stamp.FromNanoseconds(time.time_ns() // 1000 * 1000)
         for message in messages:
-            sealed = seal(message, next(self._numbers), stamp)
+            frozen = freeze(message, next(self._numbers), stamp)
             for subscription in topic.subscriptions:
-                if subscription.terms.passes(message.attributes):
-                    subscription.offer(sealed)
+                if subscription.config.passes(message.attributes):
+                    subscription.publish(frozen)
         for subscription in topic.subscriptions:
             subscription.wake()
         topic.published += len(messages)
@@ -97,7 +98,7 @@ class Broker:
             raise already_exists(message.name)
         topic = self.topic(message.topic)
         self.check_dead_letter_topic(message)
-        prefix = f"{self._born}-{next(self._series)}-"
+        prefix = f"{self._process_id}-{next(self._series)}-"
         subscription = Subscription(message, prefix, self.faults, self.forward)
         self.subscriptions[message.name] = subscription
         topic.subscriptions.append(subscription)
@@ -129,7 +130,7 @@ class Broker:
 
     def forward(self, subscription: Subscription, delivery: Delivery) -> bool:
         """Publish a delivery to the dead-letter topic; False when that topic is gone."""
-        topic = self.topics.get(subscription.terms.dead_letter_topic)
+        topic = self.topics.get(subscription.config.dead_letter_topic)
         if topic is None:
             return False
         body = delivery.message.body
@@ -155,5 +156,5 @@ class Broker:
             topic.subscriptions.remove(subscription)
 
 
-def detached(path: str) -> Refusal:
-    return Refusal(grpc.StatusCode.FAILED_PRECONDITION, f"The subscription {path} is detached from its topic.")
+def detached(path: str) -> RpcError:
+    return RpcError(grpc.StatusCode.FAILED_PRECONDITION, f"The subscription {path} is detached from its topic.")

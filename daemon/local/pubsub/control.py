@@ -1,7 +1,7 @@
 """Control: a test's hand on a running local server, for everything a good server never does.
 
 Used by tests and by nothing else: `with Control("127.0.0.1:8085") as control: control.pause_delivery()`. Every method
-is one call of the server's `switchboard`, where each is described. It must not be imported by code that runs jobs.
+is one call of the server's `fault_service`, where each is described. It must not be imported by code that runs jobs.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Control:
         """Take back `deny`; without permissions, all of it."""
         self._call("allow", permissions=permissions or None, resource=resource)
 
-    def be_hostile(
+    def enable_chaos(
         self,
         seed: int = 0,
         *,
@@ -96,10 +96,12 @@ class Control:
         late: float = 0.03,
         late_seconds: float = 3.0,
     ) -> None:
-        self._call("be_hostile", seed=seed, duplicate=duplicate, reorder=reorder, late=late, late_seconds=late_seconds)
+        self._call(
+            "enable_chaos", seed=seed, duplicate=duplicate, reorder=reorder, late=late, late_seconds=late_seconds
+        )
 
-    def be_kind(self) -> None:
-        self._call("be_kind")
+    def disable_chaos(self) -> None:
+        self._call("disable_chaos")
 
     def wipe(self, project: str = "") -> None:
         self._call("wipe", project=project)

@@ -1,6 +1,6 @@
 """The faults that tests switch on: what the server does wrong on purpose, and nothing while all is switched off.
 
-Read by subscriptions and services, written by the switchboard only. One `Faults` belongs to one server. Chance comes
+Read by subscriptions and services, written by the fault service only. One `Faults` belongs to one server. Chance comes
 from a seed, so that a bad run can be run again. It must not act by itself.
 """
 

@@ -76,17 +76,17 @@ class Parser:
         self.advance()
 
     def expression(self) -> Predicate:
-        terms = [self.term()]
+        config = [self.term()]
         word = self.token
         while self.token in ("AND", "OR"):
             if self.token != word:
                 raise FilterInvalid(f"AND and OR need brackets between them in the filter {self.text!r}")
             self.advance()
-            terms.append(self.term())
-        if len(terms) == 1:
-            return terms[0]
+            config.append(self.term())
+        if len(config) == 1:
+            return config[0]
         combine = all if word == "AND" else any
-        return lambda attributes: combine(term(attributes) for term in terms)
+        return lambda attributes: combine(term(attributes) for term in config)
 
     def term(self) -> Predicate:
         if self.token in ("NOT", "-"):

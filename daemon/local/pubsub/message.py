@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from daemon.local.pubsub.refusal import invalid
+from daemon.local.pubsub.rpc_error import invalid
 from daemon.local.pubsub.schema import PubsubMessage, ReceivedMessage
-from daemon.local.pubsub.wire import message_field
 
 MAX_MESSAGES = 1000  # a Publish call
 MAX_MESSAGE_BYTES = 10_000_000
@@ -73,9 +72,23 @@ def check_attributes(message: PubsubMessage) -> None:
             raise invalid(f"The attribute {key!r} starts with 'goog', which is reserved.")
 
 
-def seal(message: PubsubMessage, number: int, published: Timestamp) -> Message:
+def freeze(message: PubsubMessage, number: int, published: Timestamp) -> Message:
     """Give it its id and time, and write it down."""
     message.message_id = str(number)
     message.publish_time.CopyFrom(published)
     moment = published.seconds + published.nanos / 1e9
     return Message(number, moment, message.ordering_key, message_field(message.SerializeToString()))
+
+
+def varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def message_field(body: bytes) -> bytes:
+    """A serialised PubsubMessage as field 2 of ReceivedMessage; made once, at publish."""
+    return b"\x12" + varint(len(body)) + body

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from daemon.local.pubsub.refusal import invalid
+from daemon.local.pubsub.rpc_error import invalid
 
 Item = TypeVar("Item")
 

@@ -18,12 +18,12 @@ from google.protobuf.message import Message
 from daemon.local.pubsub import schema
 from daemon.local.pubsub.broker import Broker
 from daemon.local.pubsub.control import SERVICE as CONTROL
+from daemon.local.pubsub.fault_service import Answer, FaultService
 from daemon.local.pubsub.faults import Faults
 from daemon.local.pubsub.iam import IamPolicy
-from daemon.local.pubsub.publisher import Publisher
-from daemon.local.pubsub.refusal import Refusal
-from daemon.local.pubsub.subscriber import Context, Subscriber
-from daemon.local.pubsub.switchboard import Answer, Switchboard
+from daemon.local.pubsub.publisher_service import Publisher
+from daemon.local.pubsub.rpc_error import RpcError
+from daemon.local.pubsub.subscriber_service import Context, Subscriber
 
 Request = TypeVar("Request", bound=Message)
 
@@ -69,7 +69,7 @@ class Server:
         """Ends the streams as a service does that is restarted; the state is lost."""
         self.faults.away = True
         for subscription in self.broker.subscriptions.values():
-            subscription.end(Refusal(grpc.StatusCode.UNAVAILABLE, "The server is stopping."))
+            subscription.end(RpcError(grpc.StatusCode.UNAVAILABLE, "The server is stopping."))
         if self._clock is not None:
             self._clock.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -129,9 +129,9 @@ class Server:
         }
 
     def _control(self) -> Handlers:
-        switchboard = Switchboard(self.broker)
-        names = [name for name in vars(Switchboard) if not name.startswith("_")]
-        return {name: switch(getattr(switchboard, name)) for name in names}
+        service = FaultService(self.broker)
+        names = [name for name in vars(FaultService) if not name.startswith("_")]
+        return {name: switch(getattr(service, name)) for name in names}
 
     def _unary(
         self, kind: type[Request], method: Callable[[Request], Awaitable[Message]], permission: str = ""
@@ -144,13 +144,13 @@ class Server:
     def _waiting(
         self, kind: type[Request], method: Callable[[Request, Context], Awaitable[bytes]], permission: str
     ) -> Handler:
-        """A call that is refused where it has to be, and whose Refusal becomes its status."""
+        """A call that is refused where it has to be, and whose RpcError becomes its status."""
 
         async def call(request: Request, context: Context) -> bytes:
             try:
                 self._admit(request, permission)
                 return await method(request, context)
-            except Refusal as refusal:
+            except RpcError as refusal:
                 await context.abort(refusal.code, refusal.text, refusal.trailing_metadata)
 
         return grpc.unary_unary_rpc_method_handler(call, request_deserializer=kind.FromString)
@@ -163,16 +163,16 @@ class Server:
             try:
                 self._admit(first, permission)
                 await service.streaming_pull(first, context)
-            except Refusal as refusal:
+            except RpcError as refusal:
                 await context.abort(refusal.code, refusal.text, refusal.trailing_metadata)
 
         return grpc.stream_stream_rpc_method_handler(call, request_deserializer=schema.StreamingPullRequest.FromString)
 
     def _admit(self, request: Message, permission: str) -> None:
         if self.faults.away:
-            raise Refusal(grpc.StatusCode.UNAVAILABLE, "The server was sent away by a test.")
+            raise RpcError(grpc.StatusCode.UNAVAILABLE, "The server was sent away by a test.")
         if self.faults.denied and self.faults.is_denied(permission, resource_of(request)):
-            raise Refusal(
+            raise RpcError(
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"User not authorized to perform this action: {permission} on {resource_of(request)}.",
             )
@@ -190,12 +190,12 @@ def resource_of(request: Message) -> str:
 
 
 def switch(method: Callable[..., Answer]) -> Handler:
-    """A method of the switchboard as a call with JSON in and out."""
+    """A method of the fault service as a call with JSON in and out."""
 
     async def call(request: bytes, context: Context) -> bytes:
         try:
             return json.dumps(method(**json.loads(request or b"{}"))).encode()
-        except Refusal as refusal:
+        except RpcError as refusal:
             await context.abort(refusal.code, refusal.text)
         except TypeError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))

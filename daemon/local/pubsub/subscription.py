@@ -13,13 +13,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
 from daemon.local.pubsub.backlog import Backlog
+from daemon.local.pubsub.delivery import Delivery, Receiver
 from daemon.local.pubsub.faults import Faults
-from daemon.local.pubsub.leases import Delivery, LeaseTable
+from daemon.local.pubsub.lease_table import LeaseTable
 from daemon.local.pubsub.message import Message
-from daemon.local.pubsub.receiver import Receiver
-from daemon.local.pubsub.refusal import Refusal
+from daemon.local.pubsub.rpc_error import RpcError
 from daemon.local.pubsub.schema import Subscription as SubscriptionMessage
-from daemon.local.pubsub.terms import terms_of
+from daemon.local.pubsub.subscription_config import config_of
 
 MAX_BATCH = 500  # for one receiver in one turn
 
@@ -31,7 +31,7 @@ class Subscription:
 
     def __init__(self, message: SubscriptionMessage, prefix: str, faults: Faults, forward: Forward) -> None:
         self.message = message
-        self.terms = terms_of(message)
+        self.config = config_of(message)
         self.name = message.name
         self.counts: Counter[str] = Counter()
         self.receivers: deque[Receiver] = deque()
@@ -42,8 +42,8 @@ class Subscription:
         self._forward = forward
         self._woken = False
 
-    def amend(self, message: SubscriptionMessage) -> None:
-        self.message, self.terms = message, terms_of(message)
+    def reconfigure(self, message: SubscriptionMessage) -> None:
+        self.message, self.config = message, config_of(message)
 
     # Receivers
 
@@ -59,19 +59,19 @@ class Subscription:
         self._reclaim(receiver)
         self.wake()
 
-    def end(self, refusal: Refusal) -> None:
+    def end(self, refusal: RpcError) -> None:
         """End every call that waits for messages."""
         for receiver in list(self.receivers):
             receiver.end(refusal)
 
     # Messages
 
-    def offer(self, message: Message) -> None:
+    def publish(self, message: Message) -> None:
         """A newly published message that passed the filter; the caller wakes the subscription afterwards."""
         self.counts["published"] += 1
-        if self.terms.retain_acked:
+        if self.config.retain_acked:
             self._kept.append(message)
-            while self._kept[0].published < message.published - self.terms.retention:
+            while self._kept[0].published < message.published - self.config.retention:
                 self._kept.popleft()
         self._enqueue(Delivery(message))
 
@@ -114,7 +114,7 @@ class Subscription:
     def tick(self, now: float) -> None:
         """Take back what ran out of time, bring up what was backing off."""
         for delivery in reversed(self.leases.expired(now)):  # each is put in front of the others
-            if self.leases.find(delivery.ack_id) is delivery:  # not taken back with its lane just before
+            if self.leases.find(delivery.ack_id) is delivery:  # not taken back with its ordered just before
                 self.counts["expired"] += 1
                 self._came_back(delivery, now)
         ripe = self.backlog.ripen(now)
@@ -136,9 +136,9 @@ class Subscription:
             self._reclaim(receiver)
         waiting = {delivery.message.number: delivery.message for delivery in self.backlog}
         for delivery in self.leases:
-            if delivery.lane is not None:
+            if delivery.ordered is not None:
                 waiting[delivery.message.number] = delivery.message
-            if delivery.lane is not None or delivery.message.published < moment:
+            if delivery.ordered is not None or delivery.message.published < moment:
                 self.leases.end(delivery)
         leased = {delivery.message.number for delivery in self.leases}
         waiting |= {message.number: message for message in self._kept if message.number not in leased}
@@ -160,14 +160,14 @@ class Subscription:
     # Steps
 
     def _reclaim(self, receiver: Receiver) -> None:
-        """Take back what stands in the receiver's own queue; lanes stay, while it holds some of their messages."""
+        """Take back what stands in the receiver's own queue; keys stay while it holds some of their messages."""
         for entry in [entry for entry in receiver.own if isinstance(entry, Delivery)]:
             receiver.own.remove(entry)
             self.backlog.put_back(entry)
 
     def _enqueue(self, delivery: Delivery) -> None:
-        if self.terms.ordered and delivery.message.ordering_key:
-            self.backlog.add_to_lane(delivery)
+        if self.config.ordered and delivery.message.ordering_key:
+            self.backlog.add_ordered(delivery)
         else:
             self.backlog.add(delivery)
 
@@ -196,24 +196,24 @@ class Subscription:
 
     def _done(self, delivery: Delivery) -> None:
         self.leases.end(delivery)
-        if delivery.lane is not None:
+        if delivery.ordered is not None:
             delivery.acked = True
-            self.backlog.settle(delivery.lane)
+            self.backlog.settle(delivery.ordered)
 
     def _came_back(self, delivery: Delivery, now: float) -> None:
         """A nack or a lost lease: dead letter, back off, or again at once."""
-        spent = self.terms.dead_letter_topic and delivery.attempt >= self.terms.max_attempts
+        spent = self.config.dead_letter_topic and delivery.attempt >= self.config.max_attempts
         if spent and self._forward(self, delivery):
             self.counts["dead_lettered"] += 1
             self._done(delivery)
             return
-        delay = self.terms.delay(delivery.attempt)
+        delay = self.config.delay(delivery.attempt)
         due = None if delay is None else now + delay
-        if delivery.lane is None:
+        if delivery.ordered is None:
             self.leases.end(delivery)
             self.backlog.put_back(delivery, due)
             return
-        for again in self.backlog.rewind(delivery.lane, delivery, due):
+        for again in self.backlog.rewind(delivery.ordered, delivery, due):
             if not again.acked:
                 self.leases.end(again)
             again.acked = False
@@ -237,10 +237,10 @@ class Subscription:
     def _repeat(self, batch: list[Delivery]) -> None:
         """Copies of some deliveries, to come at once or later; keys in order and exactly-once stay what they are."""
         hostility = self._faults.hostility
-        if hostility is None or self.terms.exactly_once:
+        if hostility is None or self.config.exactly_once:
             return
         for delivery in batch:
-            if delivery.lane is not None:
+            if delivery.ordered is not None:
                 continue
             if hostility.happens(hostility.duplicate):
                 self.backlog.put_back(Delivery(delivery.message))

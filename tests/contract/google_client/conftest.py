@@ -18,7 +18,7 @@ from daemon.delivery import Delivery
 from daemon.local.pubsub.control import Control, SubscriptionFigures
 from daemon.observe import Observer
 from daemon.pubsub.publisher import Publisher
-from daemon.pubsub.resources import Wanted, WantedSubscription, WantedTopic, provision
+from daemon.pubsub.resources import DesiredResources, SubscriptionSpec, TopicSpec, provision
 from daemon.pubsub.streaming_pull import StreamingPull
 
 
@@ -111,7 +111,7 @@ def control(pubsub: str) -> Iterator[Control]:
 @pytest.fixture
 async def bus(project: str, control: Control) -> AsyncIterator[Bus]:
     topic, subscription = f"projects/{project}/topics/jobs", f"projects/{project}/subscriptions/jobs-worker"
-    await provision(Wanted((WantedTopic(topic),), (WantedSubscription(subscription, topic),)))
+    await provision(DesiredResources((TopicSpec(topic),), (SubscriptionSpec(subscription, topic),)))
     publisher = Publisher()
     yield Bus(topic, subscription, control, publisher)
     await publisher.close()

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from daemon.delivery import Delivery
-from daemon.pubsub.resources import Wanted, WantedSubscription, WantedTopic, provision
+from daemon.pubsub.resources import DesiredResources, SubscriptionSpec, TopicSpec, provision
 from tests.contract.google_client.conftest import Bus, for_a_while
 from tests.harness.waiting import until
 
@@ -28,8 +28,8 @@ async def test_a_delivery_carries_what_was_published(bus: Bus) -> None:
 
 async def test_deliveries_are_counted_where_dead_letters_make_the_service_count(bus: Bus, project: str) -> None:
     dead = f"projects/{project}/topics/dead"
-    counted = WantedSubscription(f"{bus.subscription}-2", bus.topic, dead_letter_topic=dead)
-    await provision(Wanted((WantedTopic(dead),), (counted,)))
+    counted = SubscriptionSpec(f"{bus.subscription}-2", bus.topic, dead_letter_topic=dead)
+    await provision(DesiredResources((TopicSpec(dead),), (counted,)))
     await bus.publish(b"x")
     bus.subscription = counted.name
     async with bus.pulling() as inbox:

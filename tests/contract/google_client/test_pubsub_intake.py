@@ -9,7 +9,7 @@ import pytest
 from daemon.delivery import Delivery
 from daemon.local.pubsub_process import PubSubProcess
 from daemon.pubsub.publisher import Publisher
-from daemon.pubsub.resources import Wanted, WantedSubscription, WantedTopic, provision
+from daemon.pubsub.resources import DesiredResources, SubscriptionSpec, TopicSpec, provision
 from daemon.pubsub.streaming_pull import THREAD, StreamingPull
 from tests.contract.google_client.conftest import Bus, Heard, for_a_while
 from tests.harness.waiting import until
@@ -120,7 +120,7 @@ async def test_close_returns_in_time_although_the_server_is_gone(
 ) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", own_pubsub.address)
     topic, subscription = f"projects/{project}/topics/jobs", f"projects/{project}/subscriptions/jobs-worker"
-    await provision(Wanted((WantedTopic(topic),), (WantedSubscription(subscription, topic),)))
+    await provision(DesiredResources((TopicSpec(topic),), (SubscriptionSpec(subscription, topic),)))
     publisher = Publisher()
     await publisher.publish(topic, [(b"%d" % number, {}) for number in range(20)])
     await publisher.close()

@@ -11,7 +11,7 @@ import pytest
 
 from daemon.delivery import Delivery
 from daemon.pubsub.publisher import Publisher
-from daemon.pubsub.resources import Wanted, WantedSubscription, WantedTopic, provision
+from daemon.pubsub.resources import DesiredResources, SubscriptionSpec, TopicSpec, provision
 from daemon.pubsub.streaming_pull import StreamingPull
 from tests.chaos.proxy import Proxy
 from tests.contract.google_client.conftest import Bus, Heard
@@ -62,7 +62,7 @@ async def test_messages_come_from_a_server_that_is_pinged_too_often_and_says_so(
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", touchy)
     monkeypatch.setattr("daemon.pubsub.connection.KEEPALIVE_SECONDS", 0.1)
     topic, subscription = f"projects/{project}/topics/jobs", f"projects/{project}/subscriptions/jobs-worker"
-    await provision(Wanted((WantedTopic(topic),), (WantedSubscription(subscription, topic),)))
+    await provision(DesiredResources((TopicSpec(topic),), (SubscriptionSpec(subscription, topic),)))
     heard, deliveries = Heard(), list[Delivery]()
     pull = StreamingPull(subscription, slots=1, prefetch=0, busy=lambda: 0, lease_seconds=60, observer=heard)
     await pull.open(deliveries.append, lambda error: None)

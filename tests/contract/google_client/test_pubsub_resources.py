@@ -6,17 +6,17 @@ from google.pubsub_v1.types import Subscription
 
 from daemon.errors import RequestRefused, SubscriptionNotReady
 from daemon.local.pubsub.control import Control
+from daemon.pubsub.drift import problems_of
 from daemon.pubsub.resources import (
+    DesiredResources,
     Problem,
-    Wanted,
     check,
+    desired,
     filter_for,
     filter_of,
     filtered_names,
     provision,
-    wanted,
 )
-from daemon.pubsub.terms import problems_of
 from daemon.settings import load
 
 GOOD = {
@@ -28,40 +28,42 @@ GOOD = {
 
 
 @pytest.fixture
-def want(project: str, pubsub: str) -> Wanted:
-    return wanted(load({}, project=project, database_url="postgresql://nobody@nowhere/none"))
+def want(project: str, pubsub: str) -> DesiredResources:
+    return desired(load({}, project=project, database_url="postgresql://nobody@nowhere/none"))
 
 
 @pytest.fixture
-async def service(want: Wanted) -> SubscriberAsyncClient:
+async def service(want: DesiredResources) -> SubscriberAsyncClient:
     """Everything provisioned but the jobs subscription, for a test to make its own."""
-    without = Wanted(want.topics, want.subscriptions[:1])
+    without = DesiredResources(want.topics, want.subscriptions[:1])
     await provision(without)
     return SubscriberAsyncClient()
 
 
-def jobs(want: Wanted, **terms: object) -> Subscription:
+def jobs(want: DesiredResources, **terms: object) -> Subscription:
     """The jobs subscription as wanted, but for `terms`."""
     one = want.subscriptions[1]
     letters = {"dead_letter_topic": one.dead_letter_topic, "max_delivery_attempts": 100}
     return Subscription({"name": one.name, "topic": one.topic, **GOOD, "dead_letter_policy": letters, **terms})
 
 
-async def test_provision_makes_everything_and_then_there_is_no_problem(want: Wanted) -> None:
+async def test_provision_makes_everything_and_then_there_is_no_problem(want: DesiredResources) -> None:
     lines = await provision(want)
     assert len(lines) == 5
     assert all(line.startswith("created ") for line in lines)
     assert await check(want, longest_timeout=3600, handler_names=["x"]) == []
 
 
-async def test_provision_a_second_time_changes_nothing(want: Wanted) -> None:
+async def test_provision_a_second_time_changes_nothing(want: DesiredResources) -> None:
     await provision(want)
     lines = await provision(want)
     assert len(lines) == 5
     assert all(line.startswith("exists ") for line in lines)
 
 
-async def test_provision_tells_differences_and_leaves_them(want: Wanted, service: SubscriberAsyncClient) -> None:
+async def test_provision_tells_differences_and_leaves_them(
+    want: DesiredResources, service: SubscriberAsyncClient
+) -> None:
     await service.create_subscription(jobs(want, ack_deadline_seconds=10))
     (line,) = [line for line in await provision(want) if line.startswith("differs ")]
     assert "The ack deadline of the subscription" in line
@@ -70,7 +72,7 @@ async def test_provision_tells_differences_and_leaves_them(want: Wanted, service
     assert have.ack_deadline_seconds == 10
 
 
-async def test_a_project_with_nothing_in_it_is_told_piece_by_piece(want: Wanted) -> None:
+async def test_a_project_with_nothing_in_it_is_told_piece_by_piece(want: DesiredResources) -> None:
     problems = await check(want)
     fatal = [problem.what for problem in problems if problem.fatal]
     assert len(fatal) == 3
@@ -81,7 +83,7 @@ async def test_a_project_with_nothing_in_it_is_told_piece_by_piece(want: Wanted)
     assert [problem.fatal for problem in problems] == sorted([problem.fatal for problem in problems], reverse=True)
 
 
-async def test_a_subscription_of_another_topic_is_fatal(want: Wanted, service: SubscriberAsyncClient) -> None:
+async def test_a_subscription_of_another_topic_is_fatal(want: DesiredResources, service: SubscriberAsyncClient) -> None:
     other = want.topics[1].name
     await service.create_subscription(jobs(want, topic=other))
     (problem,) = await check(want)
@@ -90,7 +92,7 @@ async def test_a_subscription_of_another_topic_is_fatal(want: Wanted, service: S
     assert problem.fix.startswith("HEADCOUNT_JOBS_SUBSCRIPTION=jobs-worker-2 headcount provision"), "none is deleted"
 
 
-async def test_a_subscription_whose_topic_was_deleted_is_fatal(want: Wanted) -> None:
+async def test_a_subscription_whose_topic_was_deleted_is_fatal(want: DesiredResources) -> None:
     await provision(want)
     await PublisherAsyncClient().delete_topic(topic=want.topics[0].name)
     whats = [problem.what for problem in await check(want) if problem.fatal]
@@ -98,7 +100,7 @@ async def test_a_subscription_whose_topic_was_deleted_is_fatal(want: Wanted) -> 
     assert any("The topic of the subscription" in what and "was deleted" in what for what in whats)
 
 
-async def test_a_missing_permission_is_fatal_and_tells_the_role(want: Wanted, control: Control) -> None:
+async def test_a_missing_permission_is_fatal_and_tells_the_role(want: DesiredResources, control: Control) -> None:
     await provision(want)
     subscription, topic = want.subscriptions[1].name, want.topics[1].name
     control.deny("pubsub.subscriptions.consume", resource=subscription)
@@ -111,8 +113,8 @@ async def test_a_missing_permission_is_fatal_and_tells_the_role(want: Wanted, co
     assert "--role=roles/pubsub.subscriber" in problems[1].fix
 
 
-async def test_dead_letters_without_a_subscription_are_told(want: Wanted) -> None:
-    await provision(Wanted(want.topics, want.subscriptions[1:]))
+async def test_dead_letters_without_a_subscription_are_told(want: DesiredResources) -> None:
+    await provision(DesiredResources(want.topics, want.subscriptions[1:]))
     whats = [problem.what for problem in await check(want)]
     assert len(whats) == 2
     assert whats[0].endswith("jobs-dead-worker does not exist.")
@@ -120,7 +122,7 @@ async def test_dead_letters_without_a_subscription_are_told(want: Wanted) -> Non
     assert not any(problem.fatal for problem in await check(want))
 
 
-async def test_an_unreachable_service_is_one_sentence(want: Wanted, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unreachable_service_is_one_sentence(want: DesiredResources, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:1")
     monkeypatch.setattr("daemon.pubsub.resources._RETRY", None)
     with pytest.raises(SubscriptionNotReady, match="can't be reached"):
@@ -129,7 +131,7 @@ async def test_an_unreachable_service_is_one_sentence(want: Wanted, monkeypatch:
 
 async def test_a_pool_has_a_filter_and_only_its_jobs_arrive(project: str, pubsub: str) -> None:
     settings = load({}, project=project, database_url="postgresql://nobody@nowhere/none")
-    want = wanted(settings, names=["resize", 'odd "name"'])
+    want = desired(settings, names=["resize", 'odd "name"'])
     await provision(want)
     text = await filter_of(want.subscriptions[1].name)
     assert filtered_names(text) == ["resize", 'odd "name"']
@@ -161,20 +163,22 @@ async def test_a_pool_has_a_filter_and_only_its_jobs_arrive(project: str, pubsub
         ({"enable_message_ordering": True}, "orders messages", "JOBS_SUBSCRIPTION=jobs-worker-2 headcount provision"),
     ],
 )
-def test_terms_that_jobs_do_not_bear_are_told(want: Wanted, terms: dict[str, object], what: str, fix: str) -> None:
+def test_terms_that_jobs_do_not_bear_are_told(
+    want: DesiredResources, terms: dict[str, object], what: str, fix: str
+) -> None:
     (problem,) = problems_of(jobs(want, **terms), want.subscriptions[1])
     assert not problem.fatal
     assert what in problem.what
     assert fix in problem.fix
 
 
-def test_too_few_delivery_attempts_are_told(want: Wanted) -> None:
+def test_too_few_delivery_attempts_are_told(want: DesiredResources) -> None:
     letters = {"dead_letter_topic": want.subscriptions[1].dead_letter_topic, "max_delivery_attempts": 5}
     (problem,) = problems_of(jobs(want, dead_letter_policy=letters), want.subscriptions[1])
     assert "gives up after 5 deliveries" in problem.what
 
 
-def test_a_retention_below_the_longest_timeout_is_told(want: Wanted) -> None:
+def test_a_retention_below_the_longest_timeout_is_told(want: DesiredResources) -> None:
     (problem,) = problems_of(jobs(want), want.subscriptions[1], longest_timeout=10 * 86_400)
     assert "--message-retention-duration=10d" in problem.fix
 
@@ -187,7 +191,7 @@ def test_a_retention_below_the_longest_timeout_is_told(want: Wanted) -> None:
         {"detached": True},
     ],
 )
-def test_a_subscription_that_can_not_be_pulled_is_fatal(want: Wanted, terms: dict[str, object]) -> None:
+def test_a_subscription_that_can_not_be_pulled_is_fatal(want: DesiredResources, terms: dict[str, object]) -> None:
     problems: list[Problem] = list(problems_of(jobs(want, **terms), want.subscriptions[1]))
     assert [problem.fatal for problem in problems] == [True]
 

@@ -15,7 +15,7 @@ from google.pubsub_v1.types import DeadLetterPolicy, RetryPolicy, Subscription
 from daemon.delivery import Delivery
 from daemon.engine.attempt import Attempt, InFlight
 from daemon.engine.consumer import Consumer
-from daemon.pubsub.resources import Wanted, WantedTopic, provision
+from daemon.pubsub.resources import DesiredResources, TopicSpec, provision
 from daemon.pubsub.streaming_pull import StreamingPull
 from tests.contract.google_client.conftest import Bus, Heard, for_a_while
 from tests.harness.waiting import until
@@ -71,7 +71,7 @@ async def worker(bus: Bus, shop: Shop, buffer_timeout_seconds: float = 0.2) -> A
 async def impatient(bus: Bus, project: str) -> Bus:
     """A subscription of the real one's terms, its times divided by 3,600 and its delivery attempts by 5."""
     dead = f"projects/{project}/topics/dead"
-    await provision(Wanted((WantedTopic(dead),), ()))
+    await provision(DesiredResources((TopicSpec(dead),), ()))
     bus.subscription += "-impatient"
     await SubscriberAsyncClient().create_subscription(
         Subscription(

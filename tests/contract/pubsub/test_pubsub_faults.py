@@ -31,7 +31,7 @@ def control(server: str) -> Iterator[Control]:
         control.delay_acks(0)
         control.lose_acks(0)
         control.allow()
-        control.be_kind()
+        control.disable_chaos()
         control.wipe()
 
 
@@ -178,7 +178,7 @@ def test_a_policy_reads_back_as_it_was_set(bench: Bench, control: Control) -> No
 
 def test_a_hostile_server_delivers_everything_and_more(bench: Bench, control: Control) -> None:
     topic, subscription = bench.pair()
-    control.be_hostile(seed=5, duplicate=0.2, reorder=0.5, late=0.1, late_seconds=0.5)
+    control.enable_chaos(seed=5, duplicate=0.2, reorder=0.5, late=0.1, late_seconds=0.5)
     inbox = Inbox()
     bench.listen(subscription, inbox)
     sent = set(bench.publish(topic, numbered(500)))
@@ -221,4 +221,4 @@ def test_the_figures_of_a_subscription_add_up(bench: Bench, control: Control) ->
 
 def test_an_unknown_setting_of_hostile_mode_is_refused(server: str) -> None:
     with grpc.insecure_channel(server) as channel, pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
-        channel.unary_unary("/headcount.local.Control/be_hostile")(b'{"nasty": 1}')
+        channel.unary_unary("/headcount.local.Control/enable_chaos")(b'{"nasty": 1}')

@@ -13,7 +13,7 @@ from daemon.cli.app import app
 from daemon.cli.output import Exit, echo_error
 from daemon.cli.run import refuse
 from daemon.errors import DatabaseNotReady, OrchestrationNotFound, RequestRefused, SubscriptionNotReady
-from daemon.pubsub.terms import Problem
+from daemon.pubsub.drift import Problem
 
 HEAVY = ("sqlalchemy", "psycopg", "alembic", "grpc", "google.cloud", "prometheus_client", "uvloop", "watchfiles")
 

@@ -5,12 +5,12 @@ from google.pubsub_v1.types import Subscription
 
 from daemon.doctor.finding import Severity
 from daemon.doctor.pubsub import grant_command, is_agent, unmatched
+from daemon.pubsub.drift import SubscriptionSpec, problems_of
 from daemon.pubsub.repair import changes
-from daemon.pubsub.terms import WantedSubscription, problems_of
 
 OWN, OTHER = "projects/p/subscriptions/own", "projects/p/subscriptions/other"
 AGENT = "serviceAccount:service-12345@gcp-sa-pubsub.iam.gserviceaccount.com"
-WANT = WantedSubscription("projects/p/subscriptions/s", "projects/p/topics/t", "projects/p/topics/dead")
+WANT = SubscriptionSpec("projects/p/subscriptions/s", "projects/p/topics/t", "projects/p/topics/dead")
 
 
 def names(*values: str) -> str:
@@ -58,7 +58,7 @@ def test_a_repair_fixes_everything_that_is_called_repairable() -> None:
 
 
 def test_the_dead_letters_own_subscription_gets_no_policy_of_its_own() -> None:
-    dead = WantedSubscription("projects/p/subscriptions/d", "projects/p/topics/dead")
+    dead = SubscriptionSpec("projects/p/subscriptions/d", "projects/p/topics/dead")
     assert set(changes(Subscription({"name": dead.name, "topic": dead.topic}), dead)) == {
         "expiration_policy",
         "message_retention_duration",

@@ -6,14 +6,13 @@ import time
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from daemon.local.pubsub.delivery import Delivery, Receiver
 from daemon.local.pubsub.faults import Faults
-from daemon.local.pubsub.leases import Delivery
-from daemon.local.pubsub.message import Message, seal
-from daemon.local.pubsub.receiver import Receiver
+from daemon.local.pubsub.message import Message, freeze
 from daemon.local.pubsub.schema import PubsubMessage
 from daemon.local.pubsub.schema import Subscription as SubscriptionMessage
 from daemon.local.pubsub.subscription import Subscription
-from daemon.local.pubsub.terms import complete
+from daemon.local.pubsub.subscription_config import with_defaults
 
 NUMBERS = itertools.count(1)
 
@@ -21,7 +20,7 @@ NUMBERS = itertools.count(1)
 def a_message(data: bytes = b"x", *, key: str = "", at: float | None = None) -> Message:
     stamp = Timestamp()
     stamp.FromNanoseconds(int((time.time() if at is None else at) * 1e9))
-    return seal(PubsubMessage(data=data, ordering_key=key), next(NUMBERS), stamp)
+    return freeze(PubsubMessage(data=data, ordering_key=key), next(NUMBERS), stamp)
 
 
 class Made(Subscription):
@@ -33,7 +32,7 @@ class Made(Subscription):
         self.dead: list[Message] = []
         self.dead_letter_topic_is_there = True
         self.later = 0.0  # how far the clock of `expire` is ahead
-        super().__init__(complete(SubscriptionMessage(**names, **fields)), "ack-", self.faults, self._dead_letter)
+        super().__init__(with_defaults(SubscriptionMessage(**names, **fields)), "ack-", self.faults, self._dead_letter)
 
     def _dead_letter(self, _: Subscription, delivery: Delivery) -> bool:
         if self.dead_letter_topic_is_there:
@@ -42,7 +41,7 @@ class Made(Subscription):
 
     def publish(self, *messages: Message) -> None:
         for message in messages:
-            self.offer(message)
+            super().publish(message)
         self.wake()
 
     def expire(self) -> None:

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from daemon.local.pubsub.faults import Faults
-from daemon.local.pubsub.refusal import Refusal, not_found
-from daemon.local.pubsub.wire import MAX_RESPONSE_BYTES
+from daemon.local.pubsub.responses import MAX_RESPONSE_BYTES
+from daemon.local.pubsub.rpc_error import RpcError, not_found
 from tests.unit.local_pubsub.made import Made, a_message, batch_of, ids, messages
 
 DEAD_LETTERS = {"dead_letter_topic": "projects/p/topics/dead", "max_delivery_attempts": 5}
@@ -272,7 +272,7 @@ async def test_whoever_waits_learns_that_the_stream_is_over(ended: bool) -> None
     waiting = receiver.ask()
     if ended:
         subscription.end(not_found("projects/p/subscriptions/sub"))
-        with pytest.raises(Refusal):
+        with pytest.raises(RpcError):
             await waiting
     else:
         receiver.finish()

@@ -7,8 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from daemon.local.pubsub.leases import Delivery
-from daemon.local.pubsub.receiver import Receiver
+from daemon.local.pubsub.delivery import Delivery, Receiver
 from tests.unit.local_pubsub.made import Made, a_message, batch_of
 
 LIMIT = 4

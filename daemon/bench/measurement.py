@@ -1,4 +1,4 @@
-"""One shift: workers start, rest, get a backlog all at once, and are measured until the last outcome is stored.
+"""One measured: workers start, rest, get a backlog all at once, and are measured until the last outcome is stored.
 
 Used by every scenario about rates. The backlog was published before and is released by a seek, so that neither a
 producer nor the worker's own start is measured with it.
@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from daemon.bench.hired import BenchFailed, Hired, Metrics
 from daemon.bench.meter import Cost, Meter
-from daemon.bench.stack import BenchStack, Site
+from daemon.bench.stack import BenchStack, Environment
+from daemon.bench.worker import BenchFailed, Metrics, WorkerUnderTest
 
 REST_SECONDS = 1.5
-PATIENCE = 900.0
+TIMEOUT = 900.0
 LOOK_SECONDS = 0.25
 DONE = "SELECT coalesce(sum(completed + errored), 0) >= {jobs} FROM orchestration WHERE job_name = '{name}'"
 SPAN = "SELECT extract(epoch FROM max(finished_at) - min(started_at)) FROM job WHERE job_name = '{name}'"
@@ -35,8 +35,8 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Shift:
-    """What a shift took. Per job unless it says otherwise; CPU in seconds."""
+class Measurement:
+    """What a measured took. Per job unless it says otherwise; CPU in seconds."""
 
     jobs: int
     seconds: float
@@ -55,20 +55,20 @@ class Shift:
         return self.cost.statements / batches if batches else 0.0
 
 
-def work_off(
-    bench: Bench, site: Site, jobs: int, *, name: str = "noop", processes: int = 1, **settings: object
-) -> Shift:
-    """Work off what `site` holds back. Raises BenchFailed when it takes too long."""
+def measure_backlog(
+    bench: Bench, environment: Environment, jobs: int, *, name: str = "noop", processes: int = 1, **settings: object
+) -> Measurement:
+    """Work off what `environment` holds back. Raises BenchFailed when it takes too long."""
     stack = bench.stack
-    with Hired(site, stack.logs / "worker.log", processes=processes, **settings) as worker:
+    with WorkerUnderTest(environment, stack.logs / "worker.log", processes=processes, **settings) as worker:
         time.sleep(REST_SECONDS)
-        meter = Meter(stack, site, [worker.process])
-        site.release(site.subscription)
-        if not meter.wait_for(DONE.format(jobs=jobs, name=name), PATIENCE, LOOK_SECONDS):
-            raise BenchFailed(f"{jobs} jobs were not done within {PATIENCE:.0f} s")
+        meter = Meter(stack, environment, [worker.process])
+        environment.release(environment.subscription)
+        if not meter.wait_for(DONE.format(jobs=jobs, name=name), TIMEOUT, LOOK_SECONDS):
+            raise BenchFailed(f"{jobs} jobs were not done within {TIMEOUT:.0f} s")
         cost = meter.stop()
         metrics = worker.metrics()
-    with site.connect() as connection:
+    with environment.connect() as connection:
         row = connection.execute(SPAN.format(name=name).encode()).fetchone()
     assert row is not None
-    return Shift(jobs, float(str(row[0])), cost, metrics)
+    return Measurement(jobs, float(str(row[0])), cost, metrics)

@@ -28,7 +28,7 @@ _NAMES_ONLY = re.compile(rf"[\s()]*(?:{_NAME.pattern}[\s()]*(?:OR[\s()]*)?)+")
 
 
 @dataclass(frozen=True, slots=True)
-class WantedSubscription:
+class SubscriptionSpec:
     """A subscription and its terms; times in seconds. `dead_letter_topic` is None for the dead letters' own."""
 
     name: str
@@ -76,7 +76,7 @@ def filtered_names(text: str) -> list[str] | None:
 
 def problems_of(
     have: Subscription,
-    want: WantedSubscription,
+    want: SubscriptionSpec,
     *,
     longest_timeout: float = 0.0,
     handler_names: Collection[str] | None = None,
@@ -100,7 +100,7 @@ def recreate(path: str) -> str:
     return f"gcloud pubsub subscriptions delete {_short(path)} && headcount provision"
 
 
-def second(want: WantedSubscription, names: Sequence[str] = ()) -> str:
+def second(want: SubscriptionSpec, names: Sequence[str] = ()) -> str:
     """The command that makes another subscription beside this one and points this pool to it; nothing is deleted."""
     old = want.name.rpartition("/")[2]
     stem, _, number = old.rpartition("-")
@@ -110,7 +110,7 @@ def second(want: WantedSubscription, names: Sequence[str] = ()) -> str:
     return f"{variable}={new} headcount provision{only} && export {variable}={new}"
 
 
-def drained_first(want: WantedSubscription) -> str:
+def drained_first(want: SubscriptionSpec) -> str:
     """Why the old one is not simply deleted."""
     old = want.name.rpartition("/")[2]
     return (
@@ -124,7 +124,7 @@ def _short(path: str) -> str:
     return f"{parts[-1]} --project={parts[1]}"
 
 
-def _unusable(have: Subscription, want: WantedSubscription) -> Iterator[Problem]:
+def _unusable(have: Subscription, want: SubscriptionSpec) -> Iterator[Problem]:
     path, fatal = want.name, want.required
     if have.topic == NEVER_DELIVERED_TO:
         what = f"The topic of the subscription {path} was deleted."
@@ -143,7 +143,7 @@ def _unusable(have: Subscription, want: WantedSubscription) -> Iterator[Problem]
         yield Problem(f"The subscription {path} is detached.", "It holds nothing any more.", recreate(path), fatal)
 
 
-def _unhandled(have: Subscription, want: WantedSubscription, handler_names: Collection[str]) -> Iterator[Problem]:
+def _unhandled(have: Subscription, want: SubscriptionSpec, handler_names: Collection[str]) -> Iterator[Problem]:
     unknown = [name for name in filtered_names(have.filter) or () if name not in handler_names]
     if unknown:
         names = ", ".join(unknown)
@@ -156,7 +156,7 @@ def _unhandled(have: Subscription, want: WantedSubscription, handler_names: Coll
         yield Problem(what, why, second(want, here), fatal=True)
 
 
-def _lifetimes(have: Subscription, want: WantedSubscription, longest_timeout: float) -> Iterator[Problem]:
+def _lifetimes(have: Subscription, want: SubscriptionSpec, longest_timeout: float) -> Iterator[Problem]:
     path, raw = want.name, Subscription.pb(have)
     if not raw.HasField("expiration_policy") or raw.expiration_policy.ttl.seconds:
         days = (raw.expiration_policy.ttl.seconds or 31 * DAY) // DAY
@@ -176,7 +176,7 @@ def _lifetimes(have: Subscription, want: WantedSubscription, longest_timeout: fl
         yield Problem(what, why, update(path, f"--ack-deadline={want.ack_deadline}"), advice=True, repairable=True)
 
 
-def _redelivery(have: Subscription, want: WantedSubscription) -> Iterator[Problem]:
+def _redelivery(have: Subscription, want: SubscriptionSpec) -> Iterator[Problem]:
     path, raw = want.name, Subscription.pb(have)
     if want.dead_letter_topic is None:
         return
@@ -201,7 +201,7 @@ def _redelivery(have: Subscription, want: WantedSubscription) -> Iterator[Proble
         yield Problem(what, why, update(path, letters), repairable=True)
 
 
-def _modes(have: Subscription, want: WantedSubscription) -> Iterator[Problem]:
+def _modes(have: Subscription, want: SubscriptionSpec) -> Iterator[Problem]:
     path = want.name
     if have.enable_exactly_once_delivery:
         what = f"The subscription {path} has exactly-once delivery."

@@ -13,13 +13,13 @@ import grpc
 
 from daemon.local.pubsub.broker import Broker
 from daemon.local.pubsub.faults import Hostility
-from daemon.local.pubsub.refusal import Refusal
+from daemon.local.pubsub.rpc_error import RpcError
 from daemon.local.pubsub.subscription import Subscription
 
 Answer = dict[str, object]
 
 
-class Switchboard:
+class FaultService:
     """Wherever a call takes a `subscription`, its whole path is meant; without one, all of them are."""
 
     def __init__(self, broker: Broker) -> None:
@@ -45,7 +45,7 @@ class Switchboard:
         dropped = 0
         for one in self._chosen(subscription):
             dropped += len(one.receivers)
-            one.end(Refusal(grpc.StatusCode.UNAVAILABLE, "The stream was dropped by a test."))
+            one.end(RpcError(grpc.StatusCode.UNAVAILABLE, "The stream was dropped by a test."))
         return {"dropped": dropped}
 
     def go_away(self, seconds: float = 0.0) -> Answer:
@@ -93,7 +93,7 @@ class Switchboard:
             self.faults.denied -= {(permission, resource) for permission in permissions}
         return {}
 
-    def be_hostile(self, **settings: float) -> Answer:
+    def enable_chaos(self, **settings: float) -> Answer:
         """The fields of `Hostility`, with its defaults."""
         known = {field.name for field in dataclasses.fields(Hostility) if field.init}
         if unknown := settings.keys() - known:
@@ -101,7 +101,7 @@ class Switchboard:
         self.faults.hostility = Hostility(**settings)  # type: ignore[arg-type]
         return {}
 
-    def be_kind(self) -> Answer:
+    def disable_chaos(self) -> Answer:
         """End hostile mode."""
         self.faults.hostility = None
         return {}

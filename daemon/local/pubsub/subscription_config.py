@@ -1,4 +1,4 @@
-"""The terms of a subscription: what CreateSubscription and UpdateSubscription said, checked and with its defaults.
+"""The config of a subscription: what CreateSubscription and UpdateSubscription said, checked and with its defaults.
 
 Called by the Subscriber service; subscriptions read the result. It must not know what is delivered.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from daemon.local.pubsub.filters import FilterInvalid, Predicate, parse_filter
-from daemon.local.pubsub.refusal import invalid
+from daemon.local.pubsub.rpc_error import invalid
 from daemon.local.pubsub.schema import Subscription
 
 ACTIVE = 1  # Subscription.State
@@ -22,7 +22,7 @@ MONTH = 31 * 86400
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class SubscriptionConfig:
     """What the delivery of messages depends on; times in seconds."""
 
     ack_deadline: int
@@ -49,7 +49,7 @@ def check_name(path: str, kind: str) -> None:
         raise invalid(f"Invalid [{kind}] name: (name={path})")
 
 
-def complete(wanted: Subscription) -> Subscription:
+def with_defaults(wanted: Subscription) -> Subscription:
     """The subscription as it will read back: checked, with the service's defaults in the empty places."""
     full = Subscription()
     full.CopyFrom(wanted)
@@ -65,12 +65,12 @@ def complete(wanted: Subscription) -> Subscription:
         raise invalid("The message retention must be 10 minutes to 31 days.")
     if not full.HasField("expiration_policy"):
         full.expiration_policy.ttl.seconds = MONTH
-    complete_policies(full)
+    _add_policy_defaults(full)
     full.state = ACTIVE
     return full
 
 
-def complete_policies(full: Subscription) -> None:
+def _add_policy_defaults(full: Subscription) -> None:
     if full.HasField("retry_policy"):
         retry = full.retry_policy
         if not retry.HasField("minimum_backoff"):
@@ -104,17 +104,17 @@ def merge(old: Subscription, new: Subscription, paths: Iterable[str]) -> Subscri
             if other != field:
                 part.ClearField(other)
         merged.MergeFrom(part)
-    return complete(merged)
+    return with_defaults(merged)
 
 
-def terms_of(full: Subscription) -> Terms:
+def config_of(full: Subscription) -> SubscriptionConfig:
     """Read a completed subscription."""
     try:
         passes = parse_filter(full.filter)
     except FilterInvalid as error:
         raise invalid(f"Invalid filter: {error}.") from error
     retry = full.retry_policy
-    return Terms(
+    return SubscriptionConfig(
         ack_deadline=full.ack_deadline_seconds,
         ordered=full.enable_message_ordering,
         exactly_once=full.enable_exactly_once_delivery,

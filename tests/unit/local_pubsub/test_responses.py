@@ -5,9 +5,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.local.pubsub.leases import Delivery
-from daemon.local.pubsub.message import check, message_numbers, seal
-from daemon.local.pubsub.refusal import Refusal, stale_ack_ids
+from daemon.local.pubsub.delivery import Delivery
+from daemon.local.pubsub.message import check, freeze, message_numbers, varint
+from daemon.local.pubsub.responses import received_messages, stream_properties
+from daemon.local.pubsub.rpc_error import RpcError, stale_ack_ids
 from daemon.local.pubsub.schema import (
     ErrorInfo,
     PubsubMessage,
@@ -16,7 +17,6 @@ from daemon.local.pubsub.schema import (
     Status,
     StreamingPullResponse,
 )
-from daemon.local.pubsub.wire import received_messages, stream_properties, varint
 
 NOW = Timestamp(seconds=1_800_000_000, nanos=5)
 BODIES = st.builds(
@@ -31,16 +31,16 @@ BODIES = st.builds(
 def test_a_framed_message_reads_as_protobuf_would_have_written_it(
     body: PubsubMessage, ack_id: str, attempt: int
 ) -> None:
-    sealed = seal(body, 77, NOW)
-    delivery = Delivery(sealed, ack_id=ack_id, attempt=attempt)
+    frozen = freeze(body, 77, NOW)
+    delivery = Delivery(frozen, ack_id=ack_id, attempt=attempt)
     expected = ReceivedMessage(ack_id=ack_id, message=body, delivery_attempt=attempt)
     assert PullResponse.FromString(received_messages([delivery], with_attempts=True)).received_messages == [expected]
-    assert sealed.body == body
+    assert frozen.body == body
     assert body.message_id == "77"
 
 
 def test_a_response_of_a_stream_carries_messages_and_properties() -> None:
-    deliveries = [Delivery(seal(PubsubMessage(data=b"%d" % number), number, NOW), ack_id="x") for number in range(3)]
+    deliveries = [Delivery(freeze(PubsubMessage(data=b"%d" % number), number, NOW), ack_id="x") for number in range(3)]
     tail = stream_properties(exactly_once=True, ordered=False)
     response = StreamingPullResponse.FromString(received_messages(deliveries, with_attempts=False) + tail)
     assert [one.message.data for one in response.received_messages] == [b"0", b"1", b"2"]
@@ -70,7 +70,7 @@ def test_a_varint_is_seven_bits_a_byte(number: int, written: bytes) -> None:
     ids=["empty", "only a key", "too large", "long ordering key", "no key", "long key", "long value", "goog", "many"],
 )
 def test_what_the_service_refuses_is_refused(message: PubsubMessage) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(RpcError):
         check(message)
 
 

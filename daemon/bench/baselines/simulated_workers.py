@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
-from daemon.bench.floors.settlement import Bare
+from daemon.bench.baselines.settlement import Bare
 from daemon.postgres.statements import workers as sql
 
 BEAT_SECONDS = 5.0
 TOTAL = 1_000_000
 
 
-class Swarm:
+class SimulatedWorkers:
     """The threads of one process, and what they counted."""
 
     def __init__(self, url: str, batch: int, seconds: float, orchestration: Callable[[], UUID], first: int) -> None:
@@ -57,7 +57,7 @@ class Swarm:
 
 def main(url: str, workers: int, batch: int, seconds: float, hot: str | None, first: int) -> dict[str, float]:
     """So many workers for so long."""
-    swarm = Swarm(url, batch, seconds, (lambda: UUID(hot)) if hot else uuid4, first)
+    swarm = SimulatedWorkers(url, batch, seconds, (lambda: UUID(hot)) if hot else uuid4, first)
     threads = [threading.Thread(target=swarm.work) for _ in range(workers)]
     for thread in threads:
         thread.start()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from daemon.local.pubsub.broker import Broker
 from daemon.local.pubsub.message import MAX_MESSAGES
 from daemon.local.pubsub.pages import page
-from daemon.local.pubsub.refusal import invalid
+from daemon.local.pubsub.rpc_error import invalid
 from daemon.local.pubsub.schema import (
     DeleteTopicRequest,
     DetachSubscriptionRequest,
@@ -25,7 +25,7 @@ from daemon.local.pubsub.schema import (
     Topic,
     UpdateTopicRequest,
 )
-from daemon.local.pubsub.terms import check_name
+from daemon.local.pubsub.subscription_config import check_name
 
 
 class Publisher:

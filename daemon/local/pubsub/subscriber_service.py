@@ -12,9 +12,10 @@ from collections.abc import Iterable
 import grpc
 
 from daemon.local.pubsub.broker import Broker, detached
+from daemon.local.pubsub.delivery import Receiver
 from daemon.local.pubsub.pages import page
-from daemon.local.pubsub.receiver import Receiver
-from daemon.local.pubsub.refusal import invalid, stale_ack_ids
+from daemon.local.pubsub.responses import received_messages, stream_properties
+from daemon.local.pubsub.rpc_error import invalid, stale_ack_ids
 from daemon.local.pubsub.schema import (
     AcknowledgeRequest,
     DeleteSubscriptionRequest,
@@ -31,8 +32,7 @@ from daemon.local.pubsub.schema import (
     UpdateSubscriptionRequest,
 )
 from daemon.local.pubsub.subscription import Subscription as Source
-from daemon.local.pubsub.terms import check_name, complete, merge
-from daemon.local.pubsub.wire import received_messages, stream_properties
+from daemon.local.pubsub.subscription_config import check_name, merge, with_defaults
 
 Context = grpc.aio.ServicerContext[StreamingPullRequest, bytes]
 
@@ -46,7 +46,7 @@ class Subscriber:
 
     async def create_subscription(self, request: Subscription) -> Subscription:
         check_name(request.name, "subscriptions")
-        return self.broker.create_subscription(complete(request)).message
+        return self.broker.create_subscription(with_defaults(request)).message
 
     async def get_subscription(self, request: GetSubscriptionRequest) -> Subscription:
         return self.broker.subscription(request.subscription).message
@@ -57,7 +57,7 @@ class Subscriber:
             raise invalid("The update mask is empty.")
         merged = merge(subscription.message, request.subscription, request.update_mask.paths)
         self.broker.check_dead_letter_topic(merged)
-        subscription.amend(merged)
+        subscription.reconfigure(merged)
         return merged
 
     async def list_subscriptions(self, request: ListSubscriptionsRequest) -> ListSubscriptionsResponse:
@@ -95,17 +95,17 @@ class Subscriber:
         if request.max_messages <= 0:
             raise invalid("max_messages must be 1 or more.")
         remaining = context.time_remaining()
-        patience = LONGEST_PULL if remaining is None else min(LONGEST_PULL, max(remaining - 0.05, 0.0))
-        lease = subscription.terms.ack_deadline
+        timeout = LONGEST_PULL if remaining is None else min(LONGEST_PULL, max(remaining - 0.05, 0.0))
+        lease = subscription.config.ack_deadline
         receiver = Receiver(lease_seconds=lease, max_messages=min(request.max_messages, MAX_PULLED))
         subscription.attach(receiver)
         try:
             batch = receiver.ask()
-            await asyncio.wait([batch], timeout=0.05 if request.return_immediately else patience)
+            await asyncio.wait([batch], timeout=0.05 if request.return_immediately else timeout)
             deliveries = batch.result() if batch.done() else None
         finally:
             subscription.detach(receiver)
-        return received_messages(deliveries or (), with_attempts=bool(subscription.terms.dead_letter_topic))
+        return received_messages(deliveries or (), with_attempts=bool(subscription.config.dead_letter_topic))
 
     async def streaming_pull(self, first: StreamingPullRequest, context: Context) -> None:
         """One receiver for as long as the stream lasts."""
@@ -123,10 +123,10 @@ class Subscriber:
         try:
             await context.send_initial_metadata(())
             while (batch := await receiver.ask()) is not None:
-                terms = subscription.terms
-                messages = received_messages(batch, with_attempts=bool(terms.dead_letter_topic))
+                config = subscription.config
+                messages = received_messages(batch, with_attempts=bool(config.dead_letter_topic))
                 await context.write(
-                    messages + stream_properties(exactly_once=terms.exactly_once, ordered=terms.ordered)
+                    messages + stream_properties(exactly_once=config.exactly_once, ordered=config.ordered)
                 )
         except asyncio.CancelledError:
             if receiver.refusal is not None:
@@ -171,5 +171,5 @@ class Subscriber:
 
 
 def refuse_stale(subscription: Source, ack_ids: list[str]) -> None:
-    if ack_ids and subscription.terms.exactly_once:
+    if ack_ids and subscription.config.exactly_once:
         raise stale_ack_ids(ack_ids)

@@ -19,7 +19,7 @@ from typing import Self
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from daemon.bench.stack import Site
+from daemon.bench.stack import Environment
 from daemon.errors import HeadcountError
 from daemon.local.child import end_with_owner
 from daemon.local.stack import free_port
@@ -33,16 +33,16 @@ class BenchFailed(HeadcountError):
     """A measurement could not be made; the text says which and why."""
 
 
-class Hired:
+class WorkerUnderTest:
     """One worker, or several with `processes`, between `with` and its end."""
 
-    def __init__(self, site: Site, log: Path, *, processes: int = 1, **settings: object) -> None:
+    def __init__(self, environment: Environment, log: Path, *, processes: int = 1, **settings: object) -> None:
         self.port = free_port()
         self._processes = processes
         self._log = log
         self._environment = {
             **os.environ,
-            **site.environment,
+            **environment.variables,
             "HEADCOUNT_HANDLERS": "daemon.bench.jobs",
             "HEADCOUNT_HTTP_HOST": "127.0.0.1",
             "HEADCOUNT_HTTP_PORT": str(self.port),

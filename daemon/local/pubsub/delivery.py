@@ -1,7 +1,8 @@
-"""Receiver: whoever can be given messages, a StreamingPull stream or one Pull call.
+"""A delivery, the queue of its ordering key, and the receiver that holds it: three records that refer to each other.
 
-Made by the Subscriber service for a call, given batches by its subscription. It counts what it holds against its
-limits (flow control) and takes one batch at a time, so that a slow reader holds up nobody but itself.
+Made by subscriptions (deliveries), their backlog (queues) and the Subscriber service (receivers: a StreamingPull stream
+or one Pull call). A receiver counts what it holds against its limits (flow control) and takes one batch at a time, so
+that a slow reader holds up nobody but itself.
 """
 
 from __future__ import annotations
@@ -11,14 +12,58 @@ import itertools
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-if TYPE_CHECKING:
-    from daemon.local.pubsub.backlog import Lane
-    from daemon.local.pubsub.leases import Delivery
-    from daemon.local.pubsub.refusal import Refusal
+from daemon.local.pubsub.message import Message
+from daemon.local.pubsub.rpc_error import RpcError
 
 NUMBERS = itertools.count(1)
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One message on its way through one subscription; `attempt` counts how often it was handed out."""
+
+    message: Message
+    ordered: OrderedQueue | None = None  # the queue of its ordering key
+    attempt: int = 0
+    ack_id: str = ""  # new at every hand-out
+    receiver: Receiver | None = None  # who holds it, or held it last
+    deadline: float = 0.0
+    slot: int = 0
+    has_receipt: bool = False  # its deadline was changed since it was handed out
+    acked: bool = False  # only in a ordered, where an acked message may have to be replayed
+
+
+class OrderedQueue:
+    """The messages of one ordering key, oldest first: handed out before `cursor`, waiting from there on."""
+
+    __slots__ = ("cursor", "items", "key", "owner", "parked", "queued")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.items: deque[Delivery] = deque()
+        self.cursor = 0
+        self.owner: Receiver | None = None  # holds all that is handed out
+        self.queued = False  # stands in the queue of its owner, or in the common one
+        self.parked = False  # backing off
+
+    @property
+    def waiting(self) -> int:
+        return len(self.items) - self.cursor
+
+    def trim(self) -> None:
+        """Forget what is acked at the front; with nothing handed out, the ordered is anybody's."""
+        while self.items and self.items[0].acked:
+            self.items.popleft()
+            self.cursor -= 1
+
+    def rewind(self, delivery: Delivery) -> list[Delivery]:
+        """Everything handed out from this one on has to go out again, acked or not."""
+        start = self.items.index(delivery)
+        again = list(itertools.islice(self.items, start, self.cursor))
+        self.cursor = start
+        return again
 
 
 class Receiver:
@@ -39,14 +84,14 @@ class Receiver:
         self.lease_seconds = lease_seconds
         self.max_messages = max_messages if max_messages > 0 else sys.maxsize
         self.max_bytes = max_bytes if max_bytes > 0 else sys.maxsize
-        self.own: deque[Delivery | Lane] = deque()
+        self.own: deque[Delivery | OrderedQueue] = deque()
         self.on_room: Callable[[], None] = lambda: None
         self._held = 0
         self._held_bytes = 0
         self._batch: asyncio.Future[list[Delivery] | None] | None = None
         self._finished = False
         self._writer = writer
-        self.refusal: Refusal | None = None  # why the server ended the call
+        self.refusal: RpcError | None = None  # why the server ended the call
 
     def hold(self, size: int) -> None:
         self._held += 1
@@ -77,7 +122,7 @@ class Receiver:
         return self.max_bytes - self._held_bytes
 
     def ask(self) -> asyncio.Future[list[Delivery] | None]:
-        """The next batch; None when the receiver is to finish, a Refusal when it was ended."""
+        """The next batch; None when the receiver is to finish, a RpcError when it was ended."""
         self._batch = asyncio.get_running_loop().create_future()
         if self.refusal is not None:
             self._batch.set_exception(self.refusal)
@@ -98,7 +143,7 @@ class Receiver:
         if self._batch is not None and not self._batch.done():
             self._batch.set_result(None)
 
-    def end(self, refusal: Refusal) -> None:
+    def end(self, refusal: RpcError) -> None:
         """No more messages: the server ends the call, even one that is stuck in a write nobody reads."""
         self.refusal = refusal
         if self._batch is not None and not self._batch.done():

@@ -14,7 +14,7 @@ import time
 from google.cloud.pubsub_v1 import SubscriberClient
 from google.cloud.pubsub_v1.subscriber.message import Message
 
-PATIENCE = 300.0
+TIMEOUT = 300.0
 
 
 class Drain:
@@ -44,7 +44,7 @@ def main(pubsub: str, subscription: str, messages: int) -> dict[str, float]:
     client = SubscriberClient()
     cpu = time.process_time()
     future = client.subscribe(subscription, drain)
-    complete = drain.done.wait(PATIENCE)
+    complete = drain.done.wait(TIMEOUT)
     spent = time.process_time() - cpu
     future.cancel()
     future.result(timeout=30)

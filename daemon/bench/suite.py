@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 import psutil
 
-from daemon.bench.figures import Bar, Figure, Sheet, medians
-from daemon.bench.hired import BenchFailed
+from daemon.bench.figures import Bar, Figure, Report, medians
+from daemon.bench.measurement import Bench
 from daemon.bench.scenarios.fleet import fleet
 from daemon.bench.scenarios.kick_off import kick_off
 from daemon.bench.scenarios.latency import latency
@@ -22,10 +22,10 @@ from daemon.bench.scenarios.recovery import recovery
 from daemon.bench.scenarios.sizes import big_params, fan_out, history, many_small
 from daemon.bench.scenarios.soak import soak
 from daemon.bench.scenarios.throughput import throughput, throughput_wide
-from daemon.bench.shift import Bench
 from daemon.bench.stack import BenchStack
+from daemon.bench.worker import BenchFailed
 
-Scenario = Callable[[Bench], Sheet]
+Scenario = Callable[[Bench], Report]
 
 SCENARIOS: dict[str, Scenario] = {
     "throughput": throughput,
@@ -61,11 +61,11 @@ def measured(names: Sequence[str], *, quick: bool, runs: int, say: Callable[[str
         say("Postgres: " + ", ".join(f"{name}={value}" for name, value in stack.settings().items()))
         bench = Bench(stack, quick, say)
         for name in names:
-            sheets = []
+            reports = []
             for number in range(1, runs + 1):
                 say(f"{name}, run {number} of {runs}" if runs > 1 else name)
-                sheets.append(_figures(bench, name))
-            found += medians(sheets)
+                reports.append(_figures(bench, name))
+            found += medians(reports)
     return found
 
 

@@ -7,31 +7,10 @@ cost the same whatever the number of leases. It must not decide what becomes of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from daemon.local.pubsub.message import Message
-
-if TYPE_CHECKING:
-    from daemon.local.pubsub.backlog import Lane
-    from daemon.local.pubsub.receiver import Receiver
+from daemon.local.pubsub.delivery import Delivery, Receiver
 
 SLOTS_PER_SECOND = 20
-
-
-@dataclass(slots=True, eq=False)
-class Delivery:
-    """One message on its way through one subscription; `attempt` counts how often it was handed out."""
-
-    message: Message
-    lane: Lane | None = None  # the queue of its ordering key
-    attempt: int = 0
-    ack_id: str = ""  # new at every hand-out
-    receiver: Receiver | None = None  # who holds it, or held it last
-    deadline: float = 0.0
-    slot: int = 0
-    has_receipt: bool = False  # its deadline was changed since it was handed out
-    acked: bool = False  # only in a lane, where an acked message may have to be replayed
 
 
 class LeaseTable:

@@ -15,7 +15,7 @@ import time
 from google.cloud.pubsub_v1 import SubscriberClient
 from google.cloud.pubsub_v1.subscriber.message import Message
 
-PATIENCE = 600.0
+TIMEOUT = 600.0
 
 
 def main(pubsub: str, subscription: str, messages: int) -> list[float]:
@@ -32,7 +32,7 @@ def main(pubsub: str, subscription: str, messages: int) -> list[float]:
 
     client = SubscriberClient()
     future = client.subscribe(subscription, callback)
-    if not done.wait(PATIENCE):
+    if not done.wait(TIMEOUT):
         raise SystemExit("the raw client did not get all messages")
     future.cancel()
     future.result(timeout=30)

@@ -14,7 +14,7 @@ from google.pubsub_v1 import PublisherClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
-from daemon.bench.stack import Site
+from daemon.bench.stack import Environment
 from daemon.job import JobMessage
 from daemon.rules.messages import encode, instance_id
 
@@ -25,21 +25,23 @@ _Message = PubsubMessage.pb()
 _Request = PublishRequest.pb()
 
 
-def publish(site: Site, job_name: str, jobs: int, *, per_orchestration: int = 1_000, params: object = None) -> None:
+def publish(
+    environment: Environment, job_name: str, jobs: int, *, per_orchestration: int = 1_000, params: object = None
+) -> None:
     """Publish `jobs` messages; whoever subscribes gets them with their params inside."""
     text = json.dumps({} if params is None else params)
     room = max(1, min(PER_REQUEST, BYTES_PER_REQUEST // (len(text) + 300)))
-    channel = grpc.insecure_channel(site.pubsub, options=[("grpc.max_send_message_length", -1)])
-    client = PublisherClient(transport=PublisherGrpcTransport(host=site.pubsub, channel=channel))
+    channel = grpc.insecure_channel(environment.pubsub, options=[("grpc.max_send_message_length", -1)])
+    client = PublisherClient(transport=PublisherGrpcTransport(host=environment.pubsub, channel=channel))
     batch = []
     for message in _messages(job_name, jobs, per_orchestration, text):
         data, attributes = encode(message)
         batch.append(_Message(data=data, attributes=attributes))
         if len(batch) == room:
-            client.publish(PublishRequest.wrap(_Request(topic=site.topic, messages=batch)))
+            client.publish(PublishRequest.wrap(_Request(topic=environment.topic, messages=batch)))
             batch = []
     if batch:
-        client.publish(PublishRequest.wrap(_Request(topic=site.topic, messages=batch)))
+        client.publish(PublishRequest.wrap(_Request(topic=environment.topic, messages=batch)))
     channel.close()
 
 

@@ -7,28 +7,12 @@ else; it is the difference between 10,000 and 100,000 messages a second. It must
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from daemon.local.pubsub.delivery import Delivery
+from daemon.local.pubsub.message import varint
 from daemon.local.pubsub.schema import StreamingPullResponse
 
-if TYPE_CHECKING:
-    from daemon.local.pubsub.leases import Delivery
-
 MAX_RESPONSE_BYTES = 3_500_000  # an emulator's client keeps gRPC's limit of 4 MiB a response
-
-
-def varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def message_field(body: bytes) -> bytes:
-    """A serialised PubsubMessage as field 2 of ReceivedMessage; made once, at publish."""
-    return b"\x12" + varint(len(body)) + body
 
 
 def received_messages(deliveries: Iterable[Delivery], *, with_attempts: bool) -> bytes:
