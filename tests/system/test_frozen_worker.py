@@ -153,14 +153,14 @@ def staged(databases: TestDatabases, name: str) -> Iterator[Scene]:
         psycopg.connect(url) as rival,
     ):
         scene = Scene(Environment(url, f"frozen-{name}", pubsub.address), control, rows, rival)
-        typed("provision", environment=scene.environment)
+        typed("provision", environment=scene.variables)
         yield scene
     databases.drop(url)
 
 
 async def played(databases: TestDatabases, name: str) -> None:
     with staged(databases, name) as scene:
-        async with WorkerProcess(scene.environment, scene.folder) as frozen:
+        async with WorkerProcess(scene.variables, scene.folder) as frozen:
             await CASES[name](scene)
             frozen.pause()
             scene.rival.rollback()
@@ -173,7 +173,7 @@ async def played(databases: TestDatabases, name: str) -> None:
                 assert not any(left.values()), left
                 return True
 
-            async with WorkerProcess(scene.environment, scene.folder):
+            async with WorkerProcess(scene.variables, scene.folder):
                 await until(nothing_is_left, within=IN_TIME)
 
 

@@ -52,10 +52,10 @@ async def _most_backends(watcher: psycopg.Connection, seconds: float) -> int:
 async def test_a_long_lock_on_the_jobs_never_takes_more_than_eight_connections_a_worker(
     database_url: str, project: str, pubsub: str, tmp_path: Path
 ) -> None:
-    environment = worker_environment(database_url, project, pubsub, handlers="daemon.bench.jobs")
-    await provision(desired(load(environment)))
+    variables = worker_environment(database_url, project, pubsub, handlers="daemon.bench.jobs")
+    await provision(desired(load(variables)))
     environment = Environment(database_url, project, pubsub)
-    async with WorkerProcess(environment, tmp_path), WorkerProcess(environment, tmp_path):
+    async with WorkerProcess(variables, tmp_path), WorkerProcess(variables, tmp_path):
         with psycopg.connect(database_url, autocommit=True) as watcher:
             with psycopg.connect(database_url, application_name="report") as rival:
                 publish(environment, "nap", JOBS, params={"seconds": 1.0})  # some run, and end, while the lock is held
