@@ -26,7 +26,7 @@ from daemon.postgres.outbox import JobOutbox
 from daemon.postgres.retries import Retries
 from daemon.postgres.terminations import Terminations
 from daemon.pubsub.publisher import Publisher
-from daemon.rules.messages import MAX_COUNT, check_name, check_tags, encode, instance_id
+from daemon.rules.messages import MAX_COUNT, check_name, check_tags, encode
 from daemon.rules.storable import MAX_DEPTH, encode_json, is_too_deep, parsed
 from daemon.settings import Settings, load
 from daemon.telemetry.tracing import producing
@@ -205,30 +205,6 @@ class Orchestration:
     async def retry_failed(self) -> int:
         """Run the Errored instances of the complete orchestration again; how many."""
         return await self._client.retry_failed(self.id)
-
-
-async def publish_orchestration(
-    publisher: Publisher, topic: str, job_name: str, params: Sequence[object], tags: Mapping[str, str] | None = None
-) -> UUID:
-    """Start an orchestration without a database: params travel in the messages. Its id."""
-    new = _checked(job_name, params, tags or {}, None, None, None)
-    messages = [
-        encode(
-            JobMessage(
-                job_name=job_name,
-                job_id=instance_id(new.id, index),
-                orchestration_id=new.id,
-                index=index,
-                count=len(new.params),
-                params=text,
-                tags=new.tags,
-            )
-        )
-        for index, text in enumerate(new.params)
-    ]
-    for first in range(0, len(messages), PUBLISH_BATCH):
-        await publisher.publish(topic, messages[first : first + PUBLISH_BATCH])
-    return new.id
 
 
 def _checked(

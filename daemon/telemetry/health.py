@@ -172,7 +172,7 @@ class _Server(ThreadingMixIn, HTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away, or was cut, is no event."""
+        """Log nothing for a client that disconnected or was cut."""
 
     def _cut(self, connection: socket.socket) -> None:
         with self._lock:

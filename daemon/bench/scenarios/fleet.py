@@ -97,9 +97,9 @@ def _idle(bench: Bench, report: Report, seconds: int) -> None:
     """What workers with nothing to do ask of the database: heartbeat, comparison, relay, rescue, closing."""
     for count in (1, 4):
         environment = bench.stack.environment()
-        with ExitStack() as hired:
+        with ExitStack() as started:
             workers = [
-                hired.enter_context(WorkerUnderTest(environment, bench.stack.logs / f"idle-{n}.log"))
+                started.enter_context(WorkerUnderTest(environment, bench.stack.logs / f"idle-{n}.log"))
                 for n in range(count)
             ]
             time.sleep(3)

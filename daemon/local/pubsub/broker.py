@@ -69,7 +69,7 @@ class Broker:
         return topic
 
     def delete_topic(self, path: str) -> None:
-        """Its subscriptions stay, with what they have, under a topic that is no more."""
+        """Its subscriptions stay, with what they have, under a topic that was deleted."""
         for subscription in self.topic(path).subscriptions:
             subscription.message.topic = DELETED_TOPIC
         del self.topics[path]
