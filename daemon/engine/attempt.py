@@ -20,7 +20,7 @@ from daemon.job import Claim, StopReason
 class Attempt:
     """What one delivery leads to, while it is in flight.
 
-    `job_id` is None until its message is decoded, `claim` until a claim was given.
+    `job_id` is None until its claim is asked for, `claim` until a claim was given.
     `releases` are called when the handler has ended: they free the slot, and the turn of a handler with `concurrency`.
     """
 

@@ -90,14 +90,15 @@ class Pipeline:
             await self._reject(delivery, error.reason, str(error), ends_instance=True)
             delivery.ack()
             return
-        attempt.job_id = message.job_id
-        handler = self._registry.find(message.job_name)
-        if handler is not None and handler.concurrency is not None and not await self._turns.wait(handler, attempt):
+        named = self._registry.find(message.job_name)
+        if named is not None and named.concurrency is not None and not await self._turns.wait(named, attempt):
             delivery.nack()
             return
+        attempt.job_id = message.job_id  # from here on the database may say that we have claimed it
         match await self._claim(message):
             case Claim() as claim:
                 attempt.claimed(claim)
+                handler = self._registry.find(claim.job_name)  # the row's: a message may name another one
                 result = await self._run(claim, handler, attempt, delivery)
                 attempt.handler_done()
                 await self._settle(claim, handler, attempt, result)

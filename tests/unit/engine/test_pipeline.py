@@ -171,7 +171,7 @@ async def test_a_message_that_does_not_decode_is_kept_and_acked(data: bytes, rea
 
 async def test_a_job_without_a_handler_here_is_tried_again_and_named() -> None:
     script = Scripted([a_claim(job_name="scan")])
-    delivery = await _process(script, FakeDelivery(attributes={"job_name": "scan"}))
+    delivery = await _process(script, FakeDelivery())
     [one] = script.stored
     assert (delivery.reply, one.action, one.counts_as_failure) == ("ack", Action.RETRY, False)
     assert one.error is not None
@@ -209,3 +209,9 @@ async def test_a_settlement_that_can_never_be_stored_is_not_acked() -> None:
     with pytest.raises(ValueError, match="Postgres refuses it"):
         await _process(Scripted(refuses=2), delivery)
     assert delivery.reply is None, "the consumer gives it back, and the next comparison frees the job"
+
+
+async def test_the_handler_is_that_of_the_row_whatever_name_its_message_gives() -> None:
+    script = Scripted([a_claim(job_name="paint")])
+    delivery = await _process(script, FakeDelivery(attributes={"job_name": "scan"}))
+    assert (delivery.reply, script.ran) == ("ack", 1)
