@@ -17,6 +17,7 @@ from daemon.engine.dead_letters import DeadLetterConsumer
 from daemon.engine.deadlines import DeadlineEnforcer
 from daemon.engine.executors import Executor
 from daemon.engine.executors.coroutine import CoroutineExecutor
+from daemon.engine.executors.process.executor import ProcessExecutor
 from daemon.engine.executors.thread import ThreadExecutor
 from daemon.engine.heartbeat import WorkerId
 from daemon.engine.intake import Intake
@@ -43,6 +44,7 @@ from daemon.pubsub.streaming_pull import StreamingPull
 from daemon.registry import Registry
 from daemon.rules.events import encode_event
 from daemon.rules.messages import encode
+from daemon.service.process_pool import process_pool
 from daemon.settings import Settings
 
 CONNECTIONS = 3
@@ -92,6 +94,7 @@ class WorkerRuntime:
             completed=self._events.wake,
             on_unavailable=self.intake.database_unavailable,
         )
+        self._processes = process_pool(settings, registry, observer)
         self.consumer = self._make_consumer(registry)
         self._tickers = self._make_tickers(identity)
         self.opened = False
@@ -101,6 +104,7 @@ class WorkerRuntime:
         try:
             async with anyio.create_task_group() as loops:
                 loops.start_soon(self.store.run)
+                loops.start_soon(self._processes.run)
                 for ticker in self._tickers:
                     loops.start_soon(ticker.run)
                 await self.streaming_pull.open(self.consumer.receive, self._shutdown.fail)
@@ -147,6 +151,7 @@ class WorkerRuntime:
         executors: dict[str, Executor] = {
             "async": CoroutineExecutor(limit),
             "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._shutdown.exit_in),
+            "process": ProcessExecutor(self._processes, self.store.progress),
         }
         runner = HandlerRunner(self.store.progress, executors, show_values=settings.log_values)
         grace = settings.unknown_job_grace_seconds
