@@ -27,6 +27,8 @@ class Kind(StrEnum):
     TIMED_OUT = "TimedOut"
     RETRY_LATER = "RetryLater"
     GAVE_UP = "GaveUp"
+    EXITED = "Exited"
+    NOT_STARTED = "NotStarted"
     INVALID_PARAMS = "InvalidParams"
     UNKNOWN_JOB = "UnknownJob"
     RESULT_NOT_STORABLE = "ResultNotStorable"

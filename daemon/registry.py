@@ -28,7 +28,7 @@ from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.messages import check_name
 from daemon.rules.retry import Backoff
 
-Executor = Literal["async", "thread"]
+Executor = Literal["async", "thread", "command"]
 EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
 OPTIONS = "__headcount_job__"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -80,7 +80,8 @@ def job(
 
     It takes the params (any type that pydantic validates, named by its annotation) and, if it has a second parameter,
     the JobContext. `max_attempts` counts failures, not interruptions; `timeout` is per attempt (seconds or timedelta);
-    `executor` is `async` for `async def` and `thread` for plain `def`; `concurrency` bounds this name per worker.
+    `executor` is `async` for `async def` and `thread` for plain `def`; a plain `def` with `command` returns a Command;
+    `concurrency` bounds this name per worker.
     """
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     options = JobOptions(name, executor, RetryPolicy(max_attempts, retry or Backoff()), seconds, concurrency)
