@@ -5,7 +5,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.installed
 SPREAD := -n auto
-SHORT := -m 'not long'
+SHORT := -m 'not long and not emulator'
 LOCK_OPTIONS := --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
@@ -23,7 +23,7 @@ setup: $(STAMP) ## Make .venv with everything locked (quick when nothing changed
 demo: $(STAMP) ## See it work, with no cloud and no account (DIR=folder, FAIL=1 for a failing job)
 	@$(BIN)/headcount demo $(if $(DIR),"$(DIR)") $(if $(FAIL),--with-failure)
 
-test: $(STAMP) ## Run the tests but for the long ones (ARGS='tests/unit -x' for some, ARGS='-m long' for those)
+test: $(STAMP) ## Run the tests but for the long ones and the emulator's (ARGS='tests/unit -x' for some, ARGS='-m long' for those)
 	@$(BIN)/pytest $(SPREAD) $(or $(ARGS),$(SHORT))
 
 stress: $(STAMP) ## Run the tests while every processor is busy (TIMES=3, ARGS='tests/system' for some)

@@ -29,6 +29,8 @@ class Kind(StrEnum):
     GAVE_UP = "GaveUp"
     PROCESS_DIED = "ProcessDied"
     OUT_OF_MEMORY = "OutOfMemory"
+    EXITED = "Exited"
+    NOT_STARTED = "NotStarted"
     INVALID_PARAMS = "InvalidParams"
     UNKNOWN_JOB = "UnknownJob"
     RESULT_NOT_STORABLE = "ResultNotStorable"

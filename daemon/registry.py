@@ -28,7 +28,7 @@ from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.messages import check_name
 from daemon.rules.retry import Backoff
 
-Executor = Literal["async", "thread", "process"]
+Executor = Literal["async", "thread", "process", "command"]
 EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
 OPTIONS = "__headcount_job__"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -86,8 +86,9 @@ def job(
 
     It takes the params (any type that pydantic validates, named by its annotation) and, if it has a second parameter,
     the JobContext. `max_attempts` counts failures, not interruptions; `timeout` is per attempt (seconds or timedelta);
-    `executor` is `async` for `async def` and `thread` for plain `def`, which may ask for `process` instead: a child
-    process that can be killed, with `memory_mib` as its limit. `concurrency` bounds this name per worker.
+    `executor` is `async` for `async def` and `thread` for plain `def`, which may ask for `process`: a child process that
+    can be killed, with `memory_mib` as its limit; a plain `def` with `command` returns a Command. `concurrency` bounds
+    this name per worker.
     """
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     options = JobOptions(

@@ -6,6 +6,7 @@ Made by the service on the loop of its own thread. It decides nothing about jobs
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from functools import partial
 
@@ -16,6 +17,7 @@ from daemon.engine.consumer import Consumer
 from daemon.engine.dead_letters import DeadLetterConsumer
 from daemon.engine.deadlines import DeadlineEnforcer
 from daemon.engine.executors import Executor
+from daemon.engine.executors.command import CommandExecutor
 from daemon.engine.executors.coroutine import CoroutineExecutor
 from daemon.engine.executors.process.executor import ProcessExecutor
 from daemon.engine.executors.thread import ThreadExecutor
@@ -148,12 +150,14 @@ class WorkerRuntime:
     def _make_consumer(self, registry: Registry) -> Consumer:
         settings = self._settings
         limit, slots = settings.result_limit_bytes, settings.slots
+        plan, recorder = self._shutdown.plan, self.store.progress
         executors: dict[str, Executor] = {
             "async": CoroutineExecutor(limit),
             "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._shutdown.exit_in),
-            "process": ProcessExecutor(self._processes, self.store.progress),
+            "process": ProcessExecutor(self._processes, recorder),
+            "command": CommandExecutor(limit, recorder, os.environ, (plan.settled_by - plan.cancel_at) / 2),
         }
-        runner = HandlerRunner(self.store.progress, executors, show_values=settings.log_values)
+        runner = HandlerRunner(recorder, executors, show_values=settings.log_values)
         grace = settings.unknown_job_grace_seconds
         return Consumer(
             Pipeline(self.store, runner, registry, self._observer, grace, random.random),
