@@ -86,9 +86,9 @@ def job(
 
     It takes the params (any type that pydantic validates, named by its annotation) and, if it has a second parameter,
     the JobContext. `max_attempts` counts failures, not interruptions; `timeout` is per attempt (seconds or timedelta);
-    `executor` is `async` for `async def` and `thread` for plain `def`, which may ask for `process`: a child process that
-    can be killed, with `memory_mib` as its limit; a plain `def` with `command` returns a Command. `concurrency` bounds
-    this name per worker.
+    `executor` is `async` for `async def` and `thread` for plain `def`. One may ask for `process`, a child process that
+    can be killed, with `memory_mib` as its limit; with `command` it returns a Command. `concurrency` bounds this name
+    per worker.
     """
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     options = JobOptions(
