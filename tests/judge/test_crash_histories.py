@@ -157,6 +157,7 @@ def judged(deployment: Deployment, history: HandoffHistory[Any, Any]) -> None:
     assert_crash_at_every_commit_converges(delivery(deployment), history)
 
 
+@pytest.mark.long
 def test_a_worker_killed_at_any_commit_or_call_loses_and_repeats_nothing(deployment: Deployment) -> None:
     history: HandoffHistory[UUID, object] = HandoffHistory(
         name="two jobs, from their messages to the event",

@@ -15,6 +15,8 @@ from tests.harness.needs import needs
 from tests.system import png
 from tests.system.shop_scene import RATE, drawing, photographed, shop
 
+pytestmark = pytest.mark.long
+
 DAY_SECONDS = 25.0
 SCALE = 0.5
 EMPTY: dict[str, str] = {}  # title of a panel that has no data here: why

@@ -57,6 +57,7 @@ def spans(diary: Path) -> list[Span]:
     return [(attempt, process, *times) for (attempt, process), times in sorted(found.items())]
 
 
+@pytest.mark.long
 async def test_a_plain_handler_beyond_its_timeout_is_not_run_again_before_it_has_ended(
     environment: dict[str, str], client: Client, tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ async def test_a_thread_that_outlasts_a_drain_is_not_run_elsewhere_before_its_pr
     assert spans(diary)[1][2] >= ended_before - 0.1, "polling saw the end a little late"
 
 
+@pytest.mark.long
 async def test_a_cancelled_and_retried_job_runs_again_only_when_its_handler_has_ended(
     environment: dict[str, str], client: Client, tmp_path: Path
 ) -> None:

@@ -27,6 +27,8 @@ from tests.harness.waiting import until
 from tests.harness.worker import WorkerProcess, worker_environment
 from tests.system.commands import typed
 
+pytestmark = pytest.mark.long
+
 TTL = 6.0
 IN_TIME = 45.0
 BLOCKED = (

@@ -19,6 +19,8 @@ from tests.harness.needs import needs
 from tests.harness.waiting import until
 from tests.system.alert_fleet import Fleet
 
+pytestmark = pytest.mark.long
+
 WITHIN = 0.02
 LOAD_SECONDS = 60 if os.environ.get("LONG") == "1" else 10
 EACH_TICK = 10

@@ -106,6 +106,7 @@ async def test_every_hostile_message_ends_with_a_reason_and_good_jobs_come_throu
     await judged(running["hostile"])
 
 
+@pytest.mark.long
 async def test_a_rolling_replacement_charges_nobody_and_never_stands_still(running: Running) -> None:
     await judged(running["rolling"])
 
@@ -151,17 +152,20 @@ async def test_sigterm_ends_a_worker_in_time_whatever_its_handlers_do_and_howeve
     assert report.value("exit after, s") < PLATFORM_KILLS
 
 
+@pytest.mark.long
 async def test_sigterm_ends_a_blocked_worker_in_time_whose_last_transaction_gets_no_answer(running: Running) -> None:
     await asyncio.wait(running.values())
     report = await judged(recovery.unheard_stop(TTL))
     assert report.value("exit after, s") < PLATFORM_KILLS
 
 
+@pytest.mark.long
 async def test_an_absence_of_pubsub_costs_no_job_and_no_worker_and_readiness_tells_it(running: Running) -> None:
     await asyncio.wait(running.values())
     await judged(bus.gone(16.0))
 
 
+@pytest.mark.long
 async def test_a_pubsub_that_forgot_everything_is_served_again_from_the_rows(running: Running) -> None:
     await asyncio.wait(running.values())
     await judged(bus.forgotten(jobs=60))

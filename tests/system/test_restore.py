@@ -59,6 +59,7 @@ async def carried_out(program: Path, *words: str) -> None:
     assert await done.wait() == 0
 
 
+@pytest.mark.long
 async def test_a_restored_dump_goes_on_and_only_what_ended_after_it_runs_again(
     server: tuple[EmbeddedPostgres, Path], project: str, pubsub: str, tmp_path: Path
 ) -> None:

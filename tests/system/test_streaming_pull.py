@@ -47,6 +47,7 @@ async def test_what_a_killed_worker_had_sent_receipts_for_runs_elsewhere_within_
         assert stage.repairs() == 0
 
 
+@pytest.mark.long
 async def test_a_handler_that_blocks_the_loop_for_longer_than_any_lease_costs_no_second_run() -> None:
     """90 s at a patience of 120 s, divided by 4; leases can't be under 10 s, and this is more than two of them."""
     blocked = 22.5

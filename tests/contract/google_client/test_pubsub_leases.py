@@ -63,6 +63,7 @@ async def test_each_response_has_one_receipt_for_all_its_messages_which_holds_no
         await until(lambda: bus.figures()["receipts"] == 50)
 
 
+@pytest.mark.long
 async def test_what_runs_is_leased_for_long_and_what_waits_briefly_and_both_are_renewed_in_time(
     bus: Bus, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +126,7 @@ async def test_what_comes_beyond_slots_and_prefetch_goes_back_at_once_without_be
         assert {why for _, why in inbox.observer.given_back} == {"over_capacity"}
 
 
+@pytest.mark.long
 async def test_a_blocked_event_loop_keeps_the_leases_of_what_runs_and_gives_back_what_waits(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ __main__.main()
 """
 
 
+@pytest.mark.long
 async def test_a_link_that_is_half_open_is_noticed_within_twenty_seconds_and_what_ran_is_acked(
     bus: Bus, pubsub: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ async def impatient(bus: Bus, project: str) -> Bus:
     return bus
 
 
+@pytest.mark.long
 async def test_a_backlog_that_waits_for_twenty_hours_behind_busy_slots_runs_and_is_never_given_up(
     impatient: Bus,
 ) -> None:
