@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from daemon.context import JobContext
 from daemon.errors import ClaimLost, GiveUp, HeadcountError, RetryLater, Stopped
 from daemon.registry import job
+from daemon.rules.limits import Limit
 from daemon.rules.retry import Backoff
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "GiveUp",
     "HeadcountError",
     "JobContext",
+    "Limit",
     "Orchestration",
     "RetryLater",
     "Stopped",

@@ -25,6 +25,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 from daemon.context import JobContext
 from daemon.errors import DecodeError, HandlersInvalid
 from daemon.rules.lifecycle import RetryPolicy
+from daemon.rules.limits import JobLimit, Limit, limits_of
 from daemon.rules.messages import check_name
 from daemon.rules.retry import Backoff
 
@@ -49,6 +50,7 @@ class Handler:
     concurrency: int | None
     params: TypeAdapter[object]
     wants_context: bool
+    limits: tuple[JobLimit, ...] = ()
 
     @property
     def location(self) -> str:
@@ -65,6 +67,7 @@ class JobOptions:
     policy: RetryPolicy
     timeout: float | None
     concurrency: int | None
+    limits: tuple[Limit, ...] = ()
 
 
 def job(
@@ -75,15 +78,19 @@ def job(
     timeout: timedelta | float | None = None,
     executor: Executor | None = None,
     concurrency: int | None = None,
+    limits: Sequence[Limit] = (),
 ) -> Callable[[F], F]:
     """Register the function below as the handler of jobs called `name`; the function itself stays as it is.
 
     It takes the params (any type that pydantic validates, named by its annotation) and, if it has a second parameter,
     the JobContext. `max_attempts` counts failures, not interruptions; `timeout` is per attempt (seconds or timedelta);
-    `executor` is `async` for `async def` and `thread` for plain `def`; `concurrency` bounds this name per worker.
+    `executor` is `async` for `async def` and `thread` for plain `def`; `concurrency` bounds this name per worker,
+    `limits` bound it over the whole fleet.
     """
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    options = JobOptions(name, executor, RetryPolicy(max_attempts, retry or Backoff()), seconds, concurrency)
+    options = JobOptions(
+        name, executor, RetryPolicy(max_attempts, retry or Backoff()), seconds, concurrency, tuple(limits)
+    )
 
     def register(function: F) -> F:
         setattr(function, OPTIONS, options)
@@ -102,6 +109,11 @@ class Registry:
     def find(self, name: str) -> Handler | None:
         """The handler of this name; None when there is none."""
         return self._handlers.get(name)
+
+    @property
+    def limits(self) -> list[JobLimit]:
+        """All limits of all handlers."""
+        return [limit for handler in self for limit in handler.limits]
 
     def __iter__(self) -> Iterator[Handler]:
         return iter(self._handlers[name] for name in self.names)
@@ -136,8 +148,20 @@ def handler_of(function: Callable[..., object]) -> Handler:
         raise HandlersInvalid(f"{_location(function)} is not decorated with @job.")
     executor = _check_options(options, function)
     adapter, wants_context = _signature(function)
+    try:
+        limits = tuple(limits_of(options.name, options.limits))
+    except ValueError as error:
+        raise HandlersInvalid(f"{_location(function)}: {error}.") from None
     return Handler(
-        options.name, function, executor, options.policy, options.timeout, options.concurrency, adapter, wants_context
+        options.name,
+        function,
+        executor,
+        options.policy,
+        options.timeout,
+        options.concurrency,
+        adapter,
+        wants_context,
+        limits,
     )
 
 

@@ -22,6 +22,7 @@ class ClaimView:
     claim_token: UUID | None = None
     message_id: str | None = None
     early: bool = False
+    limited: bool = False
     elsewhere: bool = False
     registered: bool = False
     registered_total: int | None = None
@@ -57,7 +58,7 @@ def _of_a_row(
     if view.worker_id is not None:
         return Refused(Refusal.CLAIMED, cause)
     if view.early:
-        return Refused(Refusal.NOT_DUE, cause)
+        return Refused(Refusal.LIMITED) if view.limited else Refused(Refusal.NOT_DUE, cause)
     return Refused(Refusal.CLOSING, cause) if view.closing else TryAgain()
 
 
