@@ -27,7 +27,7 @@ class Permits:
         async with self._engine.begin() as connection:
             if self._rounds % ROUNDS_BETWEEN_CLEANINGS == 0:
                 await connection.execute(sql.FORGET_KEYS)
-            found = (await connection.execute(sql.KEYS_WITH_ROOM, {"keys": KEYS_PER_ROUND})).all()
+            found = (await connection.execute(sql.KEYS_WITH_ROOM, {"limit": KEYS_PER_ROUND})).all()
             if not found:
                 return 0
             keys = {"limits": [row.limit_name for row in found], "keys": [row.key for row in found]}

@@ -22,7 +22,6 @@ class ClaimView:
     claim_token: UUID | None = None
     message_id: str | None = None
     early: bool = False
-    limited: bool = False
     elsewhere: bool = False
     registered: bool = False
     registered_total: int | None = None
@@ -32,6 +31,7 @@ class ClaimView:
     taken_by: UUID | None = None
     taken_status: str | None = None
     taken_attempt: int | None = None
+    limited: bool = False
 
 
 class AlreadyClaimedByUs:

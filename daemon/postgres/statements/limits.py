@@ -160,7 +160,7 @@ WITH RECURSIVE waiting AS (
 SELECT k.limit_name, k.key
 FROM waiting w JOIN limit_key k ON k.limit_name = w.waits_limit AND k.key = w.waits_key
 WHERE k.size > (SELECT count(*) FROM permit p WHERE p.limit_name = k.limit_name AND p.key = k.key)
-LIMIT :keys
+LIMIT :limit
 """)
 
 LOCK_GIVEN_KEYS = text("""
