@@ -34,6 +34,7 @@ OPTIONS = "__headcount_job__"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NEW_REPOSITORY = "headcount new example && cd example"
 
+ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -72,24 +73,38 @@ def job(
     *,
     max_attempts: int = 3,
     retry: Backoff | None = None,
+    retry_on: ExceptionTypes | None = None,
+    give_up_on: ExceptionTypes = (),
     timeout: timedelta | float | None = None,
+    overall_timeout: timedelta | float | None = None,
     executor: Executor | None = None,
     concurrency: int | None = None,
 ) -> Callable[[F], F]:
     """Register the function below as the handler of jobs called `name`; the function itself stays as it is.
 
     It takes the params (any type that pydantic validates, named by its annotation) and, if it has a second parameter,
-    the JobContext. `max_attempts` counts failures, not interruptions; `timeout` is per attempt (seconds or timedelta);
+    the JobContext. `max_attempts` counts failures, not interruptions. An exception of `give_up_on`, or one that is not
+    of `retry_on` where that is given, ends the job. `timeout` is per attempt, `overall_timeout` from the start of the
+    first attempt over all of them and the pauses between them (seconds or timedelta).
     `executor` is `async` for `async def` and `thread` for plain `def`; `concurrency` bounds this name per worker.
     """
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    options = JobOptions(name, executor, RetryPolicy(max_attempts, retry or Backoff()), seconds, concurrency)
+    retried = None if retry_on is None else _types(retry_on)
+    policy = RetryPolicy(max_attempts, retry or Backoff(), retried, _types(give_up_on), _seconds(overall_timeout))
+    options = JobOptions(name, executor, policy, _seconds(timeout), concurrency)
 
     def register(function: F) -> F:
         setattr(function, OPTIONS, options)
         return function
 
     return register
+
+
+def _types(types: ExceptionTypes) -> tuple[type[BaseException], ...]:
+    return types if isinstance(types, tuple) else (types,)
+
+
+def _seconds(duration: timedelta | float | None) -> float | None:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 class Registry:
@@ -156,8 +171,13 @@ def _check_options(options: JobOptions, function: Callable[..., object]) -> Exec
     if is_async != (executor == "async"):
         wanted = "async def" if executor == "async" else "def"
         raise HandlersInvalid(f"{where}: the executor {executor!r} runs a function made by {wanted}.")
-    if options.policy.max_attempts < 1 or not (options.timeout is None or options.timeout > 0):
-        raise HandlersInvalid(f"{where}: max_attempts must be at least 1 and timeout above 0.")
+    policy = options.policy
+    timeouts = (options.timeout, policy.overall_timeout)
+    if policy.max_attempts < 1 or not all(seconds is None or seconds > 0 for seconds in timeouts):
+        raise HandlersInvalid(f"{where}: max_attempts must be at least 1 and timeouts above 0.")
+    for kind in (*(policy.retry_on or ()), *policy.give_up_on):
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise HandlersInvalid(f"{where}: retry_on and give_up_on hold types of exceptions, not {kind!r}.")
     if options.concurrency is not None and options.concurrency < 1:
         raise HandlersInvalid(f"{where}: concurrency must be at least 1.")
     return executor
