@@ -28,7 +28,7 @@ from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.messages import check_name
 from daemon.rules.retry import Backoff
 
-Executor = Literal["async", "thread"]
+Executor = Literal["async", "thread", "process", "command"]
 EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
 OPTIONS = "__headcount_job__"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -40,7 +40,10 @@ F = TypeVar("F", bound=Callable[..., object])
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function and how its jobs are run. `timeout` is seconds per attempt; `concurrency` is per worker."""
+    """A function and how its jobs are run. `timeout` is seconds per attempt; `concurrency` is per worker.
+
+    `memory_mib` is how much the process of a `process` handler may use.
+    """
 
     name: str
     function: Callable[..., object]
@@ -50,6 +53,7 @@ class Handler:
     concurrency: int | None
     params: TypeAdapter[object]
     wants_context: bool
+    memory_mib: int | None = None
 
     @property
     def location(self) -> str:
@@ -66,6 +70,7 @@ class JobOptions:
     policy: RetryPolicy
     timeout: float | None
     concurrency: int | None
+    memory_mib: int | None = None
 
 
 def job(
@@ -79,18 +84,20 @@ def job(
     overall_timeout: timedelta | float | None = None,
     executor: Executor | None = None,
     concurrency: int | None = None,
+    memory_mib: int | None = None,
 ) -> Callable[[F], F]:
     """Register the function below as the handler of jobs called `name`; the function itself stays as it is.
 
     It takes the params (any type that pydantic validates, named by its annotation) and, if it has a second parameter,
     the JobContext. `max_attempts` counts failures, not interruptions. An exception of `give_up_on`, or one that is not
     of `retry_on` where that is given, ends the job. `timeout` is per attempt, `overall_timeout` from the start of the
-    first attempt over all of them and the pauses between them (seconds or timedelta).
-    `executor` is `async` for `async def` and `thread` for plain `def`; `concurrency` bounds this name per worker.
+    first attempt over all of them and the pauses between them (seconds or timedelta). `executor` is `async` for
+    `async def` and `thread` for plain `def`. One may ask for `process`, a child process that can be killed, with
+    `memory_mib` as its limit; with `command` it returns a Command. `concurrency` bounds this name per worker.
     """
     retried = None if retry_on is None else _types(retry_on)
     policy = RetryPolicy(max_attempts, retry or Backoff(), retried, _types(give_up_on), _seconds(overall_timeout))
-    options = JobOptions(name, executor, policy, _seconds(timeout), concurrency)
+    options = JobOptions(name, executor, policy, _seconds(timeout), concurrency, memory_mib)
 
     def register(function: F) -> F:
         setattr(function, OPTIONS, options)
@@ -152,7 +159,15 @@ def handler_of(function: Callable[..., object]) -> Handler:
     executor = _check_options(options, function)
     adapter, wants_context = _signature(function)
     return Handler(
-        options.name, function, executor, options.policy, options.timeout, options.concurrency, adapter, wants_context
+        options.name,
+        function,
+        executor,
+        options.policy,
+        options.timeout,
+        options.concurrency,
+        adapter,
+        wants_context,
+        options.memory_mib,
     )
 
 
@@ -180,6 +195,8 @@ def _check_options(options: JobOptions, function: Callable[..., object]) -> Exec
             raise HandlersInvalid(f"{where}: retry_on and give_up_on hold types of exceptions, not {kind!r}.")
     if options.concurrency is not None and options.concurrency < 1:
         raise HandlersInvalid(f"{where}: concurrency must be at least 1.")
+    if options.memory_mib is not None and (executor != "process" or options.memory_mib < 1):
+        raise HandlersInvalid(f"{where}: memory_mib must be at least 1, and needs executor='process'.")
     return executor
 
 
