@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from daemon.command import Command
 from daemon.context import JobContext
 from daemon.errors import ClaimLost, GiveUp, HeadcountError, RetryLater, Stopped
 from daemon.registry import job
@@ -21,6 +22,7 @@ __all__ = [
     "Backoff",
     "ClaimLost",
     "Client",
+    "Command",
     "GiveUp",
     "HeadcountError",
     "JobContext",

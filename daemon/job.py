@@ -27,6 +27,10 @@ class Kind(StrEnum):
     TIMED_OUT = "TimedOut"
     RETRY_LATER = "RetryLater"
     GAVE_UP = "GaveUp"
+    PROCESS_DIED = "ProcessDied"
+    OUT_OF_MEMORY = "OutOfMemory"
+    EXITED = "Exited"
+    NOT_STARTED = "NotStarted"
     INVALID_PARAMS = "InvalidParams"
     UNKNOWN_JOB = "UnknownJob"
     RESULT_NOT_STORABLE = "ResultNotStorable"
@@ -92,7 +96,10 @@ class JobMessage:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Claim:
-    """The right to run attempt `attempt` of a job. Durations are seconds; `age` is since the job was created."""
+    """The right to run attempt `attempt` of a job. Durations are seconds; `age` is since the job was created.
+
+    `since_first_start` is since its first attempt began, in this generation of its orchestration.
+    """
 
     job_id: UUID
     orchestration_id: UUID
@@ -110,6 +117,7 @@ class Claim:
     deadline_in: float | None
     cause: Cause | None
     traceparent: str | None
+    since_first_start: float = 0.0
 
 
 class Refusal(StrEnum):

@@ -268,4 +268,5 @@ def _claim_of(row: Any, me: UUID, own_params: str | None) -> Claim:
         deadline_in=row.deadline_in,
         cause=Cause(cause) if cause is not None and row.attempt > 1 else None,
         traceparent=row.traceparent,
+        since_first_start=row.since_first_start or 0.0,
     )

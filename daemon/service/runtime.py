@@ -6,6 +6,7 @@ Made by the service on the loop of its own thread. It decides nothing about jobs
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from functools import partial
 
@@ -16,7 +17,9 @@ from daemon.engine.consumer import Consumer
 from daemon.engine.dead_letters import DeadLetterConsumer
 from daemon.engine.deadlines import DeadlineEnforcer
 from daemon.engine.executors import Executor
+from daemon.engine.executors.command import CommandExecutor
 from daemon.engine.executors.coroutine import CoroutineExecutor
+from daemon.engine.executors.process.executor import ProcessExecutor
 from daemon.engine.executors.thread import ThreadExecutor
 from daemon.engine.heartbeat import WorkerId
 from daemon.engine.intake import Intake
@@ -44,6 +47,7 @@ from daemon.pubsub.streaming_pull import StreamingPull
 from daemon.registry import Registry
 from daemon.rules.events import encode_event
 from daemon.rules.messages import encode
+from daemon.service.process_pool import process_pool
 from daemon.settings import Settings
 
 CONNECTIONS = 3
@@ -98,6 +102,7 @@ class WorkerRuntime:
             limits=registry.limits,
             on_unavailable=self.intake.database_unavailable,
         )
+        self._processes = process_pool(settings, registry, observer)
         self.consumer = self._make_consumer(registry)
         self._tickers = self._make_tickers(identity, registry)
         self.opened = False
@@ -107,6 +112,7 @@ class WorkerRuntime:
         try:
             async with anyio.create_task_group() as loops:
                 loops.start_soon(self.store.run)
+                loops.start_soon(self._processes.run)
                 for ticker in self._tickers:
                     loops.start_soon(ticker.run)
                 await self.streaming_pull.open(self.consumer.receive, self._shutdown.fail)
@@ -150,11 +156,14 @@ class WorkerRuntime:
     def _make_consumer(self, registry: Registry) -> Consumer:
         settings = self._settings
         limit, slots = settings.result_limit_bytes, settings.slots
+        plan, recorder = self._shutdown.plan, self.store.progress
         executors: dict[str, Executor] = {
             "async": CoroutineExecutor(limit),
             "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._shutdown.exit_in),
+            "process": ProcessExecutor(self._processes, recorder),
+            "command": CommandExecutor(limit, recorder, os.environ, (plan.settled_by - plan.cancel_at) / 2),
         }
-        runner = HandlerRunner(self.store.progress, executors, show_values=settings.log_values)
+        runner = HandlerRunner(recorder, executors, show_values=settings.log_values)
         grace = settings.unknown_job_grace_seconds
         return Consumer(
             Pipeline(self.store, runner, registry, self._observer, grace, random.random),

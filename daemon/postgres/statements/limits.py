@@ -105,11 +105,12 @@ WITH due AS MATERIALIZED (
     UPDATE job j
     SET attempt = j.attempt + 1, worker_id = :me, claim_token = i.token, publish_at = NULL, not_before = NULL,
         dead_letters = 0, started_at = statement_timestamp(), message_id = i.message_id,
+        first_started_at = coalesce(j.first_started_at, statement_timestamp()),
         has_permits = true, waits_limit = NULL, waits_key = NULL
     FROM judged g JOIN input i ON i.id = g.id
     WHERE g.granted AND j.id = g.id
     RETURNING j.id, j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause, j.params,
-              j.checkpoint, j.created_at
+              j.checkpoint, j.created_at, j.first_started_at
 ), given AS (
     INSERT INTO permit (job_id, limit_name, key)
     SELECT w.id, w.limit_name, w.key FROM wanted w JOIN judged g ON g.id = w.id
@@ -128,6 +129,7 @@ WITH due AS MATERIALIZED (
 SELECT c.id, c.orchestration_id, c.index, c.job_name, c.attempt, c.failures, c.losses, c.cause,
        CAST(c.params AS text) AS params, CAST(c.checkpoint AS text) AS checkpoint,
        CAST(extract(epoch FROM statement_timestamp() - c.created_at) AS float8) AS age,
+       CAST(extract(epoch FROM statement_timestamp() - c.first_started_at) AS float8) AS since_first_start,
        o.total, nullif(o.tags, '{}') AS tags, o.traceparent,
        CAST(extract(epoch FROM o.deadline - statement_timestamp()) AS float8) AS deadline_in
 FROM claimed c CROSS JOIN LATERAL (SELECT * FROM orchestration WHERE id = c.orchestration_id LIMIT 1) o

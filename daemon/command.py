@@ -1,0 +1,44 @@
+"""The command line of a job: what a handler with `executor="command"` returns.
+
+Made by job authors (through the door), run by the executor. It starts nothing itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program and its arguments, started without a shell: `Command(["convert", str(params.source), "out.png"])`.
+
+    `arguments` begins with the program, looked for on PATH unless it holds a slash. `env` is added to the worker's
+    environment, which is passed on without Headcount's own variables; `cwd` is the worker's current folder by default.
+    Raises ValueError when there is no program, or when a text holds a NUL character; TypeError for what is no text.
+    """
+
+    arguments: Sequence[str | os.PathLike[str]]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.arguments, str):
+            raise TypeError("arguments is one text: give the program and each of its arguments as a list")
+        if not self.argv or not self.argv[0]:
+            raise ValueError("arguments is empty: it begins with the program")
+        if any("\x00" in text for text in (*self.argv, *self.env, *self.env.values(), os.fspath(self.cwd or ""))):
+            raise ValueError("an argument, a variable or the folder holds a NUL character")
+
+    @property
+    def argv(self) -> list[str]:
+        """The program and its arguments as texts."""
+        return [_text(argument) for argument in self.arguments]
+
+
+def _text(argument: str | os.PathLike[str]) -> str:
+    text = os.fspath(argument)
+    if not isinstance(text, str):
+        raise TypeError(f"an argument is {type(text).__name__}, not a text")
+    return text
