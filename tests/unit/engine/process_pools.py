@@ -18,6 +18,7 @@ from daemon.engine.executors.process.executor import ProcessExecutor
 from daemon.engine.executors.process.pool import ProcessPool, Recycling
 from daemon.engine.runner import HandlerRunner
 from daemon.job import Result
+from daemon.observe import LogLine
 from daemon.recorder import Recorder
 from daemon.registry import discover
 from daemon.rules.storable import encode_json
@@ -61,10 +62,8 @@ class Processes:
 
     def logged(self) -> list[tuple[str, str, dict[str, str], bool]]:
         """What was logged and printed: logger, text, values, and whether a job was named."""
-        return [
-            (line.logger, line.text, dict(line.values), claim is not None)
-            for claim, line in self.heard.all("handler_logged")  # type: ignore[misc]
-        ]
+        heard = [(claim, line) for claim, line in self.heard.all("handler_logged") if isinstance(line, LogLine)]
+        return [(line.logger, line.text, dict(line.values), claim is not None) for claim, line in heard]
 
 
 @asynccontextmanager

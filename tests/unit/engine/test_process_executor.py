@@ -58,6 +58,15 @@ async def test_too_many_notes_are_an_error_of_the_handler(shared: Processes) -> 
     assert error.message == "TooManyNotes: one is enough"
 
 
+async def test_a_checkpoint_that_can_not_be_stored_is_an_error_of_the_handler(shared: Processes) -> None:
+    class Broken(Recorded):
+        async def save(self, claim: Claim, checkpoint: str) -> bool:
+            raise ValueError("no such table")
+
+    error = failure(await shared.run("report", recorder=Broken()), Kind.RAISED)
+    assert error.message == "HeadcountError: ValueError: no such table"
+
+
 async def test_a_handler_waits_for_room_for_its_notes(shared: Processes) -> None:
     class Slow(Recorded):
         def note(self, claim: Claim, text: str) -> bool:  # type: ignore[override]

@@ -142,10 +142,10 @@ class ChildProcess:
 
     async def _serve(self) -> None:
         """Take what it says until the pipe ends, and wait for its death."""
-        reader, self._writer = await asyncio.open_unix_connection(sock=self._ours)
-        self._send(self._start)
         limit = 2 * self._start.result_limit + FRAME_OVERHEAD
         try:
+            reader, self._writer = await asyncio.open_unix_connection(sock=self._ours)
+            self._send(self._start)
             while True:
                 (size,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
                 if size > limit:
@@ -155,8 +155,8 @@ class ChildProcess:
         except (asyncio.IncompleteReadError, OSError):
             if not self._death.happened.is_set() and not self.is_ending:
                 await self._closed_its_pipe()
-        except ValueError:
-            self.kill("it sent something that is no message")
+        except Exception as error:  # a child that can't be heard is of no use, whatever the reason
+            self.kill(f"what it sent could not be taken ({type(error).__name__})")
         await self._death.happened.wait()
         self._reap()
 

@@ -55,7 +55,7 @@ class Stop:
 class Answer:
     """To a Note or a Save: `stored` is whether the claim still holds, `full` whether to wait for Room before the next.
 
-    `refused` says why a note was not taken.
+    `refused` says why it was not taken.
     """
 
     call: int
