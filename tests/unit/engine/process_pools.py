@@ -15,6 +15,7 @@ from pathlib import Path
 from daemon.engine.attempt import Attempt
 from daemon.engine.executors.process.child_process import ChildProcess
 from daemon.engine.executors.process.executor import ProcessExecutor
+from daemon.engine.executors.process.group_killer import GroupKiller
 from daemon.engine.executors.process.pool import ProcessPool, Recycling
 from daemon.engine.runner import HandlerRunner
 from daemon.job import Result
@@ -72,8 +73,8 @@ async def processes(slots: int = 1, *, jobs: int | None = None, memory: int | No
     heard, started = Listening(), []
     start = partial(ChildProcess, child_command(), start_message([JOBS], REPOSITORY, "info", RESULT_LIMIT), heard)
 
-    def remembered() -> ChildProcess:
-        started.append(start())
+    def remembered(groups: GroupKiller) -> ChildProcess:
+        started.append(start(groups))
         return started[-1]
 
     pool = ProcessPool(slots, remembered, Recycling(jobs, memory), heard)

@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 
 from daemon.engine.executors.process.death import Death
+from daemon.engine.executors.process.group_killer import GroupKiller
 from daemon.engine.executors.process.messages import (
     LENGTH,
     Ended,
@@ -49,9 +50,10 @@ PIPE_SECONDS = 1.0
 class ChildProcess:
     """A child: `ready` once it has imported the handlers, `over` once it needs a successor, `exited` in the end."""
 
-    def __init__(self, command: Sequence[str], start: Start, observer: Observer) -> None:
+    def __init__(self, command: Sequence[str], start: Start, observer: Observer, groups: GroupKiller) -> None:
         self._start = start
         self._observer = observer
+        self._groups = groups
         self._loop = asyncio.get_running_loop()
         self.ready, self.over, self.exited = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.jobs = 0
@@ -76,6 +78,7 @@ class ChildProcess:
             except BaseException:
                 self._ours.close()
                 raise
+        groups.add(self._process.pid)
         assert self._process.stdout is not None, "it was asked for"
         assert self._process.stderr is not None, "it was asked for"
         self._printed = (
@@ -190,6 +193,7 @@ class ChildProcess:
         self._loop.call_later(PIPE_SECONDS, self._drop_pipe)  # what has left its group may hold it open for good
 
     def _reap(self) -> None:
+        self._groups.discard(self._process.pid)
         self._process.wait()
         self._death.close()
         for printed in self._printed:
