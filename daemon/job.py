@@ -126,6 +126,7 @@ class Refusal(StrEnum):
     FINISHED = "finished"
     CLAIMED = "claimed"
     NOT_DUE = "not_due"
+    LIMITED = "limited"
     CLOSING = "closing"
 
 

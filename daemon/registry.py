@@ -23,6 +23,7 @@ from pydantic import TypeAdapter
 
 from daemon.errors import DecodeError, HandlersInvalid
 from daemon.rules.lifecycle import RetryPolicy
+from daemon.rules.limits import JobLimit, Limit, limits_of
 from daemon.rules.messages import check_name
 from daemon.rules.retry import Backoff
 from daemon.signature import signature_of
@@ -52,6 +53,7 @@ class Handler:
     concurrency: int | None
     params: TypeAdapter[object]
     wants_context: bool
+    limits: tuple[JobLimit, ...] = ()
     memory_mib: int | None = None
     result: TypeAdapter[object] | None = None
 
@@ -70,6 +72,7 @@ class JobOptions:
     policy: RetryPolicy
     timeout: float | None
     concurrency: int | None
+    limits: tuple[Limit, ...] = ()
     memory_mib: int | None = None
 
 
@@ -84,6 +87,7 @@ def job(
     overall_timeout: timedelta | float | None = None,
     executor: Executor | None = None,
     concurrency: int | None = None,
+    limits: Sequence[Limit] = (),
     memory_mib: int | None = None,
 ) -> Callable[[F], F]:
     """Register the function below as the handler of jobs called `name`; the function itself stays as it is.
@@ -93,11 +97,12 @@ def job(
     of `retry_on` where that is given, ends the job. `timeout` is per attempt, `overall_timeout` from the start of the
     first attempt over all of them and the pauses between them (seconds or timedelta). `executor` is `async` for
     `async def` and `thread` for plain `def`. One may ask for `process`, a child process that can be killed, with
-    `memory_mib` as its limit; with `command` it returns a Command. `concurrency` bounds this name per worker.
+    `memory_mib` as its limit; with `command` it returns a Command. `concurrency` bounds this name per worker, `limits`
+    over the whole fleet.
     """
     retried = None if retry_on is None else _types(retry_on)
     policy = RetryPolicy(max_attempts, retry or Backoff(), retried, _types(give_up_on), _seconds(overall_timeout))
-    options = JobOptions(name, executor, policy, _seconds(timeout), concurrency, memory_mib)
+    options = JobOptions(name, executor, policy, _seconds(timeout), concurrency, tuple(limits), memory_mib)
 
     def register(function: F) -> F:
         setattr(function, OPTIONS, options)
@@ -124,6 +129,11 @@ class Registry:
     def find(self, name: str) -> Handler | None:
         """The handler of this name; None when there is none."""
         return self._handlers.get(name)
+
+    @property
+    def limits(self) -> list[JobLimit]:
+        """All limits of all handlers."""
+        return [limit for handler in self for limit in handler.limits]
 
     def __iter__(self) -> Iterator[Handler]:
         return iter(self._handlers[name] for name in self.names)
@@ -158,6 +168,10 @@ def handler_of(function: Callable[..., object]) -> Handler:
         raise HandlersInvalid(f"{_location(function)} is not decorated with @job.")
     executor = _check_options(options, function)
     signature = signature_of(function, _location(function), has_result=executor != "command")
+    try:
+        limits = tuple(limits_of(options.name, options.limits))
+    except ValueError as error:
+        raise HandlersInvalid(f"{_location(function)}: {error}.") from None
     return Handler(
         options.name,
         function,
@@ -167,6 +181,7 @@ def handler_of(function: Callable[..., object]) -> Handler:
         options.concurrency,
         signature.params,
         signature.wants_context,
+        limits,
         options.memory_mib,
         signature.result,
     )

@@ -1,7 +1,8 @@
 """Test a handler with no server: `await run_handler(thumbnail, {...})`.
 
 For job authors' tests. The handler runs through the same runner as in a worker: its params are validated, its timeout
-counts, its result must be storable. Progress, notes and checkpoints are kept in memory.
+counts, its result must be storable. Progress, notes and checkpoints are kept in memory. A `process` handler runs in a
+thread, where debuggers and coverage see it.
 """
 
 from __future__ import annotations
@@ -91,10 +92,8 @@ async def run_handler(
     running = Attempt(claim.job_id, claim)
     if stopping:
         asyncio.get_running_loop().call_soon(running.signal.set, StopReason.DRAINING)
-    executors: dict[str, Executor] = {
-        "async": CoroutineExecutor(LIMIT),
-        "thread": ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0),
-    }
+    threaded = ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0)
+    executors: dict[str, Executor] = {"async": CoroutineExecutor(LIMIT), "thread": threaded, "process": threaded}
     result = await HandlerRunner(_Recorder(said), executors, show_values=True).run(claim, handler, running)
     match result:
         case Returned():

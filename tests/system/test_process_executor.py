@@ -68,6 +68,13 @@ def burn(params: dict, ctx: JobContext) -> float:
     return time.process_time() - began
 
 
+@job("burn_here")
+def burn_here(params: dict) -> None:
+    began = time.process_time()
+    while time.process_time() - began < params["seconds"]:
+        sum(range(1000))
+
+
 @job("sleep", executor="process")
 def sleep(params: dict, ctx: JobContext) -> int:
     with Path(params["diary"]).open("a") as diary:
@@ -137,7 +144,7 @@ async def test_every_death_is_named_and_other_jobs_go_on(
     assert not [process for process in left if process.is_running()]
 
 
-async def test_cpu_bound_handlers_on_every_core_leave_the_heartbeat_alone(
+async def test_handlers_that_compute_leave_the_heartbeat_alone_in_processes_and_are_named_in_threads(
     environment: dict[str, str], client: Client, tmp_path: Path
 ) -> None:
     async with WorkerProcess(environment, tmp_path, handlers_in=tmp_path) as worker:
@@ -148,6 +155,11 @@ async def test_cpu_bound_handlers_on_every_core_leave_the_heartbeat_alone(
             lags = re.findall(rf'^{name}_bucket{{.*le="(.+?)".*}} (.+)$', metrics, re.M)
             assert dict(lags)["1.0"] == dict(lags)["+Inf"] != "0.0", lags
         assert "the event loop was blocked" not in worker.log
+        assert "a handler computed in a thread" not in worker.log
+        await (await client.kick_off("burn_here", [{"seconds": 2}])).wait(timeout=90)
+        await worker.until_logged("a handler computed in a thread")
+        warned = [line for line in worker.log_records() if line["message"].startswith("a handler computed")]
+        assert [line["logging.googleapis.com/labels"]["job_name"] for line in warned] == ["burn_here"]
 
 
 async def test_when_the_worker_is_killed_its_processes_die_and_its_job_runs_elsewhere(

@@ -67,12 +67,13 @@ WITH input AS (
     ORDER BY i.id
     ON CONFLICT (id) DO UPDATE
     SET attempt = j.attempt + 1, worker_id = excluded.worker_id, claim_token = excluded.claim_token,
-        publish_at = NULL, not_before = NULL,
+        publish_at = NULL, not_before = NULL, waits_limit = NULL, waits_key = NULL,
         dead_letters = 0,
         started_at = excluded.started_at, message_id = excluded.message_id,
         first_started_at = coalesce(j.first_started_at, excluded.started_at)
     WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.occupied_by IS NULL
       AND (j.not_before IS NULL OR j.not_before <= statement_timestamp())
+      AND j.job_name <> ALL(CAST(:limited AS text[]))
     RETURNING j.id, j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,
               CASE WHEN j.attempt = 1 AND j.created_at = j.started_at THEN NULL ELSE j.params END AS params,
               j.checkpoint, j.created_at, j.first_started_at
@@ -99,6 +100,7 @@ FROM (SELECT FROM unnest(CAST(:ids AS uuid[]), CAST(:tokens AS uuid[])) AS i (id
 CLAIM_VIEWS = text("""
 SELECT i.id, j.id IS NOT NULL AS exists, j.status, j.worker_id, j.claim_token, j.message_id,
        coalesce(j.not_before > statement_timestamp(), false) OR j.occupied_by IS NOT NULL AS early,
+       j.waits_limit IS NOT NULL AS limited,
        coalesce(i.carries_params AND j.orchestration_id <> i.orchestration_id, false) AS elsewhere,
        o.id IS NOT NULL AS registered, o.total AS registered_total, o.job_name AS registered_name,
        o.cancelled_at IS NOT NULL OR coalesce(o.deadline <= statement_timestamp(), false) AS closing,
