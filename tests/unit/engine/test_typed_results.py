@@ -18,11 +18,11 @@ from tests.unit.engine.attempts import failure, run_attempt
 Cents = Annotated[int, PlainSerializer(lambda value: f"{value / 100:.2f}")]
 
 
-class Base(BaseModel):
+class Shape(BaseModel):
     a: int = 1
 
 
-class Derived(Base):
+class Circle(Shape):
     b: int = 2
 
 
@@ -47,8 +47,8 @@ ACCOUNT = Account([Login(password=SecretStr("p"))], NOON)
     [
         (Cents, 150, '"1.50"'),
         (dict[str, Cents], {"a": 150}, '{"a":"1.50"}'),
-        (Base, Derived(), '{"a":1}'),
-        (BaseModel, Derived(), '{"a":1,"b":2}'),
+        (Shape, Circle(), '{"a":1}'),
+        (BaseModel, Circle(), '{"a":1,"b":2}'),
         (object, NOON, '"2026-01-01T12:00:00Z"'),
         (datetime, NOON, '"2026-01-01T12:00:00Z"'),
         (int, "not an int", '"not an int"'),
