@@ -218,7 +218,7 @@ def _checked(
     try:
         check_name(job_name)
         check_tags(tags)
-        texts = [encode_json(one, PARAMS_LIMIT) for one in params]
+        texts = [encode_json(one, PARAMS_LIMIT, reveals=True) for one in params]
     except (DecodeError, ResultNotStorable) as error:
         raise RequestRefused(str(error)) from None
     deep = next((index for index, text in enumerate(texts) if is_too_deep(text.encode())), None)

@@ -78,7 +78,7 @@ async def run_handler(
         index=index,
         count=count,
         job_name=handler.name,
-        params=encode_json({} if params is None else params, LIMIT),
+        params=encode_json({} if params is None else params, LIMIT, reveals=True),
         attempt=attempt,
         failures=0,
         losses=0,

@@ -59,7 +59,9 @@ class ThreadExecutor:
             value = await anyio.to_thread.run_sync(
                 self._plain, handler.function, arguments, attempt.claim, abandon_on_cancel=True, limiter=self._threads
             )
-            return stopped(handler, attempt) if _has_overrun(attempt) else returned(value, self._result_limit)
+            if _has_overrun(attempt):
+                return stopped(handler, attempt)
+            return returned(value, self._result_limit, handler.result)
         except BaseException as error:
             if cancellation.is_ours(error):
                 return self._leave_thread(handler, attempt)

@@ -118,7 +118,7 @@ class Child:
             arguments = (params, JobContext(run.claim, recorder, attempt.signal, self._loop, thread))
         try:
             with _memory_limit(run.memory):
-                return _known(returned(handler.function(*arguments), self._result_limit)), False
+                return _known(returned(handler.function(*arguments), self._result_limit, handler.result)), False
         except MemoryError as error:
             return _out_of_memory(error, handler, attempt, run.memory), True
         except BaseException as error:
