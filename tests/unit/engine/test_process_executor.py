@@ -134,6 +134,17 @@ async def test_a_handler_that_notices_its_timeout_keeps_its_result(shared: Proce
     assert await shared.run("overrun", grace=10) == Returned('"stopped for TimedOut"')
 
 
+async def test_the_overall_timeout_of_a_job_reaches_its_process(shared: Processes) -> None:
+    error = failure(await shared.run("stop_overall", grace=10), Kind.TIMED_OUT)
+    assert "0.2 s" in error.message
+
+
+async def test_an_exception_that_the_handler_gives_up_on_is_final(shared: Processes) -> None:
+    result = await shared.run("picky")
+    assert isinstance(result, Failed)
+    assert result.final
+
+
 async def test_an_attempt_that_waits_for_a_process_is_cancelled_without_running(
     shared: Processes, tmp_path: Path
 ) -> None:

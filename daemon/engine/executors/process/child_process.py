@@ -101,11 +101,11 @@ class ChildProcess:
     def is_busy(self) -> bool:
         return self._run is not None
 
-    def begin(self, claim: Claim, memory: int | None, recorder: Recorder) -> RemoteRun:
+    def begin(self, claim: Claim, timeout: float | None, memory: int | None, recorder: Recorder) -> RemoteRun:
         """Run the handler of a claim."""
         self.jobs += 1
         self._run = RemoteRun(self.jobs, claim, recorder, self._send)
-        self._send(Run(self.jobs, claim, memory))
+        self._send(Run(self.jobs, claim, timeout, memory))
         return self._run
 
     def finish(self) -> None:

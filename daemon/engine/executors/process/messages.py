@@ -34,10 +34,11 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Run the handler of this claim. `memory` is how many bytes it may use."""
+    """Run the handler of this claim. `timeout` is seconds for this attempt, `memory` how many bytes it may use."""
 
     number: int
     claim: Claim
+    timeout: float | None
     memory: int | None
     kind: Literal["run"] = "run"
 
