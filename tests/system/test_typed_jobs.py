@@ -47,7 +47,7 @@ async def test_a_handler_that_is_kicked_off_itself_gives_results_of_its_type(
 
 async def test_params_that_do_not_fit_are_refused_before_anything_is_stored(client: Client) -> None:
     wrong = [Login(user="a", password=SecretStr("p")), {"user": ["hidden"], "password": "p"}]
-    with pytest.raises(RequestRefused, match="params of instance 1 do not fit 'log_in': user: .*string") as refusal:
+    with pytest.raises(RequestRefused, match=r"params of instance 1 do not fit 'log_in': user: .*string") as refusal:
         await client.kick_off(log_in, wrong, idempotency_key="once")  # type: ignore[list-item]
     assert "hidden" not in str(refusal.value)
     good = await client.kick_off("log_in", [{"user": "a", "password": "p"}], idempotency_key="once")
