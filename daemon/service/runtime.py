@@ -17,6 +17,7 @@ from daemon.engine.consumer import Consumer
 from daemon.engine.dead_letters import DeadLetterConsumer
 from daemon.engine.deadlines import DeadlineEnforcer
 from daemon.engine.executors import Executor
+from daemon.engine.executors.cloud_run_job import CloudRunJobExecutor
 from daemon.engine.executors.command import CommandExecutor
 from daemon.engine.executors.coroutine import CoroutineExecutor
 from daemon.engine.executors.thread import ThreadExecutor
@@ -45,6 +46,7 @@ from daemon.pubsub.streaming_pull import StreamingPull
 from daemon.registry import Registry
 from daemon.rules.events import encode_event
 from daemon.rules.messages import encode
+from daemon.service.cloud_run import CloudRun, connect_cloud_run
 from daemon.settings import Settings
 
 CONNECTIONS = 3
@@ -94,6 +96,7 @@ class WorkerRuntime:
             completed=self._events.wake,
             on_unavailable=self.intake.database_unavailable,
         )
+        self._cloud_run: CloudRun | None = None
         self.consumer = self._make_consumer(registry)
         self._tickers = self._make_tickers(identity)
         self.opened = False
@@ -114,6 +117,8 @@ class WorkerRuntime:
             self._in_flight.ask_to_stop(StopReason.DRAINING)  # whatever ended this work, its loop is closed next
             await self._publisher.close()
             await self._puller.close()
+            if self._cloud_run is not None:
+                await self._cloud_run.close()
             await self._engine.dispose()
 
     async def _drain(self) -> None:
@@ -152,6 +157,9 @@ class WorkerRuntime:
             "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._shutdown.exit_in),
             "command": CommandExecutor(limit, recorder, os.environ, (plan.settled_by - plan.cancel_at) / 2),
         }
+        if any(handler.executor == "cloud_run_job" for handler in registry):
+            self._cloud_run = connect_cloud_run()
+            executors["cloud_run_job"] = CloudRunJobExecutor(limit, recorder, self._cloud_run)
         runner = HandlerRunner(recorder, executors, show_values=settings.log_values)
         grace = settings.unknown_job_grace_seconds
         return Consumer(
