@@ -37,6 +37,7 @@ class StopSignal:
     def __init__(self) -> None:
         self._reason: StopReason | None = None
         self._events: dict[str, threading.Event] = {}  # made only when somebody waits: it is expensive
+        self._listener: Callable[[StopReason], None] | None = None
 
     def set(self, reason: StopReason) -> None:
         """Ask for a stop; the first reason counts, but a lost claim overrules it."""
@@ -44,6 +45,12 @@ class StopSignal:
             self._reason = reason
         for event in list(self._events.values()):  # after the reason is set; `wait` looks the other way round
             event.set()
+        if self._listener is not None:
+            self._listener(self._reason)
+
+    def on_set(self, listener: Callable[[StopReason], None] | None) -> None:
+        """From here on `set` calls this function, in the thread that calls `set`; None ends that."""
+        self._listener = listener
 
     @property
     def reason(self) -> StopReason | None:

@@ -27,6 +27,8 @@ class Kind(StrEnum):
     TIMED_OUT = "TimedOut"
     RETRY_LATER = "RetryLater"
     GAVE_UP = "GaveUp"
+    PROCESS_DIED = "ProcessDied"
+    OUT_OF_MEMORY = "OutOfMemory"
     EXITED = "Exited"
     NOT_STARTED = "NotStarted"
     INVALID_PARAMS = "InvalidParams"

@@ -6,7 +6,7 @@ must be quick, must not raise and may be called from any thread. Durations are s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -23,6 +23,16 @@ class BlockedLoop:
     claim: Claim | None
     suspects: tuple[Claim, ...]
     stack: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A log line of a handler that runs in another process. `level` is that of `logging`; `values` are its fields."""
+
+    logger: str
+    level: int
+    text: str
+    values: Mapping[str, str]
 
 
 class Observer:
@@ -54,6 +64,9 @@ class Observer:
 
     def handler_stuck(self, claim: Claim, seconds: float) -> None:
         """A handler goes on although it was cancelled `seconds` ago."""
+
+    def handler_logged(self, claim: Claim | None, line: LogLine) -> None:
+        """A handler in another process has logged or printed a line; `claim` is None when none ran at the time."""
 
     def batch_committed(self, operation: str, size: int, seconds: float) -> None:
         """A group commit of `size` items took `seconds`."""

@@ -28,7 +28,7 @@ from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.messages import check_name
 from daemon.rules.retry import Backoff
 
-Executor = Literal["async", "thread", "command", "cloud_run_job"]
+Executor = Literal["async", "thread", "process", "command", "cloud_run_job"]
 EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
 OPTIONS = "__headcount_job__"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -39,7 +39,10 @@ F = TypeVar("F", bound=Callable[..., object])
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function and how its jobs are run. `timeout` is seconds per attempt; `concurrency` is per worker."""
+    """A function and how its jobs are run. `timeout` is seconds per attempt; `concurrency` is per worker.
+
+    `memory_mib` is how much the process of a `process` handler may use.
+    """
 
     name: str
     function: Callable[..., object]
@@ -49,6 +52,7 @@ class Handler:
     concurrency: int | None
     params: TypeAdapter[object]
     wants_context: bool
+    memory_mib: int | None = None
 
     @property
     def location(self) -> str:
@@ -65,6 +69,7 @@ class JobOptions:
     policy: RetryPolicy
     timeout: float | None
     concurrency: int | None
+    memory_mib: int | None = None
 
 
 def job(
@@ -75,16 +80,20 @@ def job(
     timeout: timedelta | float | None = None,
     executor: Executor | None = None,
     concurrency: int | None = None,
+    memory_mib: int | None = None,
 ) -> Callable[[F], F]:
     """Register the function below as the handler of jobs called `name`; the function itself stays as it is.
 
     It takes the params (any type that pydantic validates, named by its annotation) and, if it has a second parameter,
     the JobContext. `max_attempts` counts failures, not interruptions; `timeout` is per attempt (seconds or timedelta);
-    `executor` is `async` for `async def` and `thread` for plain `def`; a plain `def` with `command` returns a Command;
-    `concurrency` bounds this name per worker.
+    `executor` is `async` for `async def` and `thread` for plain `def`. One may ask for `process`, a child process that
+    can be killed, with `memory_mib` as its limit; with `command` it returns a Command. `concurrency` bounds this name
+    per worker.
     """
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    options = JobOptions(name, executor, RetryPolicy(max_attempts, retry or Backoff()), seconds, concurrency)
+    options = JobOptions(
+        name, executor, RetryPolicy(max_attempts, retry or Backoff()), seconds, concurrency, memory_mib
+    )
 
     def register(function: F) -> F:
         setattr(function, OPTIONS, options)
@@ -138,7 +147,15 @@ def handler_of(function: Callable[..., object]) -> Handler:
     executor = _check_options(options, function)
     adapter, wants_context = _signature(function)
     return Handler(
-        options.name, function, executor, options.policy, options.timeout, options.concurrency, adapter, wants_context
+        options.name,
+        function,
+        executor,
+        options.policy,
+        options.timeout,
+        options.concurrency,
+        adapter,
+        wants_context,
+        options.memory_mib,
     )
 
 
@@ -161,6 +178,8 @@ def _check_options(options: JobOptions, function: Callable[..., object]) -> Exec
         raise HandlersInvalid(f"{where}: max_attempts must be at least 1 and timeout above 0.")
     if options.concurrency is not None and options.concurrency < 1:
         raise HandlersInvalid(f"{where}: concurrency must be at least 1.")
+    if options.memory_mib is not None and (executor != "process" or options.memory_mib < 1):
+        raise HandlersInvalid(f"{where}: memory_mib must be at least 1, and needs executor='process'.")
     return executor
 
 

@@ -53,6 +53,15 @@ class Settings(BaseModel):
     handlers: str = Field("handlers", description="Packages whose modules hold the handlers, separated by commas")
     handlers_path: Path = Field(Path("."), description="The folder that holds those packages")
     slots: Annotated[int, Field(ge=1, le=10_000)] = Field(100, description="How many jobs run at the same time")
+    process_slots: Annotated[int, Field(ge=0, le=256)] = Field(
+        0, description="Child processes for `process` handlers, one job each; 0 is as many as there are CPUs"
+    )
+    process_max_jobs: Annotated[int, Field(ge=0)] = Field(
+        1000, description="A child process is replaced after so many jobs; 0 is never"
+    )
+    process_max_memory_mib: Annotated[int, Field(ge=0)] = Field(
+        0, description="A child process that takes more memory after a job is replaced; 0 is never"
+    )
     prefetch: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
         None, description="Messages buffered beyond the running ones; default twice the slots, 0 for long jobs"
     )

@@ -20,6 +20,7 @@ from daemon.engine.executors import Executor
 from daemon.engine.executors.cloud_run_job import CloudRunJobExecutor
 from daemon.engine.executors.command import CommandExecutor
 from daemon.engine.executors.coroutine import CoroutineExecutor
+from daemon.engine.executors.process.executor import ProcessExecutor
 from daemon.engine.executors.thread import ThreadExecutor
 from daemon.engine.heartbeat import WorkerId
 from daemon.engine.intake import Intake
@@ -47,6 +48,7 @@ from daemon.registry import Registry
 from daemon.rules.events import encode_event
 from daemon.rules.messages import encode
 from daemon.service.cloud_run import CloudRun, connect_cloud_run
+from daemon.service.process_pool import process_pool
 from daemon.settings import Settings
 
 CONNECTIONS = 3
@@ -97,6 +99,7 @@ class WorkerRuntime:
             on_unavailable=self.intake.database_unavailable,
         )
         self._cloud_run: CloudRun | None = None
+        self._processes = process_pool(settings, registry, observer)
         self.consumer = self._make_consumer(registry)
         self._tickers = self._make_tickers(identity)
         self.opened = False
@@ -106,6 +109,7 @@ class WorkerRuntime:
         try:
             async with anyio.create_task_group() as loops:
                 loops.start_soon(self.store.run)
+                loops.start_soon(self._processes.run)
                 for ticker in self._tickers:
                     loops.start_soon(ticker.run)
                 await self.streaming_pull.open(self.consumer.receive, self._shutdown.fail)
@@ -155,6 +159,7 @@ class WorkerRuntime:
         executors: dict[str, Executor] = {
             "async": CoroutineExecutor(limit),
             "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._shutdown.exit_in),
+            "process": ProcessExecutor(self._processes, recorder),
             "command": CommandExecutor(limit, recorder, os.environ, (plan.settled_by - plan.cancel_at) / 2),
         }
         if any(handler.executor == "cloud_run_job" for handler in registry):

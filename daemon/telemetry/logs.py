@@ -17,7 +17,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from daemon.job import Action, Cause, Claim, JobMessage, Refusal, Settled, Settlement
-from daemon.observe import BlockedLoop, Observer
+from daemon.observe import BlockedLoop, LogLine, Observer
 from daemon.telemetry.limiter import Limiter
 from daemon.telemetry.shape import CURRENT, OURS, add_claim, as_json, cloud_shape, mask, person_shape
 
@@ -118,6 +118,12 @@ class Logs(Observer):
             self._limited(f"{settlement.action} {name} {error.kind}", level, text, **shown)
         elif self._debugs:
             self._log.debug("an outcome is stored", **_labels(claim), action=settlement.action.value)
+
+    def handler_logged(self, claim: Claim | None, line: LogLine) -> None:
+        """As the line would look if the handler ran here; not limited either."""
+        values = {key: value for key, value in line.values.items() if key != "event"}
+        labels = {} if claim is None else {**_labels(claim), "traceparent": claim.traceparent}
+        structlog.get_logger(line.logger).log(line.level, line.text, **{**values, **labels})
 
     def handler_stuck(self, claim: Claim, seconds: float) -> None:
         """A handler ignores its end."""

@@ -184,7 +184,7 @@ def test_the_worker_says_what_it_is(metrics: Metrics) -> None:
 
 
 def test_every_report_of_the_observer_changes_a_metric(metrics: Metrics) -> None:
-    """A report that nobody records is a hole."""
+    """A report that nobody records is a hole. The lines of a handler only pass through."""
     reports = {
         "received": (None,),
         "rejected": ("NoJobName", "text"),
@@ -225,7 +225,7 @@ def test_every_report_of_the_observer_changes_a_metric(metrics: Metrics) -> None
         "background_loop_failed": ("relay", RuntimeError(), 1.0),
     }
     known = {name for name, _ in inspect.getmembers(Observer, inspect.isfunction) if not name.startswith("_")}
-    assert known - set(reports) == set(), "a new report: record it, and add it here"
+    assert known - set(reports) == {"handler_logged"}, "a new report: record it, and add it here"
     for name, arguments in reports.items():
         before = samples(metrics)
         getattr(metrics, name)(*arguments)
