@@ -13,6 +13,7 @@ from daemon.command import Command
 from daemon.context import JobContext
 from daemon.errors import ClaimLost, GiveUp, HeadcountError, RetryLater, Stopped
 from daemon.registry import job
+from daemon.rules.limits import Limit
 from daemon.rules.retry import Backoff
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "GiveUp",
     "HeadcountError",
     "JobContext",
+    "Limit",
     "Orchestration",
     "RetryLater",
     "Stopped",

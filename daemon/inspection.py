@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
-    """An unfinished job, with its worker, its message and its last failure, each None where there is none."""
+    """An unfinished job, with its worker, its message, its last failure and the limit that it waits for, each None
+    where there is none. `limit_place` is its place in line, from 1; `limit_holders` are some jobs with a permit."""
 
     id: UUID
     index: int
@@ -42,7 +43,13 @@ class JobSnapshot:
     publish_in: float | None
     last_kind: str | None
     last_message: str | None
+    waits_limit: str | None
+    waits_key: str | None
     verdict: str
+    limit_size: int | None = None
+    limit_used: int | None = None
+    limit_place: int | None = None
+    limit_holders: list[UUID] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,10 @@ class JobMessage:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Claim:
-    """The right to run attempt `attempt` of a job. Durations are seconds; `age` is since the job was created."""
+    """The right to run attempt `attempt` of a job. Durations are seconds; `age` is since the job was created.
+
+    `since_first_start` is since its first attempt began, in this generation of its orchestration.
+    """
 
     job_id: UUID
     orchestration_id: UUID
@@ -115,6 +118,7 @@ class Claim:
     deadline_in: float | None
     cause: Cause | None
     traceparent: str | None
+    since_first_start: float = 0.0
 
 
 class Refusal(StrEnum):
@@ -123,6 +127,7 @@ class Refusal(StrEnum):
     FINISHED = "finished"
     CLAIMED = "claimed"
     NOT_DUE = "not_due"
+    LIMITED = "limited"
     CLOSING = "closing"
 
 

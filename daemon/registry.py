@@ -25,6 +25,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 from daemon.context import JobContext
 from daemon.errors import DecodeError, HandlersInvalid
 from daemon.rules.lifecycle import RetryPolicy
+from daemon.rules.limits import JobLimit, Limit, limits_of
 from daemon.rules.messages import check_name
 from daemon.rules.retry import Backoff
 
@@ -34,6 +35,7 @@ OPTIONS = "__headcount_job__"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NEW_REPOSITORY = "headcount new example && cd example"
 
+ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -52,6 +54,7 @@ class Handler:
     concurrency: int | None
     params: TypeAdapter[object]
     wants_context: bool
+    limits: tuple[JobLimit, ...] = ()
     memory_mib: int | None = None
 
     @property
@@ -69,6 +72,7 @@ class JobOptions:
     policy: RetryPolicy
     timeout: float | None
     concurrency: int | None
+    limits: tuple[Limit, ...] = ()
     memory_mib: int | None = None
 
 
@@ -77,29 +81,42 @@ def job(
     *,
     max_attempts: int = 3,
     retry: Backoff | None = None,
+    retry_on: ExceptionTypes | None = None,
+    give_up_on: ExceptionTypes = (),
     timeout: timedelta | float | None = None,
+    overall_timeout: timedelta | float | None = None,
     executor: Executor | None = None,
     concurrency: int | None = None,
+    limits: Sequence[Limit] = (),
     memory_mib: int | None = None,
 ) -> Callable[[F], F]:
     """Register the function below as the handler of jobs called `name`; the function itself stays as it is.
 
     It takes the params (any type that pydantic validates, named by its annotation) and, if it has a second parameter,
-    the JobContext. `max_attempts` counts failures, not interruptions; `timeout` is per attempt (seconds or timedelta);
-    `executor` is `async` for `async def` and `thread` for plain `def`. One may ask for `process`, a child process that
-    can be killed, with `memory_mib` as its limit; with `command` it returns a Command. `concurrency` bounds this name
-    per worker.
+    the JobContext. `max_attempts` counts failures, not interruptions. An exception of `give_up_on`, or one that is not
+    of `retry_on` where that is given, ends the job. `timeout` is per attempt, `overall_timeout` from the start of the
+    first attempt over all of them and the pauses between them (seconds or timedelta). `executor` is `async` for
+    `async def` and `thread` for plain `def`. One may ask for `process`, a child process that can be killed, with
+    `memory_mib` as its limit; with `command` it returns a Command. `concurrency` bounds this name per worker, `limits`
+    over the whole fleet.
     """
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    options = JobOptions(
-        name, executor, RetryPolicy(max_attempts, retry or Backoff()), seconds, concurrency, memory_mib
-    )
+    retried = None if retry_on is None else _types(retry_on)
+    policy = RetryPolicy(max_attempts, retry or Backoff(), retried, _types(give_up_on), _seconds(overall_timeout))
+    options = JobOptions(name, executor, policy, _seconds(timeout), concurrency, tuple(limits), memory_mib)
 
     def register(function: F) -> F:
         setattr(function, OPTIONS, options)
         return function
 
     return register
+
+
+def _types(types: ExceptionTypes) -> tuple[type[BaseException], ...]:
+    return types if isinstance(types, tuple) else (types,)
+
+
+def _seconds(duration: timedelta | float | None) -> float | None:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 class Registry:
@@ -112,6 +129,11 @@ class Registry:
     def find(self, name: str) -> Handler | None:
         """The handler of this name; None when there is none."""
         return self._handlers.get(name)
+
+    @property
+    def limits(self) -> list[JobLimit]:
+        """All limits of all handlers."""
+        return [limit for handler in self for limit in handler.limits]
 
     def __iter__(self) -> Iterator[Handler]:
         return iter(self._handlers[name] for name in self.names)
@@ -146,6 +168,10 @@ def handler_of(function: Callable[..., object]) -> Handler:
         raise HandlersInvalid(f"{_location(function)} is not decorated with @job.")
     executor = _check_options(options, function)
     adapter, wants_context = _signature(function)
+    try:
+        limits = tuple(limits_of(options.name, options.limits))
+    except ValueError as error:
+        raise HandlersInvalid(f"{_location(function)}: {error}.") from None
     return Handler(
         options.name,
         function,
@@ -155,6 +181,7 @@ def handler_of(function: Callable[..., object]) -> Handler:
         options.concurrency,
         adapter,
         wants_context,
+        limits,
         options.memory_mib,
     )
 
@@ -174,8 +201,13 @@ def _check_options(options: JobOptions, function: Callable[..., object]) -> Exec
     if is_async != (executor == "async"):
         wanted = "async def" if executor == "async" else "def"
         raise HandlersInvalid(f"{where}: the executor {executor!r} runs a function made by {wanted}.")
-    if options.policy.max_attempts < 1 or not (options.timeout is None or options.timeout > 0):
-        raise HandlersInvalid(f"{where}: max_attempts must be at least 1 and timeout above 0.")
+    policy = options.policy
+    timeouts = (options.timeout, policy.overall_timeout)
+    if policy.max_attempts < 1 or not all(seconds is None or seconds > 0 for seconds in timeouts):
+        raise HandlersInvalid(f"{where}: max_attempts must be at least 1 and timeouts above 0.")
+    for kind in (*(policy.retry_on or ()), *policy.give_up_on):
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise HandlersInvalid(f"{where}: retry_on and give_up_on hold types of exceptions, not {kind!r}.")
     if options.concurrency is not None and options.concurrency < 1:
         raise HandlersInvalid(f"{where}: concurrency must be at least 1.")
     if options.memory_mib is not None and (executor != "process" or options.memory_mib < 1):

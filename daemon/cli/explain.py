@@ -21,6 +21,7 @@ MEANING = {
     "HELD_BY_DEAD_WORKER": "their worker's heartbeat stopped; another worker rescues them after worker_ttl",
     "UNKNOWN_JOB": "the worker that took them has no handler of this name; they wait for one that has it",
     "WAITING_RETRY": "they failed, and wait for their next attempt",
+    "WAITING_LIMIT": "a limit of their handler is full; the longest waiting goes on when a job with a permit ends",
     "WAITING_START": "they are scheduled for later",
     "QUEUED_NO_WORKER": "no worker has a fresh heartbeat: look at the worker pool, or here: headcount run",
     "PUBLICATION_DUE": "their message is due; a relay publishes it within a second, if Pub/Sub answers",
@@ -100,6 +101,8 @@ def _facts(job: JobSnapshot) -> list[str]:
     if job.worker_id is not None:
         age = "no heartbeat row" if job.heartbeat_age is None else f"heartbeat {_seconds(job.heartbeat_age)} ago"
         facts.append(f"held by {job.worker_id} on {job.host} ({age}), started {_seconds(job.started_ago)} ago")
+    if job.waits_limit is not None and job.limit_size is not None:
+        facts.append(_limit(job))
     if job.progress_ago is not None:
         done = f"{job.progress_current:g}/{job.progress_total or 0:g}" if job.progress_current else ""
         message = shorten(job.progress_message or "", 80)
@@ -109,6 +112,13 @@ def _facts(job: JobSnapshot) -> list[str]:
     if job.last_kind is not None:
         facts.append(f"last: {job.last_kind}: {_first(str(job.last_message))}")
     return facts
+
+
+def _limit(job: JobSnapshot) -> str:
+    of = f" of {shorten(job.waits_key, 80)!r}" if job.waits_key else ""
+    holders = ", ".join(map(str, job.limit_holders or ())) or "nobody"
+    used = f"{job.limit_used} of {job.limit_size} permits{of} are taken, by {holders}"
+    return f"number {job.limit_place} in line for the limit {shorten(job.waits_limit or '', 80)!r}: {used}"
 
 
 def _publication(job: JobSnapshot) -> str:

@@ -33,6 +33,7 @@ TABLES = (
     "progress_note",
     "durable_step",
     "schedule",
+    "handler",
     "rejected_message",
 )
 WRITES = "SELECT, INSERT, UPDATE, DELETE"

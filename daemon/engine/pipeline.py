@@ -125,7 +125,7 @@ class Pipeline:
         return TryAgain()
 
     async def _run(self, claim: Claim, handler: Handler | None, attempt: Attempt, delivery: Delivery) -> Result:
-        refusal = admit(claim)
+        refusal = admit(claim, NO_POLICY if handler is None else handler.policy)
         if refusal is not None:
             return refusal
         if handler is None:
@@ -136,9 +136,10 @@ class Pipeline:
 
     async def _settle(self, claim: Claim, handler: Handler | None, attempt: Attempt, result: Result) -> None:
         policy = handler.policy if handler is not None else NO_POLICY
-        settlement = settle(claim, result, policy, self._unknown_job_grace, self._rng)
+        elapsed = time.monotonic() - attempt.claimed_at
+        settlement = settle(claim, result, policy, self._unknown_job_grace, self._rng, elapsed)
         attempt.settling = True
-        self._observer.finished(claim, settlement, time.monotonic() - attempt.claimed_at)
+        self._observer.finished(claim, settlement, elapsed)
         try:
             answer = await self._store.settle(claim, settlement)
         except StoreUnavailable:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -44,7 +45,7 @@ class HandlerRunner:
         arguments: tuple[object, ...] = (params,)
         if handler.wants_context:
             arguments = (params, JobContext(claim, self._recorder, attempt.signal, self._loop, self._loop_thread))
-        return await self._executors[handler.executor].call(handler, arguments, attempt)
+        return await self._executors[handler.executor].call(_within_overall_timeout(handler, claim), arguments, attempt)
 
     def _why(self, error: ValidationError, handler: Handler) -> str:
         try:
@@ -52,3 +53,12 @@ class HandlerRunner:
         except Exception:  # a type that JSON schema can't describe has no names to show
             schema = {}
         return why_refused(error, names_in(schema), show_values=self._show_values)
+
+
+def _within_overall_timeout(handler: Handler, claim: Claim) -> Handler:
+    """The handler, with no more time for this attempt than its job has left."""
+    overall = handler.policy.overall_timeout
+    if overall is None:
+        return handler
+    left = max(overall - claim.since_first_start, 0.0)
+    return replace(handler, timeout=left if handler.timeout is None else min(left, handler.timeout))

@@ -7,7 +7,7 @@ or is left to be tried again. It must not judge another worker's liveness.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import count
 from types import SimpleNamespace
@@ -20,9 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from daemon.errors import WorkerGone, WorkerNotFresh
 from daemon.job import Cause, Claim, ClaimAnswer, JobMessage, Refusal, Refused, TryAgain
 from daemon.postgres.arrays import Ints, Texts, Tokens, Uuids
+from daemon.postgres.limited_claims import LimitedClaims
 from daemon.postgres.pipeline import PinnedConnection, Query, Rows, run_transaction
 from daemon.postgres.statements import claims as sql
 from daemon.rules.claim_answer import AlreadyClaimedByUs, ClaimView, explain_refusal
+from daemon.rules.limits import JobLimit
 
 TRY_AGAIN = TryAgain()
 LOCK_TIMEOUT = "1s"  # nothing holds a free job's row for longer than a batch takes
@@ -47,10 +49,13 @@ class _Pruned(Exception):
 class Claims:
     """Claims batches of messages for the worker that `me` names at the moment of writing."""
 
-    def __init__(self, engine: AsyncEngine, me: Callable[[], UUID], worker_ttl: float) -> None:
+    def __init__(
+        self, engine: AsyncEngine, me: Callable[[], UUID], worker_ttl: float, limits: Iterable[JobLimit] = ()
+    ) -> None:
         self.pinned = PinnedConnection(engine)
         self._me = me
         self._ttl = worker_ttl
+        self._limited = LimitedClaims(limits)
 
     async def write(self, requests: list[ClaimRequest]) -> list[ClaimAnswer]:
         """The answers to `requests`, in order. Raises WorkerNotFresh, WorkerGone, and what the database raises."""
@@ -96,6 +101,24 @@ class Claims:
 
     async def _claim(self, connection: AsyncConnection, batch: Sequence[ClaimRequest], me: UUID) -> Rows:
         """Claim and commit; the rows of what was claimed."""
+        limited = self._limited.job_names
+        if not limited:
+            return await self._claim_free(connection, batch, me)
+        free = [request for request in batch if request.message.job_name not in limited]
+        rows = await self._claim_free(connection, free, me) if free else []
+        # A message may give another name than its job has, so that whoever is left may have limits too.
+        claimed = {row.id for row in rows}
+        left = [request for request in batch if request.message.job_id not in claimed]
+        return [*rows, *await self._claim_limited(connection, left, me)] if left else rows
+
+    async def _claim_limited(self, connection: AsyncConnection, batch: Sequence[ClaimRequest], me: UUID) -> Rows:
+        messages = [request.message for request in batch]
+        ids, tokens = Uuids([message.job_id for message in messages]), Tokens([request.token for request in batch])
+        register = _registrations(messages)
+        queries = self._limited.queries(messages, ids, tokens, me)
+        return (await self._commit(connection, me, [*register, *queries]))[-2]
+
+    async def _claim_free(self, connection: AsyncConnection, batch: Sequence[ClaimRequest], me: UUID) -> Rows:
         messages = [request.message for request in batch]
         ids, tokens = Uuids([message.job_id for message in messages]), Tokens([request.token for request in batch])
         values = {
@@ -108,9 +131,9 @@ class Claims:
             "names": Texts([message.job_name for message in messages]),
             "params": Texts([message.params for message in messages]),
             "message_ids": Texts([message.message_id for message in messages]),
+            "limited": self._limited.names,
         }
-        new = _registration([message for message in messages if message.carries_params])
-        register = [(sql.REGISTER_ORCHESTRATIONS, new)] if new else []
+        register = _registrations(messages)
         guard = (sql.REQUIRE_ORCHESTRATIONS, {"ids": ids, "tokens": tokens})
         return (await self._commit(connection, me, [*register, (sql.CLAIM_JOBS, values), guard]))[-2]
 
@@ -128,6 +151,11 @@ class Claims:
                 case sql.ORCHESTRATION_PRUNED:
                     raise _Pruned from None
             raise
+
+
+def _registrations(messages: Sequence[JobMessage]) -> list[Query]:
+    new = _registration([message for message in messages if message.carries_params])
+    return [(sql.REGISTER_ORCHESTRATIONS, new)] if new else []
 
 
 def _registration(messages: Sequence[JobMessage]) -> dict[str, object] | None:
@@ -240,4 +268,5 @@ def _claim_of(row: Any, me: UUID, own_params: str | None) -> Claim:
         deadline_in=row.deadline_in,
         cause=Cause(cause) if cause is not None and row.attempt > 1 else None,
         traceparent=row.traceparent,
+        since_first_start=row.since_first_start or 0.0,
     )

@@ -154,7 +154,7 @@ class Queries:
         jobs: dict[str, list[JobSnapshot]] = {}
         async with self._engine.connect() as connection:
             for row in (await connection.execute(sql.VERDICTS, values)).mappings():
-                fields = {name: value for name, value in row.items() if name not in ("alike", "number")}
+                fields = {name: value for name, value in row.items() if name not in ("alike", "number", "created_at")}
                 counts[row["verdict"]] = row["alike"]
                 jobs.setdefault(row["verdict"], []).append(JobSnapshot(**fields))
         return [Verdict(word, count, tuple(jobs[word])) for word, count in counts.items()]

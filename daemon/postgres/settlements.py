@@ -24,18 +24,23 @@ from daemon.rules.storable import storable_text
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one SETTLE did: the jobs it changed, and whether an orchestration completed."""
+    """What one SETTLE did: the jobs it changed, whether an orchestration completed, whether permits became free."""
 
     jobs: frozenset[UUID]
     completes: bool
+    releases: bool
 
 
 class Settlements:
-    """Writes batches of settlements. `completed` is called when an orchestration has completed."""
+    """Writes batches of settlements. `completed` is called when an orchestration has completed, `released` when permits
+    have become free."""
 
-    def __init__(self, engine: AsyncEngine, completed: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: AsyncEngine, completed: Callable[[], None], released: Callable[[], None] = lambda: None
+    ) -> None:
         self.pinned = PinnedConnection(engine)
         self._completed = completed
+        self._released = released
 
     async def write(self, settlements: list[Settlement]) -> list[Settled]:
         """For each settlement: stored or stale.
@@ -57,6 +62,8 @@ class Settlements:
                 # An earlier try of ours may have completed an orchestration: report it, to be safe.
                 if written.completes or ours:
                     self._completed()
+                if written.releases:
+                    self._released()
         return [Settled.STORED if id(settlement) in stored else Settled.STALE for settlement in settlements]
 
 
@@ -76,7 +83,7 @@ def settle(connection: Connection, settlements: Sequence[Settlement]) -> Written
 
 
 def _written(rows: Sequence[Any]) -> Written:
-    return Written(frozenset(row.id for row in rows), any(row.done for row in rows))
+    return Written(frozenset(row.id for row in rows), any(row.done for row in rows), any(row.releases for row in rows))
 
 
 def parameters(settlements: Iterable[Settlement]) -> dict[str, object]:

@@ -5,7 +5,7 @@ Built by the service, used by `engine/` through its protocols. It carries decisi
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from uuid import UUID
 
 import anyio
@@ -19,11 +19,12 @@ from daemon.postgres.group_commit import GroupCommit
 from daemon.postgres.progress import ProgressBuffer
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.settlements import Settlements
+from daemon.rules.limits import JobLimit
 
 
 class Store:
-    """Group commits to the database. `completed` is called when an event may be due, `on_unavailable` with True when
-    one of them stalls, and with False when it goes on."""
+    """Group commits to the database. `completed` is called when an event may be due, `released` when permits are free,
+    `on_unavailable` with True when one of them stalls, and with False when it goes on. `limits` are the handlers'."""
 
     def __init__(
         self,
@@ -33,11 +34,13 @@ class Store:
         observer: Observer,
         *,
         completed: Callable[[], None],
+        released: Callable[[], None] = lambda: None,
         on_unavailable: Callable[[bool], None],
+        limits: Iterable[JobLimit] = (),
     ) -> None:
         self._completed = completed
         self.progress = ProgressBuffer(engine, observer, on_unavailable)
-        claims, settlements = Claims(engine, me, worker_ttl), Settlements(engine, completed)
+        claims, settlements = Claims(engine, me, worker_ttl, limits), Settlements(engine, completed, released)
         self._pinned = (claims.pinned, settlements.pinned)
         self._claims: GroupCommit[ClaimRequest, ClaimAnswer] = GroupCommit(
             "claim",

@@ -60,6 +60,11 @@ _CHECKS = (
         sql.UNCLOSED,
         lambda row: f"was {'cancelled' if row['cancelled'] else 'due'} and still has unfinished instances",
     ),
+    _Check(
+        "idle_permits",
+        sql.IDLE_PERMITS,
+        lambda row: f"does not run and has a permit of {row['limit_name']!r} ({row['key']!r})",
+    ),
     _Check("constraints", sql.CONSTRAINTS, lambda _row: "is missing from the schema, or not validated"),
 )
 

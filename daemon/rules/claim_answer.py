@@ -31,6 +31,7 @@ class ClaimView:
     taken_by: UUID | None = None
     taken_status: str | None = None
     taken_attempt: int | None = None
+    limited: bool = False
 
 
 class AlreadyClaimedByUs:
@@ -57,7 +58,7 @@ def _of_a_row(
     if view.worker_id is not None:
         return Refused(Refusal.CLAIMED, cause)
     if view.early:
-        return Refused(Refusal.NOT_DUE, cause)
+        return Refused(Refusal.LIMITED) if view.limited else Refused(Refusal.NOT_DUE, cause)
     return Refused(Refusal.CLOSING, cause) if view.closing else TryAgain()
 
 

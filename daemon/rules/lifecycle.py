@@ -6,8 +6,8 @@ input has an answer, and a settlement never contradicts the claim it ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from daemon.job import (
@@ -31,23 +31,49 @@ UNKNOWN_JOB_BACKOFF = Backoff(initial=1, factor=2, maximum=30)
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a handler's job may fail, and how it waits in between. `max_attempts` counts failures only."""
+    """How often a handler's job may fail, and how it waits in between. `max_attempts` counts failures only.
+
+    Exceptions of `give_up_on`, and those that are not of `retry_on` (None: all are), end the job. `overall_timeout` is
+    in seconds since the job's first attempt began: no attempt goes on, or begins, after that.
+    """
 
     max_attempts: int = 3
     backoff: Backoff = field(default_factory=Backoff)
+    retry_on: tuple[type[BaseException], ...] | None = None
+    give_up_on: tuple[type[BaseException], ...] = ()
+    overall_timeout: float | None = None
+
+    def why_final(self, error: BaseException) -> str | None:
+        """Why a job that raised this ends with it; None when it may be tried again. Of a group, each error counts."""
+        errors = list(_members(error))
+        ends = next((one for one in errors if isinstance(one, self.give_up_on)), None)
+        if ends is not None:
+            return f"{type(ends).__name__} is in give_up_on"
+        if self.retry_on is None:
+            return None
+        other = next((one for one in errors if not isinstance(one, self.retry_on)), None)
+        return None if other is None else f"{type(other).__name__} is not in retry_on"
 
 
-def admit(claim: Claim) -> Result | None:
+def admit(claim: Claim, policy: RetryPolicy) -> Result | None:
     """None when the claim may run; otherwise the result that it has without running."""
     if claim.deadline_in is not None and claim.deadline_in <= 0:
         return Failed(JobError(Kind.DEADLINE_EXCEEDED, "the orchestration's deadline has passed"), final=True)
+    if policy.overall_timeout is not None and claim.since_first_start >= policy.overall_timeout:
+        text = f"the overall timeout of {policy.overall_timeout:g} s has passed"
+        return Failed(JobError(Kind.TIMED_OUT, text), final=True)
     return None
 
 
 def settle(
-    claim: Claim, result: Result, policy: RetryPolicy, unknown_job_grace: float, rng: Callable[[], float]
+    claim: Claim,
+    result: Result,
+    policy: RetryPolicy,
+    unknown_job_grace: float,
+    rng: Callable[[], float],
+    elapsed: float = 0.0,
 ) -> Settlement:
-    """What is stored after an attempt. `unknown_job_grace` is seconds since the job was created."""
+    """What is stored after an attempt that took `elapsed` seconds. `unknown_job_grace` is since the job was created."""
     match result:
         case Returned():
             return Settlement(claim.job_id, claim.worker_id, claim.attempt, Action.COMPLETE, result.result)
@@ -57,18 +83,31 @@ def settle(
         case Unknown():
             return _unknown(claim, result, unknown_job_grace, rng)
         case Failed():
-            return _failed(claim, result, policy, rng)
+            return _failed(claim, result, policy, rng, claim.since_first_start + elapsed)
         case _:
             assert_never(result)
 
 
-def _failed(claim: Claim, result: Failed, policy: RetryPolicy, rng: Callable[[], float]) -> Settlement:
+def _failed(
+    claim: Claim, result: Failed, policy: RetryPolicy, rng: Callable[[], float], since_first_start: float
+) -> Settlement:
     failures = claim.failures + 1
     if result.final or failures >= policy.max_attempts:
         return _settlement(claim, Action.FAIL, result.error, counts_as_failure=True)
     delay = retry_delay(policy.backoff, failures, rng) if result.retry_in is None else _bounded(result.retry_in)
     delay = max(delay, result.still_runs_for)
+    if policy.overall_timeout is not None and since_first_start + delay >= policy.overall_timeout:
+        text = f"{result.error.message} (not retried: the overall timeout is {policy.overall_timeout:g} s)"
+        return _settlement(claim, Action.FAIL, replace(result.error, message=text), counts_as_failure=True)
     return _settlement(claim, Action.RETRY, result.error, counts_as_failure=True, delay=delay, cause=Cause.RETRY)
+
+
+def _members(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _members(one)
+    else:
+        yield error
 
 
 def _bounded(seconds: float) -> float:

@@ -36,6 +36,7 @@ from daemon.observe import Observer
 from daemon.postgres.database import async_engine
 from daemon.postgres.dead_letters import DeadLetterStore
 from daemon.postgres.outbox import EventOutbox, JobOutbox
+from daemon.postgres.permits import Permits
 from daemon.postgres.rescue import Rescue
 from daemon.postgres.retries import Retries
 from daemon.postgres.store import Store
@@ -89,6 +90,9 @@ class WorkerRuntime:
         encode_ours = partial(encode_event, source=f"//headcount/projects/{settings.project}")
         events = EventOutbox(self._engine)
         self._event_relay = Relay("event", events, self._publisher, topic, encode_ours, observer)
+        self._jobs = Ticker("relay-jobs", 1.0, self._job_relay.publish_due, observer)
+        self._permits_store = Permits(self._engine)
+        self._permits = Ticker("permits", 1.0, self._wake_waiting, observer)
         self._events = Ticker("relay-events", 1.0, self._event_relay.publish_due, observer)
         self.store = Store(
             self._engine,
@@ -96,12 +100,14 @@ class WorkerRuntime:
             settings.worker_ttl_seconds,
             observer,
             completed=self._events.wake,
+            released=self._permits.wake,
+            limits=registry.limits,
             on_unavailable=self.intake.database_unavailable,
         )
         self._cloud_run: CloudRun | None = None
         self._processes = process_pool(settings, registry, observer)
         self.consumer = self._make_consumer(registry)
-        self._tickers = self._make_tickers(identity)
+        self._tickers = self._make_tickers(identity, registry)
         self.opened = False
 
     async def run(self) -> None:
@@ -176,7 +182,7 @@ class WorkerRuntime:
             on_buffer_timeout=self.streaming_pull.waited_in_vain,
         )
 
-    def _make_tickers(self, identity: WorkerId) -> list[Ticker]:
+    def _make_tickers(self, identity: WorkerId, registry: Registry) -> list[Ticker]:
         settings = self._settings
         beat = settings.heartbeat_seconds
         rescue = Rescue(
@@ -197,7 +203,6 @@ class WorkerRuntime:
             self._observer,
         )
         steps: dict[str, tuple[float, Step]] = {
-            "relay-jobs": (1.0, self._job_relay.publish_due),
             "progress": (0.5, self.store.progress.flush),
             "buffer": (1.0, self.consumer.nack_overdue),
             "rescue": (beat / 2, rescuer.round),
@@ -209,7 +214,12 @@ class WorkerRuntime:
         }
         if settings.sweep_interval_seconds:
             steps["sweep"] = (settings.sweep_interval_seconds, Sweeper(self._engine, self._observer, wake).sweep)
-        return [self._events, *(Ticker(name, pause, step, self._observer) for name, (pause, step) in steps.items())]
+        own = [self._events, self._jobs, *([self._permits] if registry.limits else [])]
+        return [*own, *(Ticker(name, pause, step, self._observer) for name, (pause, step) in steps.items())]
+
+    async def _wake_waiting(self) -> None:
+        if await self._permits_store.wake():
+            self._jobs.wake()
 
     async def _report_backlog(self) -> None:
         backlog = await self._outbox.backlog()

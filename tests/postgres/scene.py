@@ -7,7 +7,7 @@ looks, or makes a state that time would make (an old heartbeat); everything unde
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,6 +40,7 @@ from daemon.postgres.settlements import Settlements
 from daemon.postgres.terminations import Terminations
 from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.rules.lifecycle import RetryPolicy, settle
+from daemon.rules.limits import JobLimit
 from daemon.rules.messages import instance_id
 from daemon.rules.retry import Backoff
 from tests.harness.waiting import until
@@ -79,11 +80,12 @@ class Worker:
 
     id: UUID
     engine: AsyncEngine
+    limits: Sequence[JobLimit] = ()
     claims: Claims = field(init=False)
     settlements: Settlements = field(init=False)
 
     def __post_init__(self) -> None:
-        self.claims = Claims(self.engine, lambda: self.id, TTL)
+        self.claims = Claims(self.engine, lambda: self.id, TTL, self.limits)
         self.settlements = Settlements(self.engine, lambda: None)
 
     async def answers(self, *messages: JobMessage) -> list[ClaimAnswer]:
@@ -142,15 +144,15 @@ class Scene:
 
     async def clear(self) -> None:
         """Remove every row."""
-        for table in ("job", "orchestration", "worker", "rejected_message", "repair"):
+        for table in ("job", "orchestration", "worker", "rejected_message", "repair", "limit_key"):
             await self.run(f"DELETE FROM {table}")
 
-    async def worker(self, *, regular: bool = True) -> Worker:
-        """A worker that lives; `regular` for far longer than a ttl."""
+    async def worker(self, limits: Sequence[JobLimit] = (), *, regular: bool = True) -> Worker:
+        """A worker that lives, `regular` for far longer than a ttl, whose handlers have these limits."""
         me = uuid4()
         since = "now() - interval '1 hour'" if regular else "now()"
         await self.run(f"INSERT INTO worker (id, host, slots, regular_since) VALUES (:me, 'h', 1, {since})", me=me)
-        return Worker(me, self.engine)
+        return Worker(me, self.engine, limits)
 
     async def silence(self, worker: Worker, seconds: float = 3600.0) -> None:
         """Let that much time pass since its last heartbeat."""

@@ -38,6 +38,7 @@ async def _claim_in_flight(rival: Rival, message: JobMessage, worker: Worker) ->
         "names": [message.job_name],
         "params": [message.params],
         "message_ids": [message.message_id],
+        "limited": [],
     }
     assert (await rival.connection.execute(claim_sql.CLAIM_JOBS, values)).all()
 

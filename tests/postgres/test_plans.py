@@ -96,7 +96,8 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
         "errors": None, "results": '"ok"', "params": "{}", "tags": "{}", "attributes": "{}", "checkpoints": "1",
         "actions": "complete", "kinds": "Raised", "causes": "retry", "names": "count",
         "traceparents": None, "message_ids": "1", "messages": "half", "reasons": "NotJson", "texts": "a line",
-        "lows": 0, "highs": 500,
+        "lows": 0, "highs": 500, "limits": "count", "keys": "", "limited": "other", "limit_jobs": "count",
+        "limit_names": "count", "limit_sources": "tags", "limit_fields": "customer", "limit_sizes": 5,
     }  # fmt: skip
     single: dict[str, Any] = {
         "me": uuid4(), "id": jobs[0], "orchestration_id": jobs[0], "limit": 100, "after": 5,

@@ -90,7 +90,7 @@ def test_a_job_that_waited_long_in_a_backlog_is_not_given_up_by_the_first_worker
 
 @given(CLAIMS)
 def test_only_a_passed_deadline_keeps_a_claim_from_running(claim: Claim) -> None:
-    refusal = admit(claim)
+    refusal = admit(claim, RetryPolicy())
     passed = claim.deadline_in is not None and claim.deadline_in <= 0
     assert (refusal is not None) == passed
     if refusal is not None:

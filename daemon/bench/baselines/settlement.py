@@ -61,6 +61,7 @@ class Bare:
                 "names": ["noop"] * size,
                 "params": ["{}"] * size,
                 "message_ids": [str(1_000_000 + first + number) for number in range(size)],
+                "limited": [],
             },
         )
         self.commit()

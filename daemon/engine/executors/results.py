@@ -64,7 +64,9 @@ def failure_of(error: BaseException, handler: Handler, attempt: Attempt) -> Resu
         return Failed(JobError(Kind.GAVE_UP, safe_str(error), _trace(error)), final=True)
     if isinstance(error, RetryLater):
         return Failed(JobError(Kind.RETRY_LATER, safe_str(error), _trace(error)), retry_in=_seconds(error.after))
-    return Failed(JobError(Kind.RAISED, f"{type(error).__name__}: {safe_str(error)}", _trace(error)))
+    why_final = handler.policy.why_final(error)
+    text = f"{type(error).__name__}: {safe_str(error)}{f' (not retried: {why_final})' if why_final else ''}"
+    return Failed(JobError(Kind.RAISED, text, _trace(error)), final=why_final is not None)
 
 
 def _unwrapped(error: BaseException) -> BaseException:

@@ -49,9 +49,9 @@ WITH input AS (
     ) AS i (id, token, orchestration_id, index, count, job_name, params, message_id)
 ), claimed AS (
     INSERT INTO job AS j (id, orchestration_id, index, job_name, params, attempt, worker_id, claim_token,
-                          created_at, started_at, message_id)
+                          created_at, started_at, first_started_at, message_id)
     SELECT i.id, o.id, i.index, i.job_name, CAST(coalesce(i.params, '{}') AS json), 1, :me, i.token,
-           statement_timestamp(), statement_timestamp(), i.message_id
+           statement_timestamp(), statement_timestamp(), statement_timestamp(), i.message_id
     FROM input i
     LEFT JOIN LATERAL (SELECT id, orchestration_id FROM job WHERE id = i.id LIMIT 1) t ON true
     CROSS JOIN LATERAL (SELECT * FROM orchestration
@@ -67,18 +67,21 @@ WITH input AS (
     ORDER BY i.id
     ON CONFLICT (id) DO UPDATE
     SET attempt = j.attempt + 1, worker_id = excluded.worker_id, claim_token = excluded.claim_token,
-        publish_at = NULL, not_before = NULL,
+        publish_at = NULL, not_before = NULL, waits_limit = NULL, waits_key = NULL,
         dead_letters = 0,
-        started_at = excluded.started_at, message_id = excluded.message_id
+        started_at = excluded.started_at, message_id = excluded.message_id,
+        first_started_at = coalesce(j.first_started_at, excluded.started_at)
     WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.occupied_by IS NULL
       AND (j.not_before IS NULL OR j.not_before <= statement_timestamp())
+      AND j.job_name <> ALL(CAST(:limited AS text[]))
     RETURNING j.id, j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,
               CASE WHEN j.attempt = 1 AND j.created_at = j.started_at THEN NULL ELSE j.params END AS params,
-              j.checkpoint, j.created_at
+              j.checkpoint, j.created_at, j.first_started_at
 )
 SELECT c.id, c.orchestration_id, c.index, c.job_name, c.attempt, c.failures, c.losses, c.cause,
        CAST(c.params AS text) AS params, CAST(c.checkpoint AS text) AS checkpoint,
        CAST(extract(epoch FROM statement_timestamp() - c.created_at) AS float8) AS age,
+       CAST(extract(epoch FROM statement_timestamp() - c.first_started_at) AS float8) AS since_first_start,
        o.total, nullif(o.tags, '{}') AS tags, o.traceparent,
        CAST(extract(epoch FROM o.deadline - statement_timestamp()) AS float8) AS deadline_in
 FROM claimed c CROSS JOIN LATERAL (SELECT * FROM orchestration WHERE id = c.orchestration_id LIMIT 1) o
@@ -97,6 +100,7 @@ FROM (SELECT FROM unnest(CAST(:ids AS uuid[]), CAST(:tokens AS uuid[])) AS i (id
 CLAIM_VIEWS = text("""
 SELECT i.id, j.id IS NOT NULL AS exists, j.status, j.worker_id, j.claim_token, j.message_id,
        coalesce(j.not_before > statement_timestamp(), false) OR j.occupied_by IS NOT NULL AS early,
+       j.waits_limit IS NOT NULL AS limited,
        coalesce(i.carries_params AND j.orchestration_id <> i.orchestration_id, false) AS elsewhere,
        o.id IS NOT NULL AS registered, o.total AS registered_total, o.job_name AS registered_name,
        o.cancelled_at IS NOT NULL OR coalesce(o.deadline <= statement_timestamp(), false) AS closing,
@@ -106,6 +110,7 @@ SELECT i.id, j.id IS NOT NULL AS exists, j.status, j.worker_id, j.claim_token, j
        j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,
        CAST(j.params AS text) AS params, CAST(j.checkpoint AS text) AS checkpoint,
        CAST(extract(epoch FROM statement_timestamp() - j.created_at) AS float8) AS age,
+       CAST(extract(epoch FROM statement_timestamp() - j.first_started_at) AS float8) AS since_first_start,
        o.total, nullif(o.tags, '{}') AS tags, o.traceparent,
        CAST(extract(epoch FROM o.deadline - statement_timestamp()) AS float8) AS deadline_in
 FROM unnest(CAST(:ids AS uuid[]), CAST(:orchestration_ids AS uuid[]), CAST(:indexes AS int[]),

@@ -16,12 +16,13 @@ WITH fleet AS (
            CAST(extract(epoch FROM statement_timestamp() - j.progress_at) AS float8) AS progress_ago,
            CAST(extract(epoch FROM statement_timestamp() - j.published_at) AS float8) AS published_ago,
            CAST(extract(epoch FROM j.publish_at - statement_timestamp()) AS float8) AS publish_in,
-           f.kind AS last_kind, f.message AS last_message,
+           f.kind AS last_kind, f.message AS last_message, j.waits_limit, j.waits_key, j.created_at,
            CASE WHEN j.worker_id IS NOT NULL AND w.seen_at > statement_timestamp() - make_interval(secs => :ttl)
                 THEN 'RUNNING'
                 WHEN j.worker_id IS NOT NULL THEN 'HELD_BY_DEAD_WORKER'
                 WHEN j.attempt > 0 AND f.kind = 'UnknownJob' AND f.attempt = j.attempt
                      AND j.worker_id IS NULL THEN 'UNKNOWN_JOB'
+                WHEN j.waits_limit IS NOT NULL THEN 'WAITING_LIMIT'
                 WHEN j.not_before > statement_timestamp() AND j.attempt > 0 THEN 'WAITING_RETRY'
                 WHEN j.not_before > statement_timestamp() THEN 'WAITING_START'
                 WHEN fleet.fresh = 0 THEN 'QUEUED_NO_WORKER'
@@ -36,8 +37,22 @@ WITH fleet AS (
     WHERE j.status = 'InProgress'
       AND (j.orchestration_id = :orchestration_id OR j.id = :job_id)
 )
-SELECT * FROM (SELECT *, count(*) OVER (PARTITION BY verdict) AS alike,
-                      row_number() OVER (PARTITION BY verdict ORDER BY index) AS number FROM judged) numbered
+SELECT numbered.*, l.limit_size, l.limit_used, l.limit_place, l.limit_holders
+FROM (SELECT *, count(*) OVER (PARTITION BY verdict) AS alike,
+             row_number() OVER (PARTITION BY verdict ORDER BY index) AS number FROM judged) numbered
+LEFT JOIN LATERAL (
+    SELECT k.size AS limit_size,
+           (SELECT count(*) FROM permit p WHERE p.limit_name = k.limit_name AND p.key = k.key) AS limit_used,
+           (SELECT count(*) FROM job w
+            WHERE w.waits_limit IS NOT NULL AND w.worker_id IS NULL AND w.status = 'InProgress'
+              AND w.waits_limit = k.limit_name AND w.waits_key = k.key AND w.created_at <= numbered.created_at
+           ) AS limit_place,
+           ARRAY(SELECT job_id FROM permit p WHERE p.limit_name = k.limit_name AND p.key = k.key
+                 ORDER BY given_at LIMIT :examples) AS limit_holders
+    FROM limit_key k
+    WHERE numbered.verdict = 'WAITING_LIMIT' AND k.limit_name = numbered.waits_limit AND k.key = numbered.waits_key
+    LIMIT 1
+) l ON true
 WHERE number <= :examples
 ORDER BY verdict, index
 """)

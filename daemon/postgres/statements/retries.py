@@ -58,7 +58,7 @@ DELETE_PLACEHOLDERS = text("DELETE FROM job WHERE id = ANY(CAST(:ids AS uuid[]))
 REOPEN_JOBS = text("""
 UPDATE job j
 SET status = 'InProgress', attempt = j.attempt + 1, failures = 0, losses = 0, finish_number = NULL, finished_at = NULL,
-    error = NULL, cause = 'operator', not_before = NULL,
+    error = NULL, cause = 'operator', not_before = NULL, first_started_at = NULL,
     publish_at = statement_timestamp() + CASE WHEN j.occupied_by IS NULL THEN interval '0' ELSE interval '1 minute' END
 WHERE id = ANY(CAST(:ids AS uuid[]))
 """)

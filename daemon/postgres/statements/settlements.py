@@ -24,10 +24,12 @@ WITH input AS MATERIALIZED (
     ) AS i (id, worker_id, attempt, action, result, error, delay, counts, loses, cause)
     ORDER BY id
 ), fenced AS MATERIALIZED (
-    SELECT i.*, h.orchestration_id, h.index, h.started_at
+    SELECT i.*, h.orchestration_id, h.index, h.started_at,
+           h.has_permits AND NOT (i.action = 'close' AND (i.worker_id IS NOT NULL OR h.occupied)) AS releases
     FROM input i
     CROSS JOIN LATERAL (
-        SELECT j.orchestration_id, j.index, j.started_at FROM job j
+        SELECT j.orchestration_id, j.index, j.started_at, j.has_permits, j.occupied_by IS NOT NULL AS occupied
+        FROM job j
         WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id
           AND j.status = 'InProgress'
         FOR NO KEY UPDATE
@@ -70,11 +72,11 @@ WITH input AS MATERIALIZED (
 ), outcome AS MATERIALIZED (
     SELECT e.id, e.worker_id, e.attempt, e.action, e.result, e.error, e.delay, e.counts, e.loses, e.cause,
            statement_timestamp() AS finished_at, coalesce(p.before[e.rank] + e.number, -1 - e.index) AS finish_number,
-           p.done[e.rank] AS done
+           p.done[e.rank] AS done, e.releases
     FROM ended e CROSS JOIN counters p
     UNION ALL
     SELECT h.id, h.worker_id, h.attempt, h.action, h.result, h.error, h.delay, h.counts, h.loses, h.cause,
-           NULL, NULL, false
+           NULL, NULL, false, h.releases
     FROM fenced h
     WHERE h.action NOT IN ('complete', 'fail', 'close')
 ), settled AS (
@@ -84,6 +86,7 @@ WITH input AS MATERIALIZED (
         occupied_by = CASE WHEN i.action = 'close' THEN coalesce(j.worker_id, j.occupied_by) ELSE j.occupied_by END,
         worker_id = NULL,
         claim_token = NULL,
+        has_permits = j.has_permits AND NOT i.releases,
         failures = j.failures + i.counts,
         losses = j.losses + i.loses,
         cause = coalesce(i.cause, j.cause),
@@ -98,7 +101,9 @@ WITH input AS MATERIALIZED (
     FROM outcome i
     WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id IS NOT DISTINCT FROM i.worker_id
       AND j.status = 'InProgress'
-    RETURNING j.id, i.done
+    RETURNING j.id, i.done, i.releases
+), released AS (
+    DELETE FROM permit p USING fenced h WHERE h.releases AND p.job_id = h.id
 ), history AS (
     INSERT INTO failed_attempt (job_id, attempt, worker_id, started_at, ended_at, kind, message, traceback)
     SELECT h.id, h.attempt, h.worker_id, h.started_at, statement_timestamp(), h.error_object ->> 'kind',
@@ -109,7 +114,7 @@ WITH input AS MATERIALIZED (
     DELETE FROM failed_attempt f USING fenced h
     WHERE h.attempt > 100 AND f.job_id = h.id AND f.attempt > 5 AND f.attempt <= h.attempt - 95
 )
-SELECT id, done FROM settled
+SELECT id, done, releases FROM settled
 """)
 
 SETTLED_BY_US = text("""

@@ -117,6 +117,15 @@ WHERE p.orchestration_id IS NOT NULL AND o.id IS NULL
 LIMIT :limit
 """)
 
+# A permit belongs to a job that runs, that still occupies a worker, or that was woken and has not been claimed yet.
+IDLE_PERMITS = text("""
+SELECT p.job_id AS id, p.limit_name, p.key
+FROM permit p JOIN job j ON j.id = p.job_id
+WHERE NOT (j.has_permits AND (j.occupied_by IS NOT NULL OR j.status = 'InProgress' AND j.waits_limit IS NULL))
+ORDER BY p.job_id
+LIMIT :limit
+""")
+
 CONSTRAINTS = text("""
 SELECT name AS id FROM unnest(ARRAY['job_has_a_future', 'job_is_over', 'job_has_a_place', 'job_dates', 'job_place',
                                     'orchestration_counts', 'orchestration_complete', 'orchestration_outcome',

@@ -35,9 +35,11 @@ WITH over AS MATERIALIZED (
     WHERE occupied_by = ANY(CAST(:workers AS uuid[])) AND (:all OR id = ANY(CAST(:ids AS uuid[])))
     ORDER BY id
     FOR NO KEY UPDATE
+), released AS (
+    DELETE FROM permit p USING over WHERE p.job_id = over.id
 )
 UPDATE job j
-SET occupied_by = NULL,
+SET occupied_by = NULL, has_permits = false,
     not_before = CASE WHEN j.status = 'InProgress' AND j.worker_id IS NULL AND :delay > 0
                       THEN statement_timestamp() + make_interval(secs => :delay) ELSE j.not_before END,
     publish_at = CASE WHEN j.status = 'InProgress' AND j.worker_id IS NULL

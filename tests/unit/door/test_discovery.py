@@ -89,6 +89,9 @@ REFUSED = {
     "no attempts": ("@job('x', max_attempts=0)\ndef x(params: dict): ...", "at least 1"),
     "no time": ("@job('x', timeout=0)\ndef x(params: dict): ...", "above 0"),
     "no time that is": ("@job('x', timeout=float('nan'))\ndef x(params: dict): ...", "above 0"),
+    "no time overall": ("@job('x', overall_timeout=0)\ndef x(params: dict): ...", "above 0"),
+    "no exception": ("@job('x', retry_on=(int,))\ndef x(params: dict): ...", "types of exceptions"),
+    "an exception itself": ("@job('x', give_up_on=KeyError('a'))\ndef x(params: dict): ...", "types of exceptions"),
     "nobody at once": ("@job('x', concurrency=0)\ndef x(params: dict): ...", "at least 1"),
 }
 
