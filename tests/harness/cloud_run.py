@@ -37,11 +37,9 @@ class CloudRunServer:
         """What an execution was started with."""
         return {one.name: one.value for one in self.executions[name].template.containers[0].env}
 
-    def finish(self, name: str, state: State = State.CONDITION_SUCCEEDED, message: str = "") -> None:
+    def finish(self, name: str, state: int = State.CONDITION_SUCCEEDED, message: str = "") -> None:
         """End an execution."""
-        execution = self.executions[name]
-        execution.conditions = [run_v2.Condition(type_="Completed", state=state, message=message)]
-        execution.completion_time = datetime.now(UTC)
+        self.executions[name].conditions = [run_v2.Condition(type_="Completed", state=state, message=message)]
 
     async def run_job(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         """RunJob."""
@@ -111,7 +109,7 @@ async def cloud_run_server() -> AsyncIterator[tuple[CloudRunServer, grpc.aio.Cha
 def _method(
     behaviour: CloudRunServer, call: Callable[[Any, Any], Awaitable[Any]], request_type: Any
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    name = call.__name__  # type: ignore[attr-defined]
+    name = call.__name__
 
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         behaviour.calls.append(name)
