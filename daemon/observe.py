@@ -65,6 +65,9 @@ class Observer:
     def handler_stuck(self, claim: Claim, seconds: float) -> None:
         """A handler goes on although it was cancelled `seconds` ago."""
 
+    def thread_computed(self, claim: Claim, seconds: float) -> None:
+        """A handler in a thread has used so many seconds of CPU: others may have waited for the interpreter."""
+
     def handler_logged(self, claim: Claim | None, line: LogLine) -> None:
         """A handler in another process has logged or printed a line; `claim` is None when none ran at the time."""
 

@@ -19,20 +19,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, TypeVar
 
-from pydantic import PydanticUserError, TypeAdapter
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic import TypeAdapter, ValidationError
 
-from daemon.context import JobContext
 from daemon.errors import DecodeError, HandlersInvalid
 from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.limits import JobLimit, Limit, limits_of
 from daemon.rules.messages import check_name
+from daemon.rules.refused_params import names_in, why_refused
 from daemon.rules.retry import Backoff
+from daemon.signature import json_schema, signature_of
 
 Executor = Literal["async", "thread", "process", "command", "cloud_run_job"]
 EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
 OPTIONS = "__headcount_job__"
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NEW_REPOSITORY = "headcount new example && cd example"
 
 ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
@@ -43,7 +42,8 @@ F = TypeVar("F", bound=Callable[..., object])
 class Handler:
     """A function and how its jobs are run. `timeout` is seconds per attempt; `concurrency` is per worker.
 
-    `memory_mib` is how much the process of a `process` handler may use.
+    `memory_mib` is how much the process of a `process` handler may use. `result` is None where the annotation of the
+    function says nothing about it.
     """
 
     name: str
@@ -56,11 +56,16 @@ class Handler:
     wants_context: bool
     limits: tuple[JobLimit, ...] = ()
     memory_mib: int | None = None
+    result: TypeAdapter[object] | None = None
 
     @property
     def location(self) -> str:
         """Where it is defined: file:line."""
         return _location(self.function)
+
+    def why(self, error: ValidationError, *, show_values: bool = False) -> str:
+        """Why params were refused: fields and what is expected there, and no value unless `show_values`."""
+        return why_refused(error, names_in(json_schema(self.params, "validation")), show_values=show_values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +172,7 @@ def handler_of(function: Callable[..., object]) -> Handler:
     if not isinstance(options, JobOptions):
         raise HandlersInvalid(f"{_location(function)} is not decorated with @job.")
     executor = _check_options(options, function)
-    adapter, wants_context = _signature(function)
+    signature = signature_of(function, _location(function), has_result=executor != "command")
     try:
         limits = tuple(limits_of(options.name, options.limits))
     except ValueError as error:
@@ -179,10 +184,11 @@ def handler_of(function: Callable[..., object]) -> Handler:
         options.policy,
         options.timeout,
         options.concurrency,
-        adapter,
-        wants_context,
+        signature.params,
+        signature.wants_context,
         limits,
         options.memory_mib,
+        signature.result,
     )
 
 
@@ -213,29 +219,6 @@ def _check_options(options: JobOptions, function: Callable[..., object]) -> Exec
     if options.memory_mib is not None and (executor != "process" or options.memory_mib < 1):
         raise HandlersInvalid(f"{where}: memory_mib must be at least 1, and needs executor='process'.")
     return executor
-
-
-def _signature(function: Callable[..., object]) -> tuple[TypeAdapter[object], bool]:
-    where = _location(function)
-    parameters = inspect.signature(function).parameters
-    names = list(parameters)
-    if len(names) not in (1, 2) or not all(parameter.kind in _POSITIONAL for parameter in parameters.values()):
-        raise HandlersInvalid(f"{where}: a handler takes the params and, if it wants, the context, by position.")
-    try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except Exception as error:
-        raise HandlersInvalid(f"{where}: its annotations can't be read: {error}.") from None
-    if names[0] not in hints:
-        raise HandlersInvalid(f"{where}: the parameter {names[0]!r} has no annotation (a plain dict is one).")
-    if len(names) == 2 and hints.get(names[1], JobContext) is not JobContext:
-        raise HandlersInvalid(f"{where}: the second parameter is the JobContext.")
-    try:
-        adapter = TypeAdapter(hints[names[0]])
-        adapter.rebuild(raise_errors=True)
-        return adapter, len(names) == 2
-    except (PydanticSchemaGenerationError, PydanticUserError, PydanticUndefinedAnnotation) as error:
-        reason = str(error).splitlines()[0]
-        raise HandlersInvalid(f"{where}: pydantic can't validate the type of {names[0]!r}: {reason}.") from None
 
 
 def _put_on_path(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Test a handler with no server: `await run_handler(thumbnail, {...})`.
 
 For job authors' tests. The handler runs through the same runner as in a worker: its params are validated, its timeout
-counts, its result must be storable. Progress, notes and checkpoints are kept in memory.
+counts, its result must be storable. Progress, notes and checkpoints are kept in memory. A `process` handler runs in a
+thread, where debuggers and coverage see it.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ async def run_handler(
         index=index,
         count=count,
         job_name=handler.name,
-        params=encode_json({} if params is None else params, LIMIT),
+        params=encode_json({} if params is None else params, LIMIT, reveals=True),
         attempt=attempt,
         failures=0,
         losses=0,
@@ -93,9 +94,11 @@ async def run_handler(
     running, recorder = Attempt(claim.job_id, claim), _Recorder(said)
     if stopping:
         asyncio.get_running_loop().call_soon(running.signal.set, StopReason.DRAINING)
+    threaded = ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0)
     executors: dict[str, Executor] = {
         "async": CoroutineExecutor(LIMIT),
-        "thread": ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0),
+        "thread": threaded,
+        "process": threaded,
         "command": CommandExecutor(LIMIT, recorder, os.environ, 0.5),
     }
     result = await HandlerRunner(recorder, executors, show_values=True).run(claim, handler, running)

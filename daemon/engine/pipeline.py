@@ -59,7 +59,7 @@ class Runner(Protocol):
 
 
 class Pipeline:
-    """Takes deliveries to their end, any number at the same time."""
+    """Takes deliveries to their end, any number at the same time; `places` says how many by one executor."""
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class Pipeline:
         rng: Callable[[], float],
         wall_clock: Callable[[], float] = time.time,
         decoder: Decoder = decode,
+        places: Mapping[str, int] | None = None,
     ) -> None:
         self._store = store
         self._runner = runner
@@ -80,7 +81,7 @@ class Pipeline:
         self._rng = rng
         self._wall_clock = wall_clock
         self._decode = decoder
-        self._turns = Turns()
+        self._turns = Turns(places or {})
 
     async def process(self, delivery: Delivery, attempt: Attempt) -> None:
         """Take one delivery to its end: what became of it is committed before it is acked."""
@@ -91,7 +92,7 @@ class Pipeline:
             delivery.ack()
             return
         named = self._registry.find(message.job_name)
-        if named is not None and named.concurrency is not None and not await self._turns.wait(named, attempt):
+        if named is not None and self._turns.is_needed(named) and not await self._turns.wait(named, attempt):
             delivery.nack()
             return
         attempt.job_id = message.job_id  # from here on the database may say that we have claimed it

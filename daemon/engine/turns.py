@@ -1,4 +1,6 @@
-"""How many attempts of one handler run at once in this worker: `concurrency`, decided before a job is claimed.
+"""How many attempts run at once in this worker, of one handler (`concurrency`) and by one executor.
+
+Decided before a job is claimed.
 
 Asked by the pipeline. What waits here has no claim: for the database its job is free, and nobody sees it as running.
 """
@@ -6,6 +8,7 @@ Asked by the pipeline. What waits here has no claim: for the database its job is
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Mapping
 
 import anyio
 
@@ -15,22 +18,27 @@ from daemon.registry import Handler
 
 
 class Turns:
-    """The turns of every handler that has a `concurrency`."""
+    """The turns of every handler that has a `concurrency`, and those of the executors named in `places`."""
 
-    def __init__(self) -> None:
-        self._turns: dict[str, anyio.Semaphore] = {}
+    def __init__(self, places: Mapping[str, int]) -> None:
+        self._of_executors = {executor: anyio.Semaphore(count) for executor, count in places.items()}
+        self._of_handlers: dict[str, anyio.Semaphore] = {}
+
+    def is_needed(self, handler: Handler) -> bool:
+        """Whether this handler's attempts wait for turns at all."""
+        return handler.concurrency is not None or handler.executor in self._of_executors
 
     async def wait(self, handler: Handler, attempt: Attempt) -> bool:
         """Wait for a turn; it is over when the handler is done. False when the attempt was asked to stop meanwhile."""
-        assert handler.concurrency is not None, "other handlers need no turn"
-        turns = self._turns.setdefault(handler.name, anyio.Semaphore(handler.concurrency))
         if attempt.signal.reason is not None:
             return False
         cancellation = TaskCancellation(asyncio.get_running_loop())
         attempt.waiting = True
         attempt.on_cancel(lambda _reason: cancellation.cancel())
         try:
-            await turns.acquire()
+            for turns in self._all(handler):
+                await turns.acquire()
+                attempt.releases.append(turns.release)
         except asyncio.CancelledError as error:
             if not cancellation.is_ours(error):
                 raise
@@ -39,5 +47,10 @@ class Turns:
             attempt.waiting = False
             attempt.on_cancel(None)
             cancellation.close()
-        attempt.releases.append(turns.release)
         return True
+
+    def _all(self, handler: Handler) -> Iterator[anyio.Semaphore]:
+        if handler.concurrency is not None:
+            yield self._of_handlers.setdefault(handler.name, anyio.Semaphore(handler.concurrency))
+        if handler.executor in self._of_executors:
+            yield self._of_executors[handler.executor]

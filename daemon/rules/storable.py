@@ -11,10 +11,11 @@ import re
 from itertools import accumulate
 
 import orjson
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from daemon.errors import ResultNotStorable
+from daemon.rules.secret_values import STARS, refuse_secrets, revealed
 
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _TEXT_LIMIT = 20_000
@@ -31,16 +32,28 @@ def holds_nul(text: str) -> bool:
     return "\\u0000" in text and _ESCAPED_NUL.search(text) is not None
 
 
-def encode_json(value: object, limit_bytes: int) -> str:
+def encode_json(
+    value: object, limit_bytes: int, kind: TypeAdapter[object] | None = None, *, reveals: bool = False
+) -> str:
     """A value as JSON text. Anything pydantic can dump is accepted: models, dataclasses, dates, UUIDs, sets.
 
-    Raises ResultNotStorable when the value is not JSON (NaN included), holds a NUL or a lone surrogate, nests too
-    deeply, or takes more than `limit_bytes` bytes.
+    With `kind` it is dumped as that type says. A secret (SecretStr and the like) is refused, because its dump is stars;
+    with `reveals`, its value is taken. Raises ResultNotStorable for it, and when the value is not JSON (NaN included),
+    holds a NUL or a lone surrogate, nests too deeply, or takes more than `limit_bytes` bytes.
     """
     try:
-        plain = to_jsonable_python(value, inf_nan_mode="constants")
+        if kind is None:
+            plain = to_jsonable_python(value, inf_nan_mode="constants")
+        else:
+            plain = kind.dump_python(value, mode="json", by_alias=True, warnings=False)
+        if reveals:
+            plain = revealed(plain, value)
         text = json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(text.encode())
+        if STARS in text and not reveals:
+            refuse_secrets(value)
+    except ResultNotStorable:
+        raise
     except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
         raise ResultNotStorable(f"not JSON that can be stored: {safe_str(error)}") from None
     except Exception as error:

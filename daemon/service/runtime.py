@@ -173,8 +173,9 @@ class WorkerRuntime:
             executors["cloud_run_job"] = CloudRunJobExecutor(limit, recorder, self._cloud_run)
         runner = HandlerRunner(recorder, executors, show_values=settings.log_values)
         grace = settings.unknown_job_grace_seconds
+        places = {"process": self._processes.slots}
         return Consumer(
-            Pipeline(self.store, runner, registry, self._observer, grace, random.random),
+            Pipeline(self.store, runner, registry, self._observer, grace, random.random, places=places),
             self._in_flight,
             slots,
             settings.buffer_timeout_seconds,

@@ -119,11 +119,15 @@ class Logs(Observer):
         elif self._debugs:
             self._log.debug("an outcome is stored", **_labels(claim), action=settlement.action.value)
 
+    def thread_computed(self, claim: Claim, seconds: float) -> None:
+        """A handler belongs elsewhere."""
+        text = "a handler computed in a thread, where all other jobs wait for it: give it executor='process'"
+        self._limited(f"computed {claim.job_name}", "warning", text, **_labels(claim), cpu_seconds=round(seconds, 1))
+
     def handler_logged(self, claim: Claim | None, line: LogLine) -> None:
-        """As the line would look if the handler ran here; not limited either."""
-        values = {key: value for key, value in line.values.items() if key != "event"}
-        labels = {} if claim is None else {**_labels(claim), "traceparent": claim.traceparent}
-        structlog.get_logger(line.logger).log(line.level, line.text, **{**values, **labels})
+        """As it would look if the handler ran here; not limited either."""
+        labels = {} if claim is None else _labels(claim)
+        structlog.get_logger(line.logger).log(line.level, line.text, **{**line.values, **labels})
 
     def handler_stuck(self, claim: Claim, seconds: float) -> None:
         """A handler ignores its end."""

@@ -24,6 +24,7 @@ HANDLERS = '''
 import ctypes
 import os
 import re
+import subprocess
 import time
 from pathlib import Path
 
@@ -68,12 +69,21 @@ def burn(params: dict, ctx: JobContext) -> float:
     return time.process_time() - began
 
 
+@job("burn_here")
+def burn_here(params: dict) -> None:
+    began = time.process_time()
+    while time.process_time() - began < params["seconds"]:
+        sum(range(1000))
+
+
 @job("sleep", executor="process")
 def sleep(params: dict, ctx: JobContext) -> int:
     with Path(params["diary"]).open("a") as diary:
         print(ctx.attempt, os.getpid(), file=diary)
     if ctx.attempt == 1:
-        time.sleep(60)
+        subprocess.Popen(["sleep", "600"])
+        Path(params["diary"] + ".begun").touch()
+        re.match("(a+)+$", "a" * 40 + "b")
     return ctx.attempt
 
 
@@ -105,6 +115,18 @@ def children(worker: WorkerProcess) -> list[psutil.Process]:
     return psutil.Process(worker.pid).children(recursive=True)
 
 
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that have not ended; one that nobody has waited for yet has."""
+    return [one for one in processes if _is_alive(one)]
+
+
 def causes(database_url: str) -> dict[str, str]:
     """The error of each job by its name."""
     with psycopg.connect(database_url) as connection:
@@ -134,10 +156,10 @@ async def test_every_death_is_named_and_other_jobs_go_on(
         left = children(worker)
         worker.terminate()
         await worker.until_exit()
-    assert not [process for process in left if process.is_running()]
+    assert not alive(left)
 
 
-async def test_cpu_bound_handlers_on_every_core_leave_the_heartbeat_alone(
+async def test_handlers_that_compute_leave_the_heartbeat_alone_in_processes_and_are_named_in_threads(
     environment: dict[str, str], client: Client, tmp_path: Path
 ) -> None:
     async with WorkerProcess(environment, tmp_path, handlers_in=tmp_path) as worker:
@@ -148,6 +170,11 @@ async def test_cpu_bound_handlers_on_every_core_leave_the_heartbeat_alone(
             lags = re.findall(rf'^{name}_bucket{{.*le="(.+?)".*}} (.+)$', metrics, re.M)
             assert dict(lags)["1.0"] == dict(lags)["+Inf"] != "0.0", lags
         assert "the event loop was blocked" not in worker.log
+        assert "a handler computed in a thread" not in worker.log
+        await (await client.kick_off("burn_here", [{"seconds": 2}])).wait(timeout=90)
+        await worker.until_logged("a handler computed in a thread")
+        warned = [line for line in worker.log_records() if line["message"].startswith("a handler computed")]
+        assert [line["logging.googleapis.com/labels"]["job_name"] for line in warned] == ["burn_here"]
 
 
 async def test_when_the_worker_is_killed_its_processes_die_and_its_job_runs_elsewhere(
@@ -156,11 +183,12 @@ async def test_when_the_worker_is_killed_its_processes_die_and_its_job_runs_else
     diary = tmp_path / "diary"
     async with WorkerProcess(environment, tmp_path, handlers_in=tmp_path) as worker:
         started = await client.kick_off("sleep", [{"diary": str(diary)}])
-        await until(lambda: diary.exists() and diary.read_text().count("\n") == 1)
+        await until(Path(f"{diary}.begun").exists)
         left = children(worker)
         assert int(diary.read_text().split()[1]) in {process.pid for process in left}
+        assert "sleep" in {process.name() for process in left}, "what a child has started"
         worker.kill()
-        await until(lambda: not [process for process in left if process.is_running()], within=5)
+        await until(lambda: not alive(left), within=5)
     async with WorkerProcess(environment, tmp_path, handlers_in=tmp_path):
         assert (await started.wait(timeout=90)).completed == 1
     assert [line.split()[0] for line in diary.read_text().splitlines()] == ["1", "2"]
@@ -172,12 +200,12 @@ async def test_a_drain_ends_a_process_that_goes_on_and_its_job_is_interrupted(
     diary = tmp_path / "diary"
     async with WorkerProcess(environment, tmp_path, handlers_in=tmp_path) as worker:
         started = await client.kick_off("sleep", [{"diary": str(diary)}])
-        await until(lambda: diary.exists() and diary.read_text().count("\n") == 1)
+        await until(Path(f"{diary}.begun").exists)
         left, began = children(worker), time.monotonic()
         worker.terminate()
         await worker.until_exit()
         assert time.monotonic() - began < 6
-        assert not [process for process in left if process.is_running()]
+        assert not alive(left)
     async with WorkerProcess(environment, tmp_path, handlers_in=tmp_path):
         assert (await started.wait(timeout=30)).completed == 1
 
@@ -188,7 +216,7 @@ async def test_a_process_killed_from_outside_costs_only_its_own_job(
     diary = tmp_path / "diary"
     async with WorkerProcess(environment, tmp_path, handlers_in=tmp_path):
         started = await client.kick_off("sleep", [{"diary": str(diary)}])
-        await until(lambda: diary.exists() and diary.read_text().count("\n") == 1)
+        await until(Path(f"{diary}.begun").exists)
         os.kill(int(diary.read_text().split()[1]), signal.SIGKILL)
         assert (await started.wait(timeout=60)).completed == 1
     assert [line.split()[0] for line in diary.read_text().splitlines()] == ["1", "2"]

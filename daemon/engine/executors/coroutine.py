@@ -34,7 +34,7 @@ class CoroutineExecutor:
         try:
             called = handler.function(*arguments)
             assert isinstance(called, Awaitable), "discovery lets only `async def` be run on the event loop"
-            return returned(await called, self._result_limit)
+            return returned(await called, self._result_limit, handler.result)
         except BaseException as error:
             if cancellation.is_ours(error):
                 return stopped(handler, attempt)

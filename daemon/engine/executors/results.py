@@ -10,6 +10,8 @@ import inspect
 import traceback
 from types import TracebackType
 
+from pydantic import TypeAdapter
+
 from daemon.engine.attempt import Attempt
 from daemon.engine.cancellation import TaskCancellation
 from daemon.errors import ClaimLost, GiveUp, ResultNotStorable, RetryLater, Stopped
@@ -18,15 +20,15 @@ from daemon.registry import Handler
 from daemon.rules.storable import encode_json, safe_str, storable_text
 
 
-def returned(value: object, limit: int) -> Result:
-    """The result of a handler that returned; its JSON may have `limit` bytes."""
+def returned(value: object, limit: int, kind: TypeAdapter[object] | None = None) -> Result:
+    """The result of a handler that returned, dumped as its annotation (`kind`) says. It may have `limit` bytes."""
     try:
         if inspect.iscoroutine(value):
             value.close()
             raise ResultNotStorable("the handler returned a coroutine: an `await` is missing in it")
         if inspect.isgenerator(value):  # encoding it would run the author's code here, perhaps without an end
             raise ResultNotStorable("the handler returned a generator: return a list of what it yields")
-        return Returned("null" if value is None else encode_json(value, limit))
+        return Returned("null" if value is None else encode_json(value, limit, kind))
     except ResultNotStorable as error:
         return Failed(JobError(Kind.RESULT_NOT_STORABLE, str(error)), final=True)
     except BaseException as error:  # a serializer is the author's code too

@@ -7,6 +7,7 @@ before.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,11 +18,12 @@ import anyio.to_thread
 from daemon.engine.attempt import Attempt, InFlight
 from daemon.engine.cancellation import TaskCancellation
 from daemon.engine.executors.results import failure_of, interruption_of, returned, stopped
-from daemon.job import Result, StopReason
+from daemon.job import Claim, Result, StopReason
 from daemon.observe import Observer
 from daemon.registry import Handler
 
 GRACE_SECONDS = 5.0
+COMPUTED_SECONDS = 1.0
 
 
 class ThreadExecutor:
@@ -55,9 +57,11 @@ class ThreadExecutor:
             cancellation.call_later(handler.timeout, partial(self._time_is_up, attempt, cancellation))
         try:
             value = await anyio.to_thread.run_sync(
-                _plain, handler.function, arguments, abandon_on_cancel=True, limiter=self._threads
+                self._plain, handler.function, arguments, attempt.claim, abandon_on_cancel=True, limiter=self._threads
             )
-            return stopped(handler, attempt) if _has_overrun(attempt) else returned(value, self._result_limit)
+            if _has_overrun(attempt):
+                return stopped(handler, attempt)
+            return returned(value, self._result_limit, handler.result)
         except BaseException as error:
             if cancellation.is_ours(error):
                 return self._leave_thread(handler, attempt)
@@ -67,6 +71,17 @@ class ThreadExecutor:
         finally:
             attempt.on_cancel(None)
             cancellation.close()
+
+    def _plain(self, function: Callable[..., object], arguments: Sequence[object], claim: Claim | None) -> object:
+        began = time.thread_time()
+        try:
+            return function(*arguments)
+        except GeneratorExit as error:  # on its way out of a thread it would close the coroutines that wait for it
+            raise RuntimeError("the handler raised GeneratorExit") from error
+        finally:
+            computed = time.thread_time() - began
+            if claim is not None and computed > COMPUTED_SECONDS:
+                self._observer.thread_computed(claim, computed)
 
     def _time_is_up(self, attempt: Attempt, cancellation: TaskCancellation) -> None:
         attempt.signal.set(StopReason.TIMED_OUT)
@@ -78,13 +93,6 @@ class ThreadExecutor:
         if attempt.claim is not None:
             self._observer.handler_stuck(attempt.claim, 0.0)  # nobody watches its thread from here on
         return replace(stopped(handler, attempt), still_runs_for=self._exit_in() + 1.0)
-
-
-def _plain(function: Callable[..., object], arguments: Sequence[object]) -> object:
-    try:
-        return function(*arguments)
-    except GeneratorExit as error:  # on its way out of a thread it would close the coroutines that wait for it
-        raise RuntimeError("the handler raised GeneratorExit") from error
 
 
 def _has_overrun(attempt: Attempt) -> bool:

@@ -66,6 +66,12 @@ class JobMetrics(Observer):
         self._stuck = registry.counter(
             "headcount_handlers_stuck_total", "Handlers that went on although they were cancelled.", name, known=names
         )
+        self._computed = registry.counter(
+            "headcount_thread_cpu_seconds_total",
+            "CPU time of attempts that computed for over a second in a thread, where other jobs wait for them.",
+            name,
+            known=names,
+        )
         self._blocked = registry.counter(
             "headcount_event_loop_blocked_total",
             "Times a job was found to block the event loop for over a second; again every 5 s while it lasts.",
@@ -116,6 +122,9 @@ class JobMetrics(Observer):
 
     def handler_stuck(self, claim: Claim, seconds: float) -> None:
         self._stuck.labels(self._name(claim)).inc()
+
+    def thread_computed(self, claim: Claim, seconds: float) -> None:
+        self._computed.labels(self._name(claim)).inc(seconds)
 
     def event_loop_blocked(self, seconds: float, where: BlockedLoop) -> None:
         self._blocked.labels(OTHER if where.claim is None else self._name(where.claim)).inc()

@@ -15,9 +15,11 @@ from pathlib import Path
 from daemon.engine.attempt import Attempt
 from daemon.engine.executors.process.child_process import ChildProcess
 from daemon.engine.executors.process.executor import ProcessExecutor
+from daemon.engine.executors.process.group_killer import GroupKiller
 from daemon.engine.executors.process.pool import ProcessPool, Recycling
 from daemon.engine.runner import HandlerRunner
 from daemon.job import Result
+from daemon.observe import LogLine
 from daemon.recorder import Recorder
 from daemon.registry import discover
 from daemon.rules.storable import encode_json
@@ -61,10 +63,8 @@ class Processes:
 
     def logged(self) -> list[tuple[str, str, dict[str, str], bool]]:
         """What was logged and printed: logger, text, values, and whether a job was named."""
-        return [
-            (line.logger, line.text, dict(line.values), claim is not None)
-            for claim, line in self.heard.all("handler_logged")  # type: ignore[misc]
-        ]
+        heard = [(claim, line) for claim, line in self.heard.all("handler_logged") if isinstance(line, LogLine)]
+        return [(line.logger, line.text, dict(line.values), claim is not None) for claim, line in heard]
 
 
 @asynccontextmanager
@@ -73,8 +73,8 @@ async def processes(slots: int = 1, *, jobs: int | None = None, memory: int | No
     heard, started = Listening(), []
     start = partial(ChildProcess, child_command(), start_message([JOBS], REPOSITORY, "info", RESULT_LIMIT), heard)
 
-    def remembered() -> ChildProcess:
-        started.append(start())
+    def remembered(groups: GroupKiller) -> ChildProcess:
+        started.append(start(groups))
         return started[-1]
 
     pool = ProcessPool(slots, remembered, Recycling(jobs, memory), heard)

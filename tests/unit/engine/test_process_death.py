@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from daemon.engine.attempt import Attempt
-from daemon.job import Failed, Interrupted, Kind, Returned, StopReason
+from daemon.job import Claim, Failed, Interrupted, Kind, Progress, Returned, StopReason
 from tests.fakes.delivery import JOB
 from tests.harness.waiting import until
-from tests.unit.engine.attempts import failure
+from tests.unit.engine.attempts import Recorded, failure
 from tests.unit.engine.process_pools import Processes, processes
 
 
@@ -54,6 +54,17 @@ async def test_a_process_that_closes_its_pipe_fails_its_attempt_by_name(name: st
     async with processes() as made:
         error = failure(await made.run(name), Kind.PROCESS_DIED)
         assert error.message == "the handler's process ended: it closed its pipe to the worker"
+        await runs_on(made)
+
+
+async def test_a_child_whose_words_can_not_be_taken_is_killed_and_its_attempt_fails() -> None:
+    class Broken(Recorded):
+        def progress(self, claim: Claim, progress: Progress) -> None:
+            raise ValueError("a fault of the worker")
+
+    async with processes() as made:
+        error = failure(await made.run("report", recorder=Broken()), Kind.PROCESS_DIED)
+        assert error.message == "the handler's process ended: what it sent could not be taken (ValueError)"
         await runs_on(made)
 
 

@@ -58,6 +58,15 @@ async def test_too_many_notes_are_an_error_of_the_handler(shared: Processes) -> 
     assert error.message == "TooManyNotes: one is enough"
 
 
+async def test_a_checkpoint_that_can_not_be_stored_is_an_error_of_the_handler(shared: Processes) -> None:
+    class Broken(Recorded):
+        async def save(self, claim: Claim, checkpoint: str) -> bool:
+            raise ValueError("no such table")
+
+    error = failure(await shared.run("report", recorder=Broken()), Kind.RAISED)
+    assert error.message == "HeadcountError: ValueError: no such table"
+
+
 async def test_a_handler_waits_for_room_for_its_notes(shared: Processes) -> None:
     class Slow(Recorded):
         def note(self, claim: Claim, text: str) -> bool:  # type: ignore[override]
@@ -123,6 +132,17 @@ async def test_a_handler_is_asked_to_stop_and_may_end_at_a_stop_point(shared: Pr
 
 async def test_a_handler_that_notices_its_timeout_keeps_its_result(shared: Processes) -> None:
     assert await shared.run("overrun", grace=10) == Returned('"stopped for TimedOut"')
+
+
+async def test_the_overall_timeout_of_a_job_reaches_its_process(shared: Processes) -> None:
+    error = failure(await shared.run("stop_overall", grace=10), Kind.TIMED_OUT)
+    assert "0.2 s" in error.message
+
+
+async def test_an_exception_that_the_handler_gives_up_on_is_final(shared: Processes) -> None:
+    result = await shared.run("picky")
+    assert isinstance(result, Failed)
+    assert result.final
 
 
 async def test_an_attempt_that_waits_for_a_process_is_cancelled_without_running(

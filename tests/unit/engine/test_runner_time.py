@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from daemon.context import JobContext
 from daemon.engine.attempt import Attempt, InFlight
 from daemon.errors import Stopped
-from daemon.job import Failed, Interrupted, Kind, Returned, StopReason
-from tests.fakes.delivery import CLAIM, JOB, a_handler
+from daemon.job import Claim, Failed, Interrupted, Kind, Returned, StopReason
+from tests.fakes.delivery import CLAIM, JOB, a_claim, a_handler
 from tests.fakes.observer import Listening
 from tests.harness.waiting import until
 from tests.unit.engine.attempts import a_runner, attempting, failure, run_attempt
@@ -114,6 +115,25 @@ async def test_a_plain_handler_that_outlasts_a_drain_is_dated_after_the_end_of_t
     assert isinstance(result, Failed if timed_out else Interrupted)
     assert result.still_runs_for == 3.5
     assert (heard.all("handler_stuck"), in_flight.left_threads) == ([(CLAIM, 0.0)], True)
+
+
+async def test_a_plain_handler_that_computes_for_long_is_reported_and_one_that_waits_is_not() -> None:
+    heard = Listening()
+
+    def handler(params: dict[str, float]) -> None:
+        while time.thread_time() < params["seconds"]:
+            pass
+
+    def waiting(params: dict[str, float], ctx: JobContext) -> None:
+        ctx.wait_stop(1.2)
+
+    for function, seconds in ((handler, 1.1), (waiting, 0)):
+        await run_attempt(function, claim=a_claim(params=f'{{"seconds":{seconds}}}'), runner=a_runner(observer=heard))
+    ((claim, computed),) = heard.all("thread_computed")
+    assert isinstance(claim, Claim)
+    assert isinstance(computed, float)
+    assert claim.params == '{"seconds":1.1}'
+    assert 1.0 < computed < 1.5
 
 
 async def test_an_attempt_that_is_asked_to_stop_before_it_begins_does_not_begin() -> None:

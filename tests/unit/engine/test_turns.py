@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from daemon.engine.attempt import Attempt
 from daemon.engine.pipeline import Pipeline
 from daemon.job import Claim, ClaimAnswer, JobMessage, Settled, Settlement, StopReason
@@ -36,7 +38,9 @@ class Claiming:
 class Limited:
     """A pipeline whose only handler waits for a gate, `concurrency` of them at a time."""
 
-    def __init__(self, concurrency: int, timeout: float | None = None) -> None:
+    def __init__(
+        self, concurrency: int | None, timeout: float | None = None, places: dict[str, int] | None = None
+    ) -> None:
         self.running = 0
         self.most = 0
         self.gate = asyncio.Event()
@@ -46,7 +50,8 @@ class Limited:
             await self._handle()
 
         handler = a_handler(handle, concurrency=concurrency, timeout=timeout)
-        self._pipeline = Pipeline(self.store, a_runner(), Registry({"paint": handler}), Listening(), 300, lambda: 0.5)
+        registry = Registry({"paint": handler})
+        self._pipeline = Pipeline(self.store, a_runner(), registry, Listening(), 300, lambda: 0.5, places=places or {})
 
     async def _handle(self) -> None:
         self.running += 1
@@ -63,8 +68,13 @@ class Limited:
             attempt.handler_done()
 
 
-async def test_at_most_so_many_of_a_name_run_at_once_and_what_waits_is_not_claimed() -> None:
-    limited, deliveries = Limited(2), [FakeDelivery(message_id=str(number)) for number in range(6)]
+@pytest.mark.parametrize(
+    ("concurrency", "places"), [(2, {}), (None, {"async": 2}), (3, {"async": 2}), (2, {"async": 3, "process": 1})]
+)
+async def test_at_most_so_many_of_a_name_and_an_executor_run_at_once_and_what_waits_is_not_claimed(
+    concurrency: int | None, places: dict[str, int]
+) -> None:
+    limited, deliveries = Limited(concurrency, None, places), [FakeDelivery(message_id=str(n)) for n in range(6)]
     tasks = [asyncio.create_task(limited.process(delivery, Attempt())) for delivery in deliveries]
     await until(lambda: limited.running == 2)
     assert limited.store.claimed == ["0", "1"]

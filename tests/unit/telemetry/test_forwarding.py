@@ -51,7 +51,7 @@ def test_lines_are_handed_on_with_their_level_values_and_traceback() -> None:
 def test_a_line_from_another_process_is_written_as_one_from_here() -> None:
     stream = io.StringIO()
     configure("json", "info", project="p1", own=["handlers"], stream=stream)
-    logged = LogLine("handlers.paint", logging.WARNING, "50 % {done}", {"cups": "3", "event": "no"})
+    logged = LogLine("handlers.paint", logging.WARNING, "50 % {done}", {"cups": "3"})
     Logs().handler_logged(CLAIM, logged)
     Logs().handler_logged(None, replace(logged, level=logging.DEBUG))
     (line,) = map(json.loads, stream.getvalue().splitlines())

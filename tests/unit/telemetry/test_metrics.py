@@ -195,6 +195,7 @@ def test_every_report_of_the_observer_changes_a_metric(metrics: Metrics) -> None
         "finished": (CLAIM, COMPLETED, 1.0),
         "settled": (CLAIM, COMPLETED, Settled.STORED),
         "handler_stuck": (CLAIM, 3.0),
+        "thread_computed": (CLAIM, 3.0),
         "batch_committed": ("claim", 100, 0.01),
         "batch_split": ("claim", 2),
         "item_rejected": ("settle", ValueError()),

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from queue import SimpleQueue
 
 from pydantic import ValidationError
@@ -108,6 +109,7 @@ class Child:
         if handler is None:
             text = "the process has imported no handler of this name: the handlers package was changed meanwhile"
             return Failed(JobError(Kind.PROCESS_DIED, text)), True
+        handler = replace(handler, timeout=run.timeout)
         try:
             params = handler.params.validate_json(run.claim.params)
         except ValidationError:  # its text tells values; the worker has validated the same params before
@@ -118,7 +120,7 @@ class Child:
             arguments = (params, JobContext(run.claim, recorder, attempt.signal, self._loop, thread))
         try:
             with _memory_limit(run.memory):
-                return _known(returned(handler.function(*arguments), self._result_limit)), False
+                return _known(returned(handler.function(*arguments), self._result_limit, handler.result)), False
         except MemoryError as error:
             return _out_of_memory(error, handler, attempt, run.memory), True
         except BaseException as error:

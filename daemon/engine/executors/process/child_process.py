@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 
 from daemon.engine.executors.process.death import Death
+from daemon.engine.executors.process.group_killer import GroupKiller
 from daemon.engine.executors.process.messages import (
     LENGTH,
     Ended,
@@ -49,9 +50,10 @@ PIPE_SECONDS = 1.0
 class ChildProcess:
     """A child: `ready` once it has imported the handlers, `over` once it needs a successor, `exited` in the end."""
 
-    def __init__(self, command: Sequence[str], start: Start, observer: Observer) -> None:
+    def __init__(self, command: Sequence[str], start: Start, observer: Observer, groups: GroupKiller) -> None:
         self._start = start
         self._observer = observer
+        self._groups = groups
         self._loop = asyncio.get_running_loop()
         self.ready, self.over, self.exited = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.jobs = 0
@@ -76,6 +78,7 @@ class ChildProcess:
             except BaseException:
                 self._ours.close()
                 raise
+        groups.add(self._process.pid)
         assert self._process.stdout is not None, "it was asked for"
         assert self._process.stderr is not None, "it was asked for"
         self._printed = (
@@ -98,11 +101,11 @@ class ChildProcess:
     def is_busy(self) -> bool:
         return self._run is not None
 
-    def begin(self, claim: Claim, memory: int | None, recorder: Recorder) -> RemoteRun:
+    def begin(self, claim: Claim, timeout: float | None, memory: int | None, recorder: Recorder) -> RemoteRun:
         """Run the handler of a claim."""
         self.jobs += 1
         self._run = RemoteRun(self.jobs, claim, recorder, self._send)
-        self._send(Run(self.jobs, claim, memory))
+        self._send(Run(self.jobs, claim, timeout, memory))
         return self._run
 
     def finish(self) -> None:
@@ -142,10 +145,10 @@ class ChildProcess:
 
     async def _serve(self) -> None:
         """Take what it says until the pipe ends, and wait for its death."""
-        reader, self._writer = await asyncio.open_unix_connection(sock=self._ours)
-        self._send(self._start)
         limit = 2 * self._start.result_limit + FRAME_OVERHEAD
         try:
+            reader, self._writer = await asyncio.open_unix_connection(sock=self._ours)
+            self._send(self._start)
             while True:
                 (size,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
                 if size > limit:
@@ -155,8 +158,8 @@ class ChildProcess:
         except (asyncio.IncompleteReadError, OSError):
             if not self._death.happened.is_set() and not self.is_ending:
                 await self._closed_its_pipe()
-        except ValueError:
-            self.kill("it sent something that is no message")
+        except Exception as error:  # a child that can't be heard is of no use, whatever the reason
+            self.kill(f"what it sent could not be taken ({type(error).__name__})")
         await self._death.happened.wait()
         self._reap()
 
@@ -190,6 +193,7 @@ class ChildProcess:
         self._loop.call_later(PIPE_SECONDS, self._drop_pipe)  # what has left its group may hold it open for good
 
     def _reap(self) -> None:
+        self._groups.discard(self._process.pid)
         self._process.wait()
         self._death.close()
         for printed in self._printed:

@@ -64,7 +64,7 @@ class ProcessExecutor:
 
     async def _run(self, child: ChildProcess, handler: Handler, claim: Claim, attempt: Attempt) -> Result:
         memory = None if handler.memory_mib is None else handler.memory_mib * 1024 * 1024
-        run = child.begin(claim, memory, self._recorder)
+        run = child.begin(claim, handler.timeout, memory, self._recorder)
         attempt.on_cancel(lambda _reason: child.terminate())
         attempt.signal.on_set(child.ask_to_stop)
         timers: list[asyncio.TimerHandle] = []

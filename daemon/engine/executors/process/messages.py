@@ -34,10 +34,11 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Run the handler of this claim. `memory` is how many bytes it may use."""
+    """Run the handler of this claim. `timeout` is seconds for this attempt, `memory` how many bytes it may use."""
 
     number: int
     claim: Claim
+    timeout: float | None
     memory: int | None
     kind: Literal["run"] = "run"
 
@@ -55,7 +56,7 @@ class Stop:
 class Answer:
     """To a Note or a Save: `stored` is whether the claim still holds, `full` whether to wait for Room before the next.
 
-    `refused` says why a note was not taken.
+    `refused` says why it was not taken.
     """
 
     call: int

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from daemon.engine.executors.process.messages import Answer, FromChild, Note, Report, Save
-from daemon.errors import TooManyNotes
+from daemon.errors import HeadcountError, TooManyNotes
 from daemon.job import Claim, Progress
 
 PROGRESS_SECONDS = 0.1
@@ -60,7 +60,10 @@ class PipeRecorder:
     async def save(self, claim: Claim, checkpoint: str) -> bool:
         call, answer = self._asked()
         self._send(Save(self._number, call, checkpoint))
-        return (await asyncio.wrap_future(answer)).stored
+        answered = await asyncio.wrap_future(answer)
+        if answered.refused is not None:
+            raise HeadcountError(answered.refused)
+        return answered.stored
 
     def answered(self, answer: Answer) -> None:
         """The worker has answered."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from daemon.engine.executors.process.child_process import ChildProcess
+from daemon.engine.executors.process.group_killer import GroupKiller
 from daemon.observe import Observer
 from daemon.rules.retry import Backoff, retry_delay
 
@@ -38,9 +39,12 @@ class Recycling:
 class ProcessPool:
     """`slots` children; `acquire` one for each job."""
 
-    def __init__(self, slots: int, start: Callable[[], ChildProcess], recycling: Recycling, observer: Observer) -> None:
+    def __init__(
+        self, slots: int, start: Callable[[GroupKiller], ChildProcess], recycling: Recycling, observer: Observer
+    ) -> None:
         self.slots = slots
         self._start = start
+        self._groups = GroupKiller()
         self._recycling = recycling
         self._observer = observer
         self._ready: asyncio.Queue[ChildProcess] = asyncio.Queue()
@@ -55,6 +59,7 @@ class ProcessPool:
         finally:
             for child in self._children:
                 child.kill_and_wait()
+            self._groups.close()
 
     async def acquire(self) -> ChildProcess:
         """A child that waits for a job, for the caller alone until `release`."""
@@ -100,7 +105,7 @@ class ProcessPool:
                 await asyncio.sleep(pause)
 
     async def _start_one(self) -> ChildProcess:
-        child = self._start()
+        child = self._start(self._groups)
         self._children.add(child)
         try:
             async with asyncio.timeout(START_SECONDS):

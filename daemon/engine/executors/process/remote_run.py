@@ -12,6 +12,7 @@ from daemon.engine.executors.process.messages import Answer, Ended, Note, Report
 from daemon.errors import TooManyNotes
 from daemon.job import Claim, Failed, Interrupted, Returned
 from daemon.recorder import Recorder
+from daemon.rules.storable import safe_str
 
 ROOM_SECONDS = 0.05
 
@@ -65,7 +66,11 @@ class RemoteRun:
         self._send(Room(self.number))
 
     async def _save(self, save: Save) -> None:
-        self._send(Answer(save.call, stored=await self._recorder.save(self.claim, save.checkpoint)))
+        try:
+            answer = Answer(save.call, stored=await self._recorder.save(self.claim, save.checkpoint))
+        except Exception as error:  # raised in the handler, as it would be if that ran here
+            answer = Answer(save.call, refused=f"{type(error).__name__}: {safe_str(error)}")
+        self._send(answer)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

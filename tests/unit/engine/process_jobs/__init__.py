@@ -109,6 +109,17 @@ def overrun(params: dict[str, Any], ctx: JobContext) -> str:
     return f"stopped for {ctx.stop_reason}"
 
 
+@job("stop_overall", executor="process", overall_timeout=0.2)
+def stop_overall(params: dict[str, Any], ctx: JobContext) -> None:
+    ctx.wait_stop(30)
+    ctx.stop_point()
+
+
+@job("picky", executor="process", give_up_on=LookupError)
+def picky(params: dict[str, Any]) -> None:
+    raise KeyError("a")
+
+
 @job("beget", executor="process")
 def beget(params: dict[str, Any]) -> int:
     return subprocess.Popen(["sleep", "600"]).pid
