@@ -8,6 +8,7 @@ thread, where debuggers and coverage see it.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from daemon.engine.attempt import Attempt, InFlight
 from daemon.engine.executors import Executor
+from daemon.engine.executors.command import CommandExecutor
 from daemon.engine.executors.coroutine import CoroutineExecutor
 from daemon.engine.executors.thread import ThreadExecutor
 from daemon.engine.runner import HandlerRunner
@@ -89,12 +91,17 @@ async def run_handler(
         cause=None,
         traceparent=None,
     )
-    running = Attempt(claim.job_id, claim)
+    running, recorder = Attempt(claim.job_id, claim), _Recorder(said)
     if stopping:
         asyncio.get_running_loop().call_soon(running.signal.set, StopReason.DRAINING)
     threaded = ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0)
-    executors: dict[str, Executor] = {"async": CoroutineExecutor(LIMIT), "thread": threaded, "process": threaded}
-    result = await HandlerRunner(_Recorder(said), executors, show_values=True).run(claim, handler, running)
+    executors: dict[str, Executor] = {
+        "async": CoroutineExecutor(LIMIT),
+        "thread": threaded,
+        "process": threaded,
+        "command": CommandExecutor(LIMIT, recorder, os.environ, 0.5),
+    }
+    result = await HandlerRunner(recorder, executors, show_values=True).run(claim, handler, running)
     match result:
         case Returned():
             return _JSON.validate_json(result.result)
