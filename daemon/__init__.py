@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from daemon.command import Command
 from daemon.context import JobContext
 from daemon.errors import ClaimLost, GiveUp, HeadcountError, RetryLater, Stopped
+from daemon.lifespan import lifespan
 from daemon.registry import job
 from daemon.rules.limits import Limit
 from daemon.rules.retry import Backoff
@@ -31,6 +32,7 @@ __all__ = [
     "RetryLater",
     "Stopped",
     "job",
+    "lifespan",
 ]
 
 _LAZY = {"Client": "daemon.client", "Orchestration": "daemon.client"}

@@ -8,8 +8,8 @@ thread, where debuggers and coverage see it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
 from pydantic import JsonValue, TypeAdapter
@@ -62,12 +62,14 @@ async def run_handler(
     attempt: int = 1,
     recording: Recording | None = None,
     stopping: bool = False,
+    resources: Sequence[object] = (),
 ) -> JsonValue:
     """One attempt of a handler, and its result as JSON.
 
     Raises HandlerFailed for whatever would fail the attempt. `recording` collects what it reports, and carries a
     checkpoint from one run to the next; with `stopping` the handler is asked to stop at its first
-    await, and HandlerStopped is raised at its next stop point.
+    await, and HandlerStopped is raised at its next stop point. `resources` stand for what lifespans would yield, in the
+    order of the handler's parameters.
     """
     handler = handler_of(function)
     said = recording or Recording()
@@ -93,8 +95,10 @@ async def run_handler(
     if stopping:
         asyncio.get_running_loop().call_soon(running.signal.set, StopReason.DRAINING)
     threaded = ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0)
-    executors: dict[str, Executor] = {"async": CoroutineExecutor(LIMIT), "thread": threaded, "process": threaded}
-    result = await HandlerRunner(_Recorder(said), executors, show_values=True).run(claim, handler, running)
+    executors: dict[str, Executor] = {"async": CoroutineExecutor(LIMIT), "thread": threaded}
+    handler = replace(handler, executor="thread" if handler.executor == "process" else handler.executor)
+    runner = HandlerRunner(_Recorder(said), executors, resources=lambda _handler: resources, show_values=True)
+    result = await runner.run(claim, handler, running)
     match result:
         case Returned():
             return _JSON.validate_json(result.result)

@@ -26,6 +26,7 @@ from daemon.engine.intake import Intake
 from daemon.engine.pipeline import Pipeline
 from daemon.engine.relay import Relay
 from daemon.engine.rescue import Rescuer
+from daemon.engine.resources import Resources
 from daemon.engine.runner import HandlerRunner
 from daemon.engine.shutdown import Shutdown
 from daemon.engine.ticker import Step, Ticker
@@ -102,6 +103,8 @@ class WorkerRuntime:
             limits=registry.limits,
             on_unavailable=self.intake.database_unavailable,
         )
+        own = (handler for handler in registry if handler.executor != "process")
+        self._resources = Resources(own, registry.lifespans)
         self._processes = process_pool(settings, registry, observer)
         self.consumer = self._make_consumer(registry)
         self._tickers = self._make_tickers(identity, registry)
@@ -110,7 +113,7 @@ class WorkerRuntime:
     async def run(self) -> None:
         """Work until a stop begins, then drain."""
         try:
-            async with anyio.create_task_group() as loops:
+            async with self._resources.opened(), anyio.create_task_group() as loops:
                 loops.start_soon(self.store.run)
                 loops.start_soon(self._processes.run)
                 for ticker in self._tickers:
@@ -138,6 +141,7 @@ class WorkerRuntime:
         except Exception as error:  # another worker's relay publishes what is left
             self._observer.background_loop_failed("drain", error, 0.0)
         await self.streaming_pull.close(plan.replied_by - plan.flushed_by)
+        await self._processes.close()
         self._observer.drained(interrupted, asyncio.get_running_loop().time() - began)
 
     def _make_streaming_pull(self) -> StreamingPull:
@@ -163,7 +167,7 @@ class WorkerRuntime:
             "process": ProcessExecutor(self._processes, recorder),
             "command": CommandExecutor(limit, recorder, os.environ, (plan.settled_by - plan.cancel_at) / 2),
         }
-        runner = HandlerRunner(recorder, executors, show_values=settings.log_values)
+        runner = HandlerRunner(recorder, executors, resources=self._resources.of, show_values=settings.log_values)
         grace = settings.unknown_job_grace_seconds
         places = {"process": self._processes.slots}
         return Consumer(
