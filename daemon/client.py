@@ -7,18 +7,19 @@ published after; whatever is lost in between is published by a worker's relay. H
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
 from uuid import UUID, uuid4
 
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
+from daemon.context import JobContext
 from daemon.errors import DecodeError, PublishFailed, RequestRefused, ResultNotStorable
-from daemon.job import JobError, JobMessage, Status
-from daemon.orchestration import JobOutcome, NewOrchestration, OrchestrationState, RunningInstance
+from daemon.job import JobMessage, Status
+from daemon.orchestration import InstanceResult, JobOutcome, NewOrchestration, OrchestrationState, R, RunningInstance
 from daemon.outbox import OutboxItem
 from daemon.postgres.database import async_engine
 from daemon.postgres.orchestrations import PAGE, Orchestrations
@@ -26,7 +27,9 @@ from daemon.postgres.outbox import JobOutbox
 from daemon.postgres.retries import Retries
 from daemon.postgres.terminations import Terminations
 from daemon.pubsub.publisher import Publisher
+from daemon.registry import Handler, handler_of
 from daemon.rules.messages import MAX_COUNT, check_name, check_tags, encode
+from daemon.rules.refused_params import why_refused
 from daemon.rules.storable import MAX_DEPTH, encode_json, is_too_deep, parsed
 from daemon.settings import Settings, load
 from daemon.telemetry.tracing import producing
@@ -34,24 +37,24 @@ from daemon.telemetry.tracing import producing
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+P = TypeVar("P")
+AsyncFunction = Callable[[P], Coroutine[Any, Any, R]] | Callable[[P, JobContext], Coroutine[Any, Any, R]]
+PlainFunction = Callable[[P], R] | Callable[[P, JobContext], R]
+
 PARAMS_LIMIT = 10 * 1024 * 1024
 PUBLISH_BATCH = 1_000
 FIRST_LOOK = 0.05
 LONGEST_LOOK = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceResult:
-    """One finished instance with its original params; `result` for a success, `error` for a failure.
+class KickOffOptions(TypedDict, total=False):
+    """What `Client.kick_off` takes by keyword."""
 
-    Params or a result that nest over 200 levels deep, as older releases accepted them, are given as their JSON text.
-    """
-
-    job_id: UUID
-    index: int
-    params: JsonValue
-    result: JsonValue
-    error: JobError | None
+    tags: Mapping[str, str] | None
+    deadline: timedelta | None
+    start_at: datetime | None
+    idempotency_key: str | None
+    connection: AsyncConnection | None
 
 
 class Client:
@@ -82,9 +85,24 @@ class Client:
         await self._publisher.close()
         await self._engine.dispose()
 
+    @overload
+    async def kick_off(
+        self, job: str, params: Iterable[object], **options: Unpack[KickOffOptions]
+    ) -> Orchestration[JsonValue]: ...
+
+    @overload
+    async def kick_off(
+        self, job: AsyncFunction[P, R], params: Iterable[P], **options: Unpack[KickOffOptions]
+    ) -> Orchestration[R]: ...
+
+    @overload
+    async def kick_off(
+        self, job: PlainFunction[P, R], params: Iterable[P], **options: Unpack[KickOffOptions]
+    ) -> Orchestration[R]: ...
+
     async def kick_off(
         self,
-        job_name: str,
+        job: str | Callable[..., object],
         params: Iterable[object],
         *,
         tags: Mapping[str, str] | None = None,
@@ -92,22 +110,26 @@ class Client:
         start_at: datetime | None = None,
         idempotency_key: str | None = None,
         connection: AsyncConnection | None = None,
-    ) -> Orchestration:
-        """Start one instance of `job_name` per element of `params` (dicts, models: anything that dumps to an object).
+    ) -> Orchestration[Any]:
+        """Start one instance of a job per element of `params` (dicts, models: anything that dumps to an object).
 
+        `job` is its handler, which checks the params before anything is stored, or the name of a job.
         With `idempotency_key` a repeated call gives the first orchestration back. With `connection` the rows join the
         caller's own transaction and are published by a relay about a second after its commit. `deadline` counts from
         now; `start_at` needs a time zone. Raises RequestRefused for what could never run.
         """
-        new = _checked(job_name, params, tags or {}, deadline, start_at, idempotency_key)
-        with producing(job_name, new.id, len(new.params)) as traceparent:
+        name, handler = (job, None) if isinstance(job, str) else _named(job)
+        new = _checked(name, params, tags or {}, deadline, start_at, idempotency_key)
+        if handler is not None:
+            _check_params(handler, new.params)
+        with producing(name, new.id, len(new.params)) as traceparent:
             new = replace(new, traceparent=traceparent)
             created = await self._orchestrations.create(new, connection)
             if connection is None and start_at is None:
                 await self._publish(created.jobs)
-            return Orchestration(self, created.id)
+            return Orchestration(self, created.id, None if handler is None else handler.result)
 
-    def orchestration(self, orchestration_id: UUID) -> Orchestration:
+    def orchestration(self, orchestration_id: UUID) -> Orchestration[JsonValue]:
         """A handle on an orchestration by its id; nothing is read yet."""
         return Orchestration(self, orchestration_id)
 
@@ -148,11 +170,12 @@ class Client:
             await self._outbox.mark_first_published(batch)
 
 
-class Orchestration:
-    """A handle on one orchestration."""
+class Orchestration(Generic[R]):
+    """A handle on one orchestration. Its results are of the type `result`, or JSON."""
 
-    def __init__(self, client: Client, orchestration_id: UUID) -> None:
+    def __init__(self, client: Client, orchestration_id: UUID, result: TypeAdapter[R] | None = None) -> None:
         self._client = client
+        self._result = result
         self.id = orchestration_id
 
     async def progress(self) -> OrchestrationState:
@@ -170,18 +193,21 @@ class Orchestration:
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, LONGEST_LOOK)
 
-    async def results(self) -> tuple[list[InstanceResult], list[InstanceResult] | None]:
-        """Wait for all, then (successes, failures or None), each by index and with its original params."""
+    async def results(self) -> tuple[list[InstanceResult[R]], list[InstanceResult[R]] | None]:
+        """Wait for all, then (successes, failures or None), each by index and with its original params.
+
+        Raises RequestRefused for a stored result that is not of the handler's type.
+        """
         await self.wait()
-        successes: list[InstanceResult] = []
-        failures: list[InstanceResult] = []
+        successes: list[InstanceResult[R]] = []
+        failures: list[InstanceResult[R]] = []
         async for one in self.stream_results():
             (successes if one.error is None else failures).append(one)
         successes.sort(key=lambda one: one.index)
         failures.sort(key=lambda one: one.index)
         return successes, failures or None
 
-    async def stream_results(self, status: Status | None = None) -> AsyncIterator[InstanceResult]:
+    async def stream_results(self, status: Status | None = None) -> AsyncIterator[InstanceResult[R]]:
         """Every instance (of one status) as it finishes, in that order, until the last one is in."""
         after, pause = 0, FIRST_LOOK
         while True:
@@ -189,7 +215,7 @@ class Orchestration:
             page = await self._client.outcomes(self.id, after, status)
             for one in page:
                 after = one.finish_number
-                yield _instance(one)
+                yield _instance(one, self._result)
             if page:
                 pause = FIRST_LOOK
             elif complete:
@@ -235,6 +261,27 @@ def _checked(
     return NewOrchestration(uuid4(), job_name, texts, dict(tags), seconds, start_at, idempotency_key)
 
 
-def _instance(one: JobOutcome) -> InstanceResult:
-    result = None if one.result is None else parsed(one.result)
+def _named(function: Callable[..., object]) -> tuple[str, Handler]:
+    handler = handler_of(function)
+    return handler.name, handler
+
+
+def _check_params(handler: Handler, texts: Sequence[str]) -> None:
+    for index, text in enumerate(texts):
+        try:
+            handler.params.validate_json(text)
+        except ValidationError as error:
+            raise RequestRefused(
+                f"params of instance {index} do not fit {handler.name!r}: {handler.why(error)}"
+            ) from None
+
+
+def _instance(one: JobOutcome, kind: TypeAdapter[Any] | None) -> InstanceResult[Any]:
+    result: object = None
+    try:
+        if one.result is not None:
+            result = parsed(one.result) if kind is None else kind.validate_json(one.result)
+    except ValidationError as error:
+        text = f"the stored result of instance {one.index} is not of its handler's type: {why_refused(error, ())}"
+        raise RequestRefused(text) from None
     return InstanceResult(one.job_id, one.index, parsed(one.params), result, one.error)

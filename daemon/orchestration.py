@@ -9,10 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING, Generic
 from uuid import UUID
+
+from pydantic import JsonValue
 
 from daemon.job import JobError, JobMessage, Kind, Progress, Status
 from daemon.outbox import OutboxItem
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    R = TypeVar("R", default=JsonValue)  # only type checkers need the default: what a job that is named returns
+else:
+    from typing import TypeVar
+
+    R = TypeVar("R")
 
 
 class Outcome(StrEnum):
@@ -175,3 +187,18 @@ class TerminatedSlice:
     ended: int
     worked: bool
     completes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceResult(Generic[R]):
+    """One finished instance with its original params; `result` for a success, `error` for a failure.
+
+    A result is of the type that the handler's annotation names when the handler itself was kicked off, else JSON.
+    Params or a result that nest over 200 levels deep, as older releases accepted them, are given as their JSON text.
+    """
+
+    job_id: UUID
+    index: int
+    params: JsonValue
+    result: R | None
+    error: JobError | None

@@ -19,15 +19,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from daemon.errors import DecodeError, HandlersInvalid
 from daemon.lifespan import MARK, Lifespan, lifespan_of
 from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.limits import JobLimit, Limit, limits_of
 from daemon.rules.messages import check_name
+from daemon.rules.refused_params import names_in, why_refused
 from daemon.rules.retry import Backoff
-from daemon.signature import signature_of
+from daemon.signature import json_schema, signature_of
 
 Executor = Literal["async", "thread", "process", "command"]
 EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
@@ -63,6 +64,10 @@ class Handler:
     def location(self) -> str:
         """Where it is defined: file:line."""
         return _location(self.function)
+
+    def why(self, error: ValidationError, *, show_values: bool = False) -> str:
+        """Why params were refused: fields and what is expected there, and no value unless `show_values`."""
+        return why_refused(error, names_in(json_schema(self.params, "validation")), show_values=show_values)
 
 
 @dataclass(frozen=True, slots=True)

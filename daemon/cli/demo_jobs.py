@@ -19,10 +19,10 @@ from pathlib import Path
 from daemon.cli.follow import follow
 from daemon.cli.formatting import instance_as_json, rate, split, state_as_json
 from daemon.cli.local import LocalWorker
-from daemon.client import Client, InstanceResult
+from daemon.client import Client
 from daemon.local import LocalServerError
 from daemon.local.listener import Event, Listener
-from daemon.orchestration import OrchestrationState
+from daemon.orchestration import InstanceResult, OrchestrationState
 from daemon.settings import load
 
 EVENT_SECONDS = 20.0

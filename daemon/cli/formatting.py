@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from daemon.cli.output import Cell, echo, shorten, show_table
 
 if TYPE_CHECKING:
-    from daemon.client import InstanceResult
-    from daemon.orchestration import OrchestrationState
+    from daemon.orchestration import InstanceResult, OrchestrationState
 
 COLOURS = {"Completed": "green", "Partial": "yellow", "Errored": "red"}
 

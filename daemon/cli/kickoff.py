@@ -18,8 +18,8 @@ from daemon.cli.output import Exit, echo, echo_err, echo_json
 from daemon.errors import RequestRefused
 
 if TYPE_CHECKING:
-    from daemon.client import Client, InstanceResult, Orchestration
-    from daemon.orchestration import OrchestrationState
+    from daemon.client import Client, Orchestration
+    from daemon.orchestration import InstanceResult, OrchestrationState
 
 FAILURES_SHOWN = 20
 

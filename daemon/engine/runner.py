@@ -19,7 +19,6 @@ from daemon.engine.executors import Executor
 from daemon.job import Claim, Failed, JobError, Kind, Result
 from daemon.recorder import Recorder
 from daemon.registry import Handler
-from daemon.rules.refused_params import names_in, why_refused
 from daemon.rules.storable import safe_str
 
 
@@ -46,7 +45,7 @@ class HandlerRunner:
         try:
             params = handler.params.validate_json(claim.params)
         except ValidationError as error:
-            return Failed(JobError(Kind.INVALID_PARAMS, self._why(error, handler)), final=True)
+            return Failed(JobError(Kind.INVALID_PARAMS, handler.why(error, show_values=self._show_values)), final=True)
         except BaseException as error:  # a validator is the author's code: SystemExit must not end the worker
             words = f"{type(error).__name__}: {safe_str(error)}" if self._show_values else type(error).__name__
             return Failed(JobError(Kind.INVALID_PARAMS, f"validating the params raised {words}"), final=True)
@@ -56,13 +55,6 @@ class HandlerRunner:
         if handler.resources and handler.executor != "process":  # a child process has its own
             arguments += tuple(self._resources(handler))
         return await self._executors[handler.executor].call(_within_overall_timeout(handler, claim), arguments, attempt)
-
-    def _why(self, error: ValidationError, handler: Handler) -> str:
-        try:
-            schema: object = handler.params.json_schema()
-        except Exception:  # a type that JSON schema can't describe has no names to show
-            schema = {}
-        return why_refused(error, names_in(schema), show_values=self._show_values)
 
 
 def _within_overall_timeout(handler: Handler, claim: Claim) -> Handler:

@@ -45,7 +45,7 @@ def _is_protocol(holder: ast.AST) -> bool:
 
 
 def test_the_public_floors_say_what_everything_is_and_the_engine_what_its_classes_are() -> None:
-    """A Protocol says it once for all of its members."""
+    """A Protocol says it once for all of its members, a function once for all of its overloads."""
     mute = [
         f"{one.name}:{node.lineno} {node.name}"
         for one in sources("daemon")
@@ -56,5 +56,6 @@ def test_the_public_floors_say_what_everything_is_and_the_engine_what_its_classe
         for node in holder.body
         if isinstance(node, ast.ClassDef) or (isinstance(node, Function) and not one.name.startswith("daemon/engine"))
         if not node.name.startswith("_") and ast.get_docstring(node) is None
+        if isinstance(node, ast.ClassDef) or "overload" not in map(ast.unparse, node.decorator_list)
     ]
     assert mute == []
