@@ -103,8 +103,7 @@ class WorkerRuntime:
             limits=registry.limits,
             on_unavailable=self.intake.database_unavailable,
         )
-        own = (handler for handler in registry if handler.executor != "process")
-        self._resources = Resources(own, registry.lifespans)
+        self._resources = Resources((one for one in registry if one.executor != "process"), registry.lifespans)
         self._processes = process_pool(settings, registry, observer)
         self.consumer = self._make_consumer(registry)
         self._tickers = self._make_tickers(identity, registry)
