@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from daemon.cloud_run_job import CloudRunJob
 from daemon.command import Command
 from daemon.context import JobContext
 from daemon.errors import ClaimLost, GiveUp, HeadcountError, RetryLater, Stopped
@@ -23,6 +24,7 @@ __all__ = [
     "Backoff",
     "ClaimLost",
     "Client",
+    "CloudRunJob",
     "Command",
     "GiveUp",
     "HeadcountError",

@@ -16,6 +16,8 @@ HeadcountError
 ├── TooManyNotes              a handler adds notes faster than the database can store them
 ├── PublishFailed             Pub/Sub did not take a batch
 │   └── PublishRefused        it refuses a message of that batch
+├── CloudRunUnavailable       Cloud Run did not answer, or refused for a transient reason
+├── CloudRunRefused           Cloud Run refuses to execute a job as it is
 ├── OrchestrationNotFound     no orchestration has this id
 ├── RequestRefused            a producer's or operator's request that contradicts what is stored
 ├── RetryLater                raised by a handler: not now, try again
@@ -105,6 +107,14 @@ class PublishFailed(HeadcountError):
 
 class PublishRefused(PublishFailed):
     """Pub/Sub refuses a batch for what it holds: at least one message of it can't be published as it is."""
+
+
+class CloudRunUnavailable(HeadcountError):
+    """Cloud Run did not answer, or not for a lasting reason; what was asked for may have taken effect."""
+
+
+class CloudRunRefused(HeadcountError):
+    """Cloud Run refuses: the Cloud Run Job does not exist, may not be executed, or not with these overrides."""
 
 
 class OrchestrationNotFound(HeadcountError):

@@ -54,10 +54,11 @@ class Cause(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why a running handler is asked, or forced, to stop."""
+    """Why a running handler is asked, or forced, to stop. ENDED: its job was ended from outside (cancel, deadline)."""
 
     DRAINING = "Draining"
     CLAIM_LOST = "ClaimLost"
+    ENDED = "Ended"
     TIMED_OUT = "TimedOut"
 
 

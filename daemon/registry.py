@@ -30,7 +30,7 @@ from daemon.rules.refused_params import names_in, why_refused
 from daemon.rules.retry import Backoff
 from daemon.signature import json_schema, signature_of
 
-Executor = Literal["async", "thread", "process", "command"]
+Executor = Literal["async", "thread", "process", "command", "cloud_run_job"]
 EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
 OPTIONS = "__headcount_job__"
 NEW_REPOSITORY = "headcount new example && cd example"
@@ -188,7 +188,7 @@ def handler_of(function: Callable[..., object]) -> Handler:
     if not isinstance(options, JobOptions):
         raise HandlersInvalid(f"{_location(function)} is not decorated with @job.")
     executor = _check_options(options, function)
-    signature = signature_of(function, _location(function), has_result=executor != "command")
+    signature = signature_of(function, _location(function), has_result=executor not in ("command", "cloud_run_job"))
     try:
         limits = tuple(limits_of(options.name, options.limits))
     except ValueError as error:

@@ -8,6 +8,7 @@ thread, where debuggers and coverage see it.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from daemon.engine.attempt import Attempt, InFlight
 from daemon.engine.executors import Executor
+from daemon.engine.executors.command import CommandExecutor
 from daemon.engine.executors.coroutine import CoroutineExecutor
 from daemon.engine.executors.thread import ThreadExecutor
 from daemon.engine.runner import HandlerRunner
@@ -91,13 +93,17 @@ async def run_handler(
         cause=None,
         traceparent=None,
     )
-    running = Attempt(claim.job_id, claim)
+    running, recorder = Attempt(claim.job_id, claim), _Recorder(said)
     if stopping:
         asyncio.get_running_loop().call_soon(running.signal.set, StopReason.DRAINING)
     threaded = ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0)
-    executors: dict[str, Executor] = {"async": CoroutineExecutor(LIMIT), "thread": threaded}
+    executors: dict[str, Executor] = {
+        "async": CoroutineExecutor(LIMIT),
+        "thread": threaded,
+        "command": CommandExecutor(LIMIT, recorder, os.environ, 0.5),
+    }
     handler = replace(handler, executor="thread" if handler.executor == "process" else handler.executor)
-    runner = HandlerRunner(_Recorder(said), executors, resources=lambda _handler: resources, show_values=True)
+    runner = HandlerRunner(recorder, executors, resources=lambda _handler: resources, show_values=True)
     result = await runner.run(claim, handler, running)
     match result:
         case Returned():

@@ -69,7 +69,8 @@ class Reconciler:
             self._jobs.vacate(me, difference.over)
         for job_id, attempt in difference.run_not_claimed:
             self._observer.claim_lost(job_id, attempt)
-            self._run_on_loop(partial(self._in_flight.cancel, job_id, attempt, StopReason.CLAIM_LOST))
+            reason = StopReason.ENDED if job_id in holdings.occupied else StopReason.CLAIM_LOST
+            self._run_on_loop(partial(self._in_flight.cancel, job_id, attempt, reason))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from daemon.engine.consumer import Consumer
 from daemon.engine.dead_letters import DeadLetterConsumer
 from daemon.engine.deadlines import DeadlineEnforcer
 from daemon.engine.executors import Executor
+from daemon.engine.executors.cloud_run_job import CloudRunJobExecutor
 from daemon.engine.executors.command import CommandExecutor
 from daemon.engine.executors.coroutine import CoroutineExecutor
 from daemon.engine.executors.process.executor import ProcessExecutor
@@ -48,6 +49,7 @@ from daemon.pubsub.streaming_pull import StreamingPull
 from daemon.registry import Registry
 from daemon.rules.events import encode_event
 from daemon.rules.messages import encode
+from daemon.service.cloud_run import CloudRun, connect_cloud_run
 from daemon.service.process_pool import process_pool
 from daemon.settings import Settings
 
@@ -103,7 +105,7 @@ class WorkerRuntime:
             limits=registry.limits,
             on_unavailable=self.intake.database_unavailable,
         )
-        self._resources = Resources((one for one in registry if one.executor != "process"), registry.lifespans)
+        self._cloud_run: CloudRun | None = None
         self._processes = process_pool(settings, registry, observer)
         self.consumer = self._make_consumer(registry)
         self._tickers = self._make_tickers(identity, registry)
@@ -126,6 +128,8 @@ class WorkerRuntime:
             self._in_flight.ask_to_stop(StopReason.DRAINING)  # whatever ended this work, its loop is closed next
             await self._publisher.close()
             await self._puller.close()
+            if self._cloud_run is not None:
+                await self._cloud_run.close()
             await self._engine.dispose()
 
     async def _drain(self) -> None:
@@ -166,6 +170,10 @@ class WorkerRuntime:
             "process": ProcessExecutor(self._processes, recorder),
             "command": CommandExecutor(limit, recorder, os.environ, (plan.settled_by - plan.cancel_at) / 2),
         }
+        if any(handler.executor == "cloud_run_job" for handler in registry):
+            self._cloud_run = connect_cloud_run()
+            executors["cloud_run_job"] = CloudRunJobExecutor(limit, recorder, self._cloud_run)
+        self._resources = Resources((one for one in registry if one.executor != "process"), registry.lifespans)
         runner = HandlerRunner(recorder, executors, resources=self._resources.of, show_values=settings.log_values)
         grace = settings.unknown_job_grace_seconds
         places = {"process": self._processes.slots}

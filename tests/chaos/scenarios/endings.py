@@ -70,7 +70,7 @@ async def deadline(report: Report, stage: Stage, client: Client, witness: Witnes
         within=10,
         what="its handlers were cancelled",
     )
-    report.is_exactly("deadline: what handlers were told", " ".join(set(told)), "CancelledError ClaimLost")
+    report.is_exactly("deadline: what handlers were told", " ".join(set(told)), "CancelledError Ended")
 
 
 async def cancel(report: Report, stage: Stage, client: Client) -> None:

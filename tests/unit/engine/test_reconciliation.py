@@ -66,6 +66,14 @@ def test_what_is_run_and_not_claimed_is_cancelled(world: World) -> None:
     assert world.observer.all("claim_lost") == [(JOB, 1)]
 
 
+def test_what_was_ended_from_outside_is_cancelled_as_such(world: World) -> None:
+    attempt = world.job()
+    world.row.occupied = frozenset({JOB})
+    world.reconciler.run_if_due(1)
+    assert attempt.signal.reason is StopReason.ENDED
+    assert world.row.all("vacate") == [], "its handler runs"
+
+
 def test_a_claim_whose_answer_comes_in_during_the_comparison_is_left_alone(world: World) -> None:
     attempt = Attempt(JOB)
     world.in_flight.add(attempt)
