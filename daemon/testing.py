@@ -96,13 +96,8 @@ async def run_handler(
     running, recorder = Attempt(claim.job_id, claim), _Recorder(said)
     if stopping:
         asyncio.get_running_loop().call_soon(running.signal.set, StopReason.DRAINING)
-    threaded = ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0)
-    executors: dict[str, Executor] = {
-        "async": CoroutineExecutor(LIMIT),
-        "thread": threaded,
-        "command": CommandExecutor(LIMIT, recorder, os.environ, 0.5),
-    }
     handler = replace(handler, executor="thread" if handler.executor == "process" else handler.executor)
+    executors = _executors(recorder)
     runner = HandlerRunner(recorder, executors, resources=lambda _handler: resources, show_values=True)
     result = await runner.run(claim, handler, running)
     match result:
@@ -114,6 +109,14 @@ async def run_handler(
             raise HandlerStopped(f"the handler stopped: {result.reason}")
         case Unknown():
             raise AssertionError("a handler that was found is never unknown")
+
+
+def _executors(recorder: _Recorder) -> dict[str, Executor]:
+    return {
+        "async": CoroutineExecutor(LIMIT),
+        "thread": ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0),
+        "command": CommandExecutor(LIMIT, recorder, os.environ, 0.5),
+    }
 
 
 class _Recorder:
