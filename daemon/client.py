@@ -11,12 +11,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, TypedDict, TypeVar, Unpack, overload
 from uuid import UUID, uuid4
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from daemon.context import JobContext
 from daemon.errors import DecodeError, PublishFailed, RequestRefused, ResultNotStorable
 from daemon.job import JobMessage, Status
 from daemon.orchestration import InstanceResult, JobOutcome, NewOrchestration, OrchestrationState, R, RunningInstance
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 P = TypeVar("P")
-AsyncFunction = Callable[[P], Coroutine[Any, Any, R]] | Callable[[P, JobContext], Coroutine[Any, Any, R]]
-PlainFunction = Callable[[P], R] | Callable[[P, JobContext], R]
+AsyncFunction = Callable[Concatenate[P, ...], Coroutine[Any, Any, R]]
+PlainFunction = Callable[Concatenate[P, ...], R]
 
 PARAMS_LIMIT = 10 * 1024 * 1024
 PUBLISH_BATCH = 1_000

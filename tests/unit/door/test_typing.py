@@ -31,6 +31,11 @@ async def thumbnail(params: Thumbnail, ctx: JobContext) -> Made:
     return Made(paths=[params.source])
 
 
+@job("resized")
+async def resized(params: Thumbnail, ctx: JobContext, scale: float) -> int:
+    return int(params.sizes[0] * scale)
+
+
 @job("count", give_up_on=(ValueError, KeyError))
 def count(params: dict[str, int]) -> int:
     return len(params)
@@ -45,6 +50,7 @@ async def kicks_off(client: Client, photos: Sequence[Thumbnail]) -> None:
         reveal_type(one.result)
     named = await client.kick_off("thumbnail", [{"source": "a"}])
     reveal_type((await named.results())[0][0].result)
+    reveal_type((await (await client.kick_off(resized, photos)).results())[0][0].result)
     other: JsonValue = successes[0].params
     assert other is not None
 
@@ -75,7 +81,7 @@ def test_mypy_infers_params_and_results_and_refuses_what_does_not_fit(tmp_path: 
     lines = source.read_text().splitlines()
     found = [(lines[int(line.split(":")[1]) - 1].strip(), line.split(": ", 1)[1]) for line in said.splitlines()]
     types = [text.split('"')[1] for _, text in found if "Revealed type" in text]
-    assert types == ["shop.Made | None", "int | None", *types[2:3], "shop.Made", "int"], said
+    assert types == ["shop.Made | None", "int | None", *types[2:3], "int | None", "shop.Made", "int"], said
     assert "JsonValue" in types[2] or "str" in types[2]
     for line, code in WRONG.items():
         assert any(at == line and f"[{code}]" in text for at, text in found), f"{line}: {said}"
