@@ -69,9 +69,14 @@ async def run_handler(
 
     Raises HandlerFailed for whatever would fail the attempt. `recording` collects what it reports, and carries a
     checkpoint from one run to the next; with `stopping` the handler is asked to stop at its first
-    await, and HandlerStopped is raised at its next stop point.
+    await, and HandlerStopped is raised at its next stop point. A `command` handler's program is
+    really run. Raises ValueError for a `cloud_run_job` handler, whose execution needs Cloud Run.
     """
     handler = handler_of(function)
+    if handler.executor == "cloud_run_job":
+        raise ValueError(
+            f"{handler.name} is executed by Cloud Run: call the function and test the CloudRunJob it returns"
+        )
     said = recording or Recording()
     claim = Claim(
         job_id=job_id or uuid4(),
