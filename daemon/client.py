@@ -22,6 +22,7 @@ from daemon.job import JobMessage, Status
 from daemon.orchestration import InstanceResult, JobOutcome, NewOrchestration, OrchestrationState, R, RunningInstance
 from daemon.outbox import OutboxItem
 from daemon.postgres.database import async_engine
+from daemon.postgres.handlers import secrets_in_params
 from daemon.postgres.orchestrations import PAGE, Orchestrations
 from daemon.postgres.outbox import JobOutbox
 from daemon.postgres.retries import Retries
@@ -142,6 +143,10 @@ class Client:
     ) -> list[JobOutcome]:
         """A page of finished instances, in the order in which they finished."""
         return await self._orchestrations.outcomes(orchestration_id, after, status, limit)
+
+    async def secrets_in_params(self, job_name: str) -> tuple[str, ...]:
+        """Pointers to what is to be masked in the params of a job where people see them."""
+        return await secrets_in_params(self._engine, job_name)
 
     async def running(self, orchestration_id: UUID, limit: int = 10) -> list[RunningInstance]:
         """At most `limit` instances that workers run now, with their progress, the longest running first."""

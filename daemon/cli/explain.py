@@ -5,6 +5,7 @@ Called with an orchestration's or a job's id. Reading only; the runbook has a se
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -12,9 +13,10 @@ import typer
 
 from daemon.cli.connection import Database, with_database
 from daemon.cli.formatting import show_state, state_as_json
-from daemon.cli.options import AsJson
+from daemon.cli.options import AsJson, Reveal
 from daemon.cli.output import echo, echo_json, shorten
 from daemon.inspection import Explanation, JobExplanation, JobSnapshot, Verdict, to_json
+from daemon.rules.secret_fields import masked_text
 
 MEANING = {
     "RUNNING": "a living worker runs them",
@@ -38,6 +40,7 @@ MEANING = {
 
 def explain(
     identifier: Annotated[UUID, typer.Argument(metavar="ID", help="An orchestration or a job.", show_default=False)],
+    reveal: Reveal = False,
     as_json: AsJson = False,
 ) -> None:
     """Say why an orchestration, or one job, is not finished."""
@@ -47,7 +50,11 @@ def explain(
         try:
             return await database.queries.explain(identifier)
         except OrchestrationNotFound:
-            return await database.queries.explain_job(identifier)
+            found = await database.queries.explain_job(identifier)
+            pointers = () if reveal else await database.queries.secrets_in_params(found.job.job_name)
+            params = found.job.params
+            shown = None if params is None else masked_text(params, pointers)
+            return replace(found, job=replace(found.job, params=shown))
 
     found = with_database(ask)
     if isinstance(found, Explanation):

@@ -1,17 +1,21 @@
 """Orchestrations and instances, as tables for people and as JSON for programs.
 
-Called by every command that shows them. It formats what it is given; it reads nothing.
+Called by every command that shows them. It formats what it is given; it reads nothing but what is to be
+masked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from daemon.cli.output import Cell, echo, shorten, show_table
+from daemon.rules.secret_fields import masked
 
 if TYPE_CHECKING:
+    from daemon.client import Client
     from daemon.orchestration import InstanceResult, OrchestrationState
 
 COLOURS = {"Completed": "green", "Partial": "yellow", "Errored": "red"}
@@ -42,6 +46,16 @@ def instance_as_json(result: InstanceResult) -> dict[str, object]:
         return {**shown, "result": result.result}
     error = {"kind": result.error.kind.value, "message": result.error.message, "traceback": result.error.traceback}
     return {**shown, "error": error}
+
+
+async def without_secrets(
+    results: AsyncIterator[InstanceResult], client: Client, orchestration_id: UUID, *, reveal: bool = False
+) -> AsyncIterator[InstanceResult]:
+    """The same instances with their secret params masked, as the workers have described them."""
+    state = await client.state(orchestration_id)
+    pointers = () if reveal else await client.secrets_in_params(state.job_name)
+    async for result in results:
+        yield replace(result, params=masked(result.params, pointers))
 
 
 def show_state(state: OrchestrationState) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from daemon.cli.connection import with_client
-from daemon.cli.formatting import instance_as_json, show_failures, show_state, state_as_json
+from daemon.cli.formatting import instance_as_json, show_failures, show_state, state_as_json, without_secrets
 from daemon.cli.options import AsJson, duration, moment, pairs, values
 from daemon.cli.output import Exit, echo, echo_err, echo_json
 from daemon.errors import RequestRefused
@@ -100,16 +100,16 @@ async def _report(client: Client, begun: Orchestration, wait: bool, as_json: boo
     if not as_json:
         echo_err(f"orchestration {begun.id}")
     state = await follow(client, begun.id)
-    await _summary(begun, state, as_json)
+    await _summary(client, begun, state, as_json)
     return Exit.FAILED if state.errored else Exit.OK
 
 
-async def _summary(begun: Orchestration, state: OrchestrationState, as_json: bool) -> None:
+async def _summary(client: Client, begun: Orchestration, state: OrchestrationState, as_json: bool) -> None:
     from daemon.job import Status
 
     failures: list[InstanceResult] = []
     if state.errored:
-        async for failure in begun.stream_results(Status.ERRORED):
+        async for failure in without_secrets(begun.stream_results(Status.ERRORED), client, begun.id):
             failures.append(failure)
             if len(failures) == FAILURES_SHOWN:
                 break

@@ -14,6 +14,10 @@ from uuid import UUID
 
 import typer
 
+Reveal = Annotated[
+    bool,
+    typer.Option("--reveal", help="Show secret fields of params, and params of jobs that no worker has described."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 OrchestrationId = Annotated[UUID, typer.Argument(metavar="ID", help="The id that kickoff printed.", show_default=False)]
 

@@ -11,10 +11,11 @@ from typing import Annotated
 import typer
 
 from daemon.cli.connection import with_database
-from daemon.cli.options import AsJson, duration
+from daemon.cli.options import AsJson, Reveal, duration
 from daemon.cli.output import Exit, echo, echo_err, echo_json, shorten, show_table
 from daemon.cli.replay import replay
 from daemon.inspection import RejectedMessage, RejectedSummary, to_json
+from daemon.rules.secret_fields import masked_text
 
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="As `headcount rejected list` shows it.")]
 
@@ -47,20 +48,27 @@ def _line(message: RejectedSummary) -> tuple[str, ...]:
 
 
 @rejected.command("show")
-def show_message(number: Number, as_json: AsJson = False) -> None:
+def show_message(number: Number, reveal: Reveal = False, as_json: AsJson = False) -> None:
     """Show one rejected message, whole."""
     message = _message(number)
     attributes = json.loads(message.attributes)
-    body = bytes(message.data)
+    body, data = bytes(message.data), _data(message, attributes, reveal)
     if as_json:
-        shown = {"attributes": attributes, "data": body.decode("utf-8", "backslashreplace")}
+        shown = {"attributes": attributes, "data": data}
         echo_json({**to_json(message), **shown})
         return
     echo(f"{message.reason}: {message.text}", style="red")
     echo(f"  message {message.message_id}, received {message.received_at.astimezone():%Y-%m-%d %H:%M:%S}")
     for key, value in sorted(attributes.items()):
         echo(f"  {shorten(key)} = {shorten(value, 200)}")
-    echo(f"  data ({len(body)} bytes): {shorten(body.decode('utf-8', 'backslashreplace'), 2000)}")
+    echo(f"  data ({len(body)} bytes): {shorten(data, 2000)}")
+
+
+def _data(message: RejectedMessage, attributes: dict[str, object], reveal: bool) -> str:
+    """Its body, with what the handler of its job name calls a secret masked."""
+    name = str(attributes.get("job_name", ""))
+    pointers = () if reveal else with_database(lambda database: database.queries.secrets_in_params(name))
+    return masked_text(bytes(message.data).decode("utf-8", "backslashreplace"), pointers)
 
 
 rejected.command("replay")(replay)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.connection import with_client
-from daemon.cli.formatting import instance_as_json, show_instance, show_state, state_as_json
-from daemon.cli.options import AsJson, OrchestrationId
+from daemon.cli.formatting import instance_as_json, show_instance, show_state, state_as_json, without_secrets
+from daemon.cli.options import AsJson, OrchestrationId, Reveal
 from daemon.cli.output import Exit, echo_json
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def status(
 def results(
     orchestration_id: OrchestrationId,
     failed: Annotated[bool, typer.Option("--failed", help="Only the Errored instances.")] = False,
+    reveal: Reveal = False,
     as_json: AsJson = False,
 ) -> None:
     """Print every instance with its params as it finishes, until the last one is in. Exit code 1 if any is Errored."""
@@ -50,7 +51,8 @@ def results(
 
     async def stream(client: Client) -> bool:
         fine = True
-        async for result in client.orchestration(orchestration_id).stream_results(Status.ERRORED if failed else None):
+        finished = client.orchestration(orchestration_id).stream_results(Status.ERRORED if failed else None)
+        async for result in without_secrets(finished, client, orchestration_id, reveal=reveal):
             fine = fine and result.error is None
             if as_json:
                 echo_json(instance_as_json(result))

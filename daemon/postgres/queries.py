@@ -33,6 +33,7 @@ from daemon.inspection import (
 )
 from daemon.job import Status
 from daemon.orchestration import ListState, OrchestrationFilter, OrchestrationState, OrchestrationSummary, Outcome
+from daemon.postgres.handlers import secrets_in_params
 from daemon.postgres.orchestrations import Orchestrations
 from daemon.postgres.statements import explain as sql
 from daemon.postgres.statements import listing as listing_sql
@@ -116,6 +117,10 @@ class Queries:
             tuple(await self._all(FailedAttempt, sql.HISTORY, {"id": job_id})),
             tuple(await self._all(Redelivery, sql.REDELIVERIES, {"id": job_id})),
         )
+
+    async def secrets_in_params(self, job_name: str) -> tuple[str, ...]:
+        """Pointers to what is to be masked in the params of a job."""
+        return await secrets_in_params(self._engine, job_name)
 
     async def workers(self) -> list[WorkerStatus]:
         """Every registered worker."""

@@ -6,9 +6,12 @@ Called by the registry's side for the pointers, and by the read side to mask by 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
+
+from daemon.rules.storable import parsed
 
 MASK = "***"
 
@@ -21,7 +24,20 @@ def secret_pointers(schema: Mapping[str, object]) -> frozenset[str]:
 
 def masked(value: JsonValue, pointers: Collection[str]) -> JsonValue:
     """The value with MASK wherever a pointer leads; pointers that lead nowhere are left alone."""
+    if pointers and not isinstance(value, dict | list):  # JSON that is kept as its text, for it nests too deeply
+        return MASK
     return _masked(value, [pointer.split("/")[1:] for pointer in pointers])
+
+
+def masked_text(text: str, pointers: Collection[str]) -> str:
+    """The same for JSON as text; text that is no JSON object or array is masked as a whole, if anything is."""
+    if not pointers:
+        return text
+    try:
+        value = parsed(text)
+    except ValueError:
+        value = None
+    return json.dumps(masked(value, pointers), ensure_ascii=False) if isinstance(value, dict | list) else MASK
 
 
 def _masked(value: JsonValue, paths: Sequence[Sequence[str]]) -> JsonValue:

@@ -22,6 +22,7 @@ from daemon.engine.reconciliation import Reconciler
 from daemon.engine.shutdown import Shutdown
 from daemon.observe import Observer, Observers
 from daemon.postgres.database import sync_engine
+from daemon.postgres.handlers import record_handlers
 from daemon.postgres.migrations import check_database
 from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.registry import Registry
@@ -46,7 +47,7 @@ class Worker:
     """One worker process. `run` returns its exit code, or raises what it failed of."""
 
     def __init__(self, settings: Settings, registry: Registry, observer: Observer | None = None) -> None:
-        self._settings = settings
+        self._settings, self._registry = settings, registry
         self._worker_id = WorkerId(uuid4())
         self._shutdown = Shutdown(ShutdownPlan.of(settings.drain_seconds))
         self._metrics = Metrics(registry.names, settings.revision, settings.pool)
@@ -97,6 +98,7 @@ class Worker:
         check_database(self._engine)
         self._add_gauges()
         self._health.start()
+        record_handlers(self._engine, self._registry, self._settings.revision)
         self._registration.register(self._worker_id.id)
         self._observer.worker_registered(self._worker_id.id, self._settings.revision)
         self._shutdown.guard()

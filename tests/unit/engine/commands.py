@@ -73,7 +73,7 @@ def is_alive(pid: int) -> bool:
     """Whether a process runs, and is no zombie that waits for whoever inherited it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second: it ended while its file was open
         return False
 
 
