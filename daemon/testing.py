@@ -99,14 +99,7 @@ async def run_handler(
     running, recorder = Attempt(claim.job_id, claim), _Recorder(said)
     if stopping:
         asyncio.get_running_loop().call_soon(running.signal.set, StopReason.DRAINING)
-    threaded = ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0)
-    executors: dict[str, Executor] = {
-        "async": CoroutineExecutor(LIMIT),
-        "thread": threaded,
-        "process": threaded,
-        "command": CommandExecutor(LIMIT, recorder, os.environ, 0.5),
-    }
-    result = await HandlerRunner(recorder, executors, show_values=True).run(claim, handler, running)
+    result = await HandlerRunner(recorder, _executors(recorder), show_values=True).run(claim, handler, running)
     match result:
         case Returned():
             return _JSON.validate_json(result.result)
@@ -116,6 +109,16 @@ async def run_handler(
             raise HandlerStopped(f"the handler stopped: {result.reason}")
         case Unknown():
             raise AssertionError("a handler that was found is never unknown")
+
+
+def _executors(recorder: _Recorder) -> dict[str, Executor]:
+    threaded = ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0)
+    return {
+        "async": CoroutineExecutor(LIMIT),
+        "thread": threaded,
+        "process": threaded,
+        "command": CommandExecutor(LIMIT, recorder, os.environ, 0.5),
+    }
 
 
 class _Recorder:
