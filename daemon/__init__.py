@@ -12,6 +12,7 @@ from daemon.cloud_run_job import CloudRunJob
 from daemon.command import Command
 from daemon.context import JobContext
 from daemon.errors import ClaimLost, GiveUp, HeadcountError, RetryLater, Stopped
+from daemon.lifespan import lifespan
 from daemon.registry import job
 from daemon.rules.limits import Limit
 from daemon.rules.retry import Backoff
@@ -33,6 +34,7 @@ __all__ = [
     "RetryLater",
     "Stopped",
     "job",
+    "lifespan",
 ]
 
 _LAZY = {"Client": "daemon.client", "Orchestration": "daemon.client"}

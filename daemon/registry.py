@@ -22,6 +22,7 @@ from typing import Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from daemon.errors import DecodeError, HandlersInvalid
+from daemon.lifespan import MARK, Lifespan, lifespan_of
 from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.limits import JobLimit, Limit, limits_of
 from daemon.rules.messages import check_name
@@ -43,7 +44,7 @@ class Handler:
     """A function and how its jobs are run. `timeout` is seconds per attempt; `concurrency` is per worker.
 
     `memory_mib` is how much the process of a `process` handler may use. `result` is None where the annotation of the
-    function says nothing about it.
+    function says nothing about it. `resources` are the types of its further parameters, which lifespans provide.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Handler:
     limits: tuple[JobLimit, ...] = ()
     memory_mib: int | None = None
     result: TypeAdapter[object] | None = None
+    resources: tuple[object, ...] = ()
 
     @property
     def location(self) -> str:
@@ -125,10 +127,11 @@ def _seconds(duration: timedelta | float | None) -> float | None:
 
 
 class Registry:
-    """The handlers of one worker, by name."""
+    """The handlers of one worker by name, and the lifespans by the type that they provide."""
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, handlers: Mapping[str, Handler], lifespans: Mapping[object, Lifespan] | None = None) -> None:
         self._handlers = dict(handlers)
+        self.lifespans = dict(lifespans or {})
         self.names: tuple[str, ...] = tuple(sorted(self._handlers))
 
     def find(self, name: str) -> Handler | None:
@@ -151,9 +154,12 @@ def discover(packages: Sequence[str], folder: Path) -> Registry:
     """Import every module of `packages`, looked for in `folder` first. Raises HandlersInvalid with file and line."""
     _put_on_path(folder)
     handlers: dict[str, Handler] = {}
+    lifespans: dict[object, Lifespan] = {}
     for package in packages:
         for module in _modules(package, folder):
-            for function in _decorated(module):
+            for function in _marked(module, MARK):
+                _add_lifespan(lifespan_of(function, _location(function)), lifespans)
+            for function in _marked(module, OPTIONS):
                 handler = handler_of(function)
                 known = handlers.get(handler.name)
                 if known is not None and known.function is not function:
@@ -163,7 +169,17 @@ def discover(packages: Sequence[str], folder: Path) -> Registry:
     if not handlers:
         searched = f"{', '.join(packages) or 'HEADCOUNT_HANDLERS'} ({folder.resolve()})"
         raise HandlersInvalid(f"No function decorated with @job was found in {searched}.", NEW_REPOSITORY)
-    return Registry(handlers)
+    for handler in handlers.values():
+        for kind in handler.resources:
+            if kind not in lifespans:
+                raise HandlersInvalid(f"{handler.location}: no @lifespan yields {kind!r}, which it asks for.")
+    return Registry(handlers, lifespans)
+
+
+def _add_lifespan(found: Lifespan, lifespans: dict[object, Lifespan]) -> None:
+    known = lifespans.setdefault(found.provides, found)
+    if known.function is not found.function:
+        raise HandlersInvalid(f"Two lifespans yield {found.provides!r}: {known.location} and {found.location}.")
 
 
 def handler_of(function: Callable[..., object]) -> Handler:
@@ -189,6 +205,7 @@ def handler_of(function: Callable[..., object]) -> Handler:
         limits,
         options.memory_mib,
         signature.result,
+        signature.resources,
     )
 
 
@@ -259,9 +276,9 @@ def _culprit(error: BaseException, name: str) -> str:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if len(frames) > 1 else f"The handlers module {name!r}"
 
 
-def _decorated(module: ModuleType) -> list[Callable[..., object]]:
+def _marked(module: ModuleType, mark: str) -> list[Callable[..., object]]:
     own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
-    return [value for value in own if callable(value) and isinstance(getattr(value, OPTIONS, None), JobOptions)]
+    return [value for value in own if callable(value) and isinstance(getattr(value, mark, None), JobOptions | bool)]
 
 
 def _location(function: Callable[..., object]) -> str:

@@ -27,11 +27,15 @@ _SAYS_NOTHING = (object, BaseModel, NoReturn, Never)
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The types of a handler. `result` is None where its annotation says nothing about it."""
+    """The types of a handler. `result` is None where its annotation says nothing about it.
+
+    `resources` are the types of the parameters that a @lifespan provides.
+    """
 
     params: TypeAdapter[object]
     result: TypeAdapter[object] | None
     wants_context: bool
+    resources: tuple[object, ...]
 
 
 def signature_of(function: Callable[..., object], where: str, *, has_result: bool = True) -> Signature:
@@ -41,7 +45,7 @@ def signature_of(function: Callable[..., object], where: str, *, has_result: boo
     """
     parameters = inspect.signature(function).parameters
     names = list(parameters)
-    if len(names) not in (1, 2) or not all(parameter.kind in _POSITIONAL for parameter in parameters.values()):
+    if not names or not all(parameter.kind in _POSITIONAL for parameter in parameters.values()):
         raise HandlersInvalid(f"{where}: a handler takes the params and, if it wants, the context, by position.")
     try:
         hints = typing.get_type_hints(function, include_extras=True)
@@ -49,14 +53,17 @@ def signature_of(function: Callable[..., object], where: str, *, has_result: boo
         raise HandlersInvalid(f"{where}: its annotations can't be read: {error}.") from None
     if names[0] not in hints:
         raise HandlersInvalid(f"{where}: the parameter {names[0]!r} has no annotation (a plain dict is one).")
-    if len(names) == 2 and hints.get(names[1], JobContext) is not JobContext:
-        raise HandlersInvalid(f"{where}: the second parameter is the JobContext.")
+    wants_context = len(names) > 1 and hints.get(names[1], JobContext) is JobContext
+    shared = names[2 if wants_context else 1 :]
+    for name in shared:
+        if hints.get(name, JobContext) is JobContext:
+            raise HandlersInvalid(f"{where}: {name!r} has no type that a @lifespan yields; the context comes second.")
     params = _adapter(hints[names[0]], f"{where}: pydantic can't validate the type of {names[0]!r}")
     result = None
     if has_result and hints.get("return", object) not in _SAYS_NOTHING:
         result = _adapter(hints["return"], f"{where}: pydantic can't dump the type of the result")
         _refuse_secrets(result, where)
-    return Signature(params, result, len(names) == 2)
+    return Signature(params, result, wants_context, tuple(hints[name] for name in shared))
 
 
 def _adapter(kind: Any, problem: str) -> TypeAdapter[object]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
 from pydantic import JsonValue, TypeAdapter
@@ -64,19 +64,18 @@ async def run_handler(
     attempt: int = 1,
     recording: Recording | None = None,
     stopping: bool = False,
+    resources: Sequence[object] = (),
 ) -> JsonValue:
     """One attempt of a handler, and its result as JSON.
 
     Raises HandlerFailed for whatever would fail the attempt. `recording` collects what it reports, and carries a
     checkpoint from one run to the next; with `stopping` the handler is asked to stop at its first
-    await, and HandlerStopped is raised at its next stop point. A `command` handler's program is
-    really run. Raises ValueError for a `cloud_run_job` handler, whose execution needs Cloud Run.
+    await, and HandlerStopped is raised at its next stop point. `resources` stand for what lifespans would yield, in the
+    order of the handler's parameters. Raises ValueError for a `cloud_run_job` handler.
     """
     handler = handler_of(function)
     if handler.executor == "cloud_run_job":
-        raise ValueError(
-            f"{handler.name} is executed by Cloud Run: call the function and test the CloudRunJob it returns"
-        )
+        raise ValueError(f"Cloud Run executes {handler.name}: call the function and test the CloudRunJob it returns")
     said = recording or Recording()
     claim = Claim(
         job_id=job_id or uuid4(),
@@ -99,7 +98,10 @@ async def run_handler(
     running, recorder = Attempt(claim.job_id, claim), _Recorder(said)
     if stopping:
         asyncio.get_running_loop().call_soon(running.signal.set, StopReason.DRAINING)
-    result = await HandlerRunner(recorder, _executors(recorder), show_values=True).run(claim, handler, running)
+    handler = replace(handler, executor="thread" if handler.executor == "process" else handler.executor)
+    executors = _executors(recorder)
+    runner = HandlerRunner(recorder, executors, resources=lambda _handler: resources, show_values=True)
+    result = await runner.run(claim, handler, running)
     match result:
         case Returned():
             return _JSON.validate_json(result.result)
@@ -112,11 +114,9 @@ async def run_handler(
 
 
 def _executors(recorder: _Recorder) -> dict[str, Executor]:
-    threaded = ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0)
     return {
         "async": CoroutineExecutor(LIMIT),
-        "thread": threaded,
-        "process": threaded,
+        "thread": ThreadExecutor(LIMIT, 1, InFlight(), Observer(), lambda: 0.0),
         "command": CommandExecutor(LIMIT, recorder, os.environ, 0.5),
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -25,9 +25,17 @@ from daemon.rules.storable import safe_str
 class HandlerRunner:
     """Runs handlers, each by the executor that it asks for. Made on the event loop."""
 
-    def __init__(self, recorder: Recorder, executors: Mapping[str, Executor], *, show_values: bool = False) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        executors: Mapping[str, Executor],
+        *,
+        resources: Callable[[Handler], Sequence[object]] = lambda _handler: (),
+        show_values: bool = False,
+    ) -> None:
         self._recorder = recorder
         self._executors = executors
+        self._resources = resources
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._show_values = show_values
@@ -44,6 +52,8 @@ class HandlerRunner:
         arguments: tuple[object, ...] = (params,)
         if handler.wants_context:
             arguments = (params, JobContext(claim, self._recorder, attempt.signal, self._loop, self._loop_thread))
+        if handler.resources and handler.executor != "process":  # a child process has its own
+            arguments += tuple(self._resources(handler))
         return await self._executors[handler.executor].call(_within_overall_timeout(handler, claim), arguments, attempt)
 
 

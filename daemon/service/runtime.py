@@ -27,6 +27,7 @@ from daemon.engine.intake import Intake
 from daemon.engine.pipeline import Pipeline
 from daemon.engine.relay import Relay
 from daemon.engine.rescue import Rescuer
+from daemon.engine.resources import Resources
 from daemon.engine.runner import HandlerRunner
 from daemon.engine.shutdown import Shutdown
 from daemon.engine.ticker import Step, Ticker
@@ -113,7 +114,7 @@ class WorkerRuntime:
     async def run(self) -> None:
         """Work until a stop begins, then drain."""
         try:
-            async with anyio.create_task_group() as loops:
+            async with self._resources.opened(), anyio.create_task_group() as loops:
                 loops.start_soon(self.store.run)
                 loops.start_soon(self._processes.run)
                 for ticker in self._tickers:
@@ -143,6 +144,7 @@ class WorkerRuntime:
         except Exception as error:  # another worker's relay publishes what is left
             self._observer.background_loop_failed("drain", error, 0.0)
         await self.streaming_pull.close(plan.replied_by - plan.flushed_by)
+        await self._processes.close()
         self._observer.drained(interrupted, asyncio.get_running_loop().time() - began)
 
     def _make_streaming_pull(self) -> StreamingPull:
@@ -171,7 +173,8 @@ class WorkerRuntime:
         if any(handler.executor == "cloud_run_job" for handler in registry):
             self._cloud_run = connect_cloud_run()
             executors["cloud_run_job"] = CloudRunJobExecutor(limit, recorder, self._cloud_run)
-        runner = HandlerRunner(recorder, executors, show_values=settings.log_values)
+        self._resources = Resources((one for one in registry if one.executor != "process"), registry.lifespans)
+        runner = HandlerRunner(recorder, executors, resources=self._resources.of, show_values=settings.log_values)
         grace = settings.unknown_job_grace_seconds
         places = {"process": self._processes.slots}
         return Consumer(

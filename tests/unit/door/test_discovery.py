@@ -70,10 +70,12 @@ def test_two_handlers_of_one_name_are_refused_with_both_locations(tmp_path: Path
 REFUSED = {
     "no annotation": ("@job('x')\ndef x(params): ...", "has no annotation"),
     "no parameter": ("@job('x')\ndef x(): ...", "takes the params"),
-    "three parameters": ("@job('x')\ndef x(params: dict, ctx: JobContext, more: int): ...", "takes the params"),
+    "three parameters": ("@job('x')\ndef x(params: dict, ctx: JobContext, more: int): ...", "no @lifespan yields"),
+    "an unnamed third": ("@job('x')\ndef x(params: dict, ctx: JobContext, more): ...", "has no type"),
+    "a context that comes third": ("@job('x')\ndef x(params: dict, n: int, ctx: JobContext): ...", "comes second"),
     "keyword only": ("@job('x')\ndef x(*, params: dict): ...", "by position"),
     "any number": ("@job('x')\ndef x(*params: dict): ...", "by position"),
-    "another context": ("@job('x')\ndef x(params: dict, ctx: int): ...", "second parameter"),
+    "another context": ("@job('x')\ndef x(params: dict, ctx: int): ...", "no @lifespan yields"),
     "unusable type": ("class Odd: ...\n@job('x')\ndef x(params: Odd): ...", "can't validate"),
     "unknown annotation": ("@job('x')\ndef x(params: 'Nowhere'): ...", "can't be read"),
     "model that names nothing": (

@@ -101,6 +101,14 @@ async def test_what_it_raises_fails_the_attempt_with_a_traceback_of_its_own_code
     assert "daemon/engine" not in error.traceback
 
 
+async def test_what_a_lifespan_yields_is_made_once_per_process_and_closed_with_it() -> None:
+    async with processes() as made:
+        assert [await made.run("use") for _ in range(2)] == [Returned("1"), Returned("2")]
+        await made.pool.close()
+        assert made.started[0].code == 0
+    assert ("headcount.handler", "the model is closed", {"stream": "stdout"}, False) in made.logged()
+
+
 async def test_retry_later_keeps_its_delay(shared: Processes) -> None:
     result = await shared.run("later")
     assert isinstance(result, Failed)

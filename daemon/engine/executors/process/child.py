@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from queue import SimpleQueue
@@ -40,6 +41,7 @@ from daemon.engine.executors.process.messages import (
 )
 from daemon.engine.executors.process.pipe_recorder import PipeRecorder
 from daemon.engine.executors.results import failure_of, returned
+from daemon.engine.resources import Resources
 from daemon.job import Failed, Interrupted, JobError, Kind, Result, Returned
 from daemon.observe import LogLine
 from daemon.registry import Handler, Registry
@@ -81,6 +83,9 @@ class Child:
         self._result_limit = start.result_limit
         self._registry = registry
         self._worker = os.getppid()
+        self._resources = Resources((one for one in registry if one.executor == "process"), registry.lifespans)
+        self._opened: Future[None] = Future()
+        self._closing = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="headcount-loop", daemon=True)
         self._runs: SimpleQueue[tuple[Run, Attempt, PipeRecorder] | None] = SimpleQueue()
@@ -90,6 +95,10 @@ class Child:
         """Run handlers, one at a time; returns when the worker needs no more of this child."""
         self._loop_thread.start()
         threading.Thread(target=self._read, name="headcount-pipe", daemon=True).start()
+        lifespans = asyncio.run_coroutine_threadsafe(self._keep_open(), self._loop)
+        wait({self._opened, lifespans}, return_when=FIRST_COMPLETED)
+        if lifespans.done():
+            lifespans.result()
         self._pipe.send(Ready())
         while (work := self._runs.get()) is not None:
             run, attempt, recorder = work
@@ -103,6 +112,14 @@ class Child:
                 self._pipe.send(Ended(run.number, result, memory_used(), out_of_memory or has_children()))
             except OSError:
                 os._exit(EXIT_PIPE_CLOSED)
+        self._loop.call_soon_threadsafe(self._closing.set)
+        lifespans.result()
+
+    async def _keep_open(self) -> None:
+        """Make what the handlers share and close it at the end, in one task."""
+        async with self._resources.opened():
+            self._opened.set_result(None)
+            await self._closing.wait()
 
     def _call(self, run: Run, attempt: Attempt, recorder: PipeRecorder) -> tuple[Returned | Failed | Interrupted, bool]:
         handler = self._registry.find(run.claim.job_name)
@@ -118,6 +135,7 @@ class Child:
         if handler.wants_context:
             thread = self._loop_thread.ident or 0
             arguments = (params, JobContext(run.claim, recorder, attempt.signal, self._loop, thread))
+        arguments += self._resources.of(handler)
         try:
             with _memory_limit(run.memory):
                 return _known(returned(handler.function(*arguments), self._result_limit, handler.result)), False

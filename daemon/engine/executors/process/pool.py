@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from daemon.engine.executors.process.child_process import ChildProcess
@@ -17,6 +18,7 @@ from daemon.rules.retry import Backoff, retry_delay
 
 BACKOFF = Backoff(initial=1, factor=2, maximum=30, jitter=False)
 START_SECONDS = 120.0
+CLOSE_SECONDS = 0.7
 
 
 class ChildNotStarted(Exception):
@@ -45,6 +47,7 @@ class ProcessPool:
         self.slots = slots
         self._start = start
         self._groups = GroupKiller()
+        self._closing = False
         self._recycling = recycling
         self._observer = observer
         self._ready: asyncio.Queue[ChildProcess] = asyncio.Queue()
@@ -60,6 +63,16 @@ class ProcessPool:
             for child in self._children:
                 child.kill_and_wait()
             self._groups.close()
+
+    async def close(self) -> None:
+        """Let the children end by themselves, which closes what their lifespans yielded; no others are started."""
+        self._closing = True
+        for child in self._children:
+            child.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                for child in self._children:
+                    await child.exited.wait()
 
     async def acquire(self) -> ChildProcess:
         """A child that waits for a job, for the caller alone until `release`."""
@@ -80,13 +93,15 @@ class ProcessPool:
 
     async def _keep_slot(self) -> None:
         old: ChildProcess | None = None
-        while True:
+        while not self._closing:
             child = await self._started()
             self._ready.put_nowait(child)
             if old is not None:
                 self._retire(old)
             await child.over.wait()
             old = child
+        if old is not None:
+            await old.exited.wait()
 
     def _retire(self, child: ChildProcess) -> None:
         child.is_retired = True

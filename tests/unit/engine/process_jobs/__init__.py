@@ -13,10 +13,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from daemon import JobContext, RetryLater, job
+from daemon import JobContext, RetryLater, job, lifespan
 
 GIL_HOLDING = "(a+)+$", "a" * 40 + "b"
 
@@ -51,6 +52,25 @@ def speak(params: dict[str, Any], ctx: JobContext) -> None:
     sys.stdout.write("no newline")
     ctx.log.warning("by the context", cups=3, name="x")
     logging.getLogger("tests.unit.engine.process_jobs").info("by %s", "logging")
+
+
+class Model:
+    """What handlers share in one process."""
+
+    def __init__(self) -> None:
+        self.uses = 0
+
+
+@lifespan
+async def model() -> AsyncIterator[Model]:
+    yield Model()
+    print("the model is closed")
+
+
+@job("use", executor="process")
+def use(params: dict[str, Any], ctx: JobContext, model: Model) -> int:
+    model.uses += 1
+    return model.uses
 
 
 @job("explode", executor="process")
