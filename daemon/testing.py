@@ -71,9 +71,11 @@ async def run_handler(
     Raises HandlerFailed for whatever would fail the attempt. `recording` collects what it reports, and carries a
     checkpoint from one run to the next; with `stopping` the handler is asked to stop at its first
     await, and HandlerStopped is raised at its next stop point. `resources` stand for what lifespans would yield, in the
-    order of the handler's parameters.
+    order of the handler's parameters. Raises ValueError for a `cloud_run_job` handler.
     """
     handler = handler_of(function)
+    if handler.executor == "cloud_run_job":
+        raise ValueError(f"Cloud Run executes {handler.name}: call the function and test the CloudRunJob it returns")
     said = recording or Recording()
     claim = Claim(
         job_id=job_id or uuid4(),
