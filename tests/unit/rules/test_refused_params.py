@@ -1,4 +1,4 @@
-"""Params that do not fit are told by field and expected type, in unions and dataclasses too, and never by their value."""
+"""Params that do not fit are told by field and expected type, in unions and dataclasses too, never by their value."""
 
 from __future__ import annotations
 
