@@ -32,6 +32,8 @@ TABLES = (
     "redelivery",
     "progress_note",
     "durable_step",
+    "limit_key",
+    "permit",
     "schedule",
     "handler",
     "rejected_message",
