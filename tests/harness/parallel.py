@@ -28,7 +28,7 @@ PROCESSES_PER_PROCESSOR = 2
 MOST_PROCESSES = 8
 
 SHARED_SCOPES = ("class", "module", "package")
-ALONE = "alone"
+ALONE, LONG = "alone", "long"
 GROUPS = "groups.json"
 FOLDER = pytest.StashKey[Path]()
 
@@ -79,12 +79,13 @@ def group(item: pytest.Item) -> str | None:
     return item.nodeid.partition("::")[0] if shared else None
 
 
-def _sort_key(item: pytest.Item) -> tuple[bool, int]:
-    """Where a test stands in the run; those that are `alone` come last, when most processes have ended."""
+def _sort_key(item: pytest.Item) -> tuple[bool, bool, int]:
+    """Where a test stands in the run: long ones first; those that are `alone` last, when most processes have ended."""
     folder = item.nodeid.removeprefix("tests/").partition("/")[0]
     known = folder in FOLDERS_BY_LENGTH
     is_alone = item.get_closest_marker(ALONE) is not None
-    return is_alone, FOLDERS_BY_LENGTH.index(folder) if known else len(FOLDERS_BY_LENGTH)
+    is_short = item.get_closest_marker(LONG) is None
+    return is_alone, is_short, FOLDERS_BY_LENGTH.index(folder) if known else len(FOLDERS_BY_LENGTH)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
