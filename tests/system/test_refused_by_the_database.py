@@ -87,7 +87,8 @@ def test_results_of_rows_that_nest_too_deep_are_printed(database_url: str, proje
     deep = '{"a":' * 1_000 + "1" + "}" * 1_000
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE job SET params = %s::json", [deep])
-    for words in (["results", begun], ["results", begun, "--json"], ["explain", begun], ["status", begun]):
+    results = ["results", begun, "--reveal"]
+    for words in (results, ["results", begun, "--json"], ["explain", begun, "--reveal"], ["status", begun]):
         done = typed(*words, environment=environment, code=None)
         assert done.returncode in (0, 1), done.stderr
-    assert "{" in typed("results", begun, environment=environment, code=None).stdout
+    assert "{" in typed(*results, environment=environment, code=None).stdout
