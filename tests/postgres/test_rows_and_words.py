@@ -76,7 +76,14 @@ async def test_a_claim_says_the_same_however_it_was_given(scene: Scene) -> None:
     await scene.run("UPDATE job SET checkpoint = '{\"at\": 3}'")
     await worker.settle(born, Failed(BOOM))
     taken = await worker.claim(pointer_to(message))
-    same = {one.name for one in fields(Claim)} - {"attempt", "failures", "age", "since_first_start", "cause", "checkpoint"}
+    same = {field.name for field in fields(Claim)} - {
+        "attempt",
+        "failures",
+        "age",
+        "since_first_start",
+        "cause",
+        "checkpoint",
+    }
     assert {name: getattr(taken, name) for name in same} == {name: getattr(born, name) for name in same}
     assert (taken.attempt, taken.failures, taken.checkpoint, taken.cause) == (2, 1, '{"at": 3}', Cause.RETRY)
 
