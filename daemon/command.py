@@ -16,7 +16,7 @@ class Command:
 
     `arguments` begins with the program, looked for on PATH unless it holds a slash. `env` is added to the worker's
     environment, which is passed on without Headcount's own variables; `cwd` is the worker's current folder by default.
-    Raises ValueError when there is no program, or when a text holds a NUL character; TypeError for what is no text.
+    Raises ValueError without a program, or for a text with a NUL character; TypeError for anything but strings.
     """
 
     arguments: Sequence[str | os.PathLike[str]]

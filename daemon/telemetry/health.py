@@ -198,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(with_body=False)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the standard library refuses by itself: unknown methods and lines that are no HTTP."""
+        """What the standard library refuses by itself: unknown methods and lines that are not HTTP."""
         status = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
         self.close_connection = True
         self.send_response(status)
