@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from daemon.job import Action, RescuedWorker, UnfinishedJob
 from daemon.postgres.settlements import settle
 from daemon.postgres.statements import workers as sql
-from daemon.rules.lifecycle import settle_worker_lost
+from daemon.rules.lifecycle import settle_workers_lost
 
 NAMED = 20
 
@@ -62,7 +62,7 @@ class Rescue:
             claimed = [
                 UnfinishedJob(row.id, row.worker_id, row.attempt, row.losses, dead[row.worker_id]) for row in rows
             ]
-            settlements = [settle_worker_lost(job, self._max_losses) for job in claimed]
+            settlements = settle_workers_lost(claimed, self._max_losses)
             written = await connection.run_sync(settle, settlements)
             for settlement in settlements:
                 worker = settlement.worker_id

@@ -6,7 +6,7 @@ input has an answer, and a settlement never contradicts the claim it ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -27,6 +27,10 @@ from daemon.job import (
 from daemon.rules.retry import LONGEST_DELAY, Backoff, retry_delay
 
 UNKNOWN_JOB_BACKOFF = Backoff(initial=1, factor=2, maximum=30)
+RESTART_SPACING = 2.0
+"""Seconds between the restarts of two jobs that lost more than one worker."""
+RESTART_WINDOW = 60.0
+"""Seconds by which the last of them starts again, at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +134,26 @@ def time_searching(attempt: int) -> float:
     return sum(retry_delay(UNKNOWN_JOB_BACKOFF, tried, lambda: 1.0) for tried in range(1, min(attempt, 10_000)))
 
 
-def settle_worker_lost(job: UnfinishedJob, max_worker_losses: int) -> Settlement:
-    """What is stored about a job whose worker died while it ran. A draining worker's death is an interruption."""
-    if job.draining:
+def settle_workers_lost(jobs: Sequence[UnfinishedJob], max_worker_losses: int) -> list[Settlement]:
+    """What is stored about jobs whose worker died while they ran; those lost before start again one after the other.
+
+    A job that kills its worker takes along whatever runs beside it. Started together once more, the same jobs would be
+    lost together until all of them were given up for the fault of one.
+    """
+    apart = [job for job in jobs if not job.draining and job.losses + 2 >= min(max_worker_losses, 3)]
+    spacing = min(RESTART_SPACING, RESTART_WINDOW / max(len(apart), 1))
+    delays = {job.job_id: rank * spacing for rank, job in enumerate(apart)}
+    return [_worker_lost(job, max_worker_losses, delays.get(job.job_id, 0.0)) for job in jobs]
+
+
+def _worker_lost(job: UnfinishedJob, max_worker_losses: int, delay: float) -> Settlement:
+    if job.draining:  # its death is an interruption
         error = JobError(Kind.INTERRUPTED, f"worker {job.worker_id} ended while it drained")
         return _settlement(job, Action.INTERRUPT, error, cause=Cause.INTERRUPTED)
     error = JobError(Kind.WORKER_LOST, f"worker {job.worker_id} stopped its heartbeat during attempt {job.attempt}")
     if job.losses + 1 >= max_worker_losses:
         return _settlement(job, Action.FAIL, error, counts_as_loss=True)
-    return _settlement(job, Action.RETRY, error, counts_as_loss=True, cause=Cause.WORKER_LOST)
+    return _settlement(job, Action.RETRY, error, counts_as_loss=True, delay=delay, cause=Cause.WORKER_LOST)
 
 
 def settle_released(job: UnfinishedJob, delay: float = 0.0) -> Settlement:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from daemon.job import JobMessage, Refusal, Settlement, Status, UnfinishedJob
-from daemon.rules.lifecycle import settle_released, settle_worker_lost
+from daemon.rules.lifecycle import settle_released, settle_workers_lost
 from tests.fakes.rows import Group, Row
 from tests.model.oracle import Oracle
 
@@ -66,6 +66,6 @@ class Tables(Oracle[Row]):
         for row in self.held_by(worker):
             job = UnfinishedJob(row.id, worker, row.attempt, row.losses)
             if runs is None:
-                self.settle([settle_worker_lost(job, MAX_LOSSES)])
+                self.settle(settle_workers_lost([job], MAX_LOSSES))
             elif row.id not in runs:
                 self.settle([settle_released(job)])

@@ -21,12 +21,13 @@ from daemon.job import (
     Unknown,
 )
 from daemon.rules.lifecycle import (
+    RESTART_WINDOW,
     RetryPolicy,
     admit,
     settle,
     settle_closed,
     settle_released,
-    settle_worker_lost,
+    settle_workers_lost,
     time_searching,
 )
 from daemon.rules.retry import LONGEST_DELAY
@@ -100,7 +101,7 @@ def test_only_a_passed_deadline_keeps_a_claim_from_running(claim: Claim) -> None
 
 @given(HOLDERS, st.integers(1, 5))
 def test_a_lost_worker_counts_and_a_draining_one_does_not(held: UnfinishedJob, max_worker_losses: int) -> None:
-    one = settle_worker_lost(held, max_worker_losses)
+    (one,) = settle_workers_lost([held], max_worker_losses)
     assert (one.job_id, one.worker_id, one.attempt) == (held.job_id, held.worker_id, held.attempt)
     assert not one.counts_as_failure, "a lost worker is no failure of the handler"
     assert one.counts_as_loss == (not held.draining)
@@ -109,6 +110,20 @@ def test_a_lost_worker_counts_and_a_draining_one_does_not(held: UnfinishedJob, m
         Cause.INTERRUPTED if held.draining else None if one.action is Action.FAIL else Cause.WORKER_LOST
     )
     _is_whole(one)
+
+
+@given(st.lists(HOLDERS, max_size=200, unique_by=lambda one: one.job_id), st.integers(2, 5))
+def test_jobs_that_were_lost_before_start_again_one_after_the_other(
+    held: list[UnfinishedJob], max_worker_losses: int
+) -> None:
+    settlements = settle_workers_lost(held, max_worker_losses)
+    assert [one.job_id for one in settlements] == [job.job_id for job in held]
+    again = [(job, one) for job, one in zip(held, settlements, strict=True) if one.action is Action.RETRY]
+    first = [one.delay for job, one in again if job.losses == 0 and max_worker_losses > 2]
+    later = [one.delay for job, one in again if job.losses > 0]
+    assert set(first) <= {0.0}, "the first loss costs no time"
+    assert len(set(later)) == len(later), "no two of them start together"
+    assert all(0.0 <= one.delay < RESTART_WINDOW for _, one in again)
 
 
 @given(HOLDERS)
