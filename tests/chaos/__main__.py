@@ -16,8 +16,8 @@ import traceback
 
 from rich.console import Console
 
-from tests.chaos.programme import scenarios
 from tests.chaos.report import Report, as_json, show
+from tests.chaos.scenario_list import scenarios
 
 
 def arguments() -> argparse.Namespace:

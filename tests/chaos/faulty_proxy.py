@@ -1,4 +1,4 @@
-"""A proxy in front of Postgres whose network is bad: packets are delayed, links cut, and the dead still heard.
+"""A proxy in front of Postgres whose network is bad: delayed packets, cut links, late packets of dead clients.
 
 Used by the storm with delayed packets. Everything it does is drawn from a seed and bounded by its plan, and counted in
 `faults`. The bytes of one link keep their order; a packet may arrive when its sender has long been gone.

@@ -17,7 +17,7 @@ from daemon.job import JobMessage
 from daemon.pubsub.publisher import Publisher
 from daemon.rules.messages import encode, instance_id
 from daemon.rules.storable import encode_json
-from tests.chaos.stage import Stage
+from tests.chaos.stack import Stack
 
 NAMES = ("nap", "nap", "nap", "doze")
 PAUSE = 0.5
@@ -32,7 +32,7 @@ class Load:
 
     def __init__(
         self,
-        stage: Stage,
+        stack: Stack,
         orchestrations: int,
         size: int,
         *,
@@ -41,14 +41,14 @@ class Load:
         seed: int,
         naps: Mapping[str, float] | None = None,
     ) -> None:
-        self._stage = stage
+        self._stage = stack
         self._count = orchestrations
         self._size = size
         self._pause = seconds / orchestrations
         self._naps = dict.fromkeys(NAMES, nap) if naps is None else naps
         self._names = NAMES if naps is None else tuple(naps)
         self._random = random.Random(seed)
-        self._topic = stage.settings().topic("jobs")
+        self._topic = stack.settings().topic("jobs")
         self.made: list[UUID] = []
         self.repeated = 0
 

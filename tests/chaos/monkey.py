@@ -1,6 +1,6 @@
-"""The monkey: does the planned harm, each at its time, and goes on killing until it is called off.
+"""The chaos monkey: injects the planned faults, each at its time, and goes on killing until it is cancelled.
 
-Used by the storm. It records every blow in the crew's own list; whether the harm was survived is not its business.
+Used by the storm. It records every intervention in the pool's own list; the checks say whether a fault was survived.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.chaos.crew import Crew
-from tests.chaos.stage import Stage
+from tests.chaos.stack import Stack
+from tests.chaos.worker_pool import WorkerPool
 from tests.harness.waiting import until
 
 WITHHELD_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Mischief:
+class ChaosPlan:
     """When what happens: seconds after the begin; None never. A stop and an absence last for so many seconds.
 
     Killing ends after `kills`, or never: on a busy machine a worker may be killed as soon as it is up. `gently` sends
@@ -42,16 +42,16 @@ class Mischief:
 
 
 class Monkey:
-    """Runs one plan against a crew and its servers. `await run()` ends only by cancellation.
+    """Runs one plan against a pool and its servers. `await run()` ends only by cancellation.
 
     `withhold` is told the pid of a worker up to WITHHELD_SECONDS before it is killed.
     """
 
     def __init__(
-        self, stage: Stage, crew: Crew, plan: Mischief, seed: int, withhold: Callable[[int], None] | None = None
+        self, stack: Stack, pool: WorkerPool, plan: ChaosPlan, seed: int, withhold: Callable[[int], None] | None = None
     ) -> None:
-        self._stage = stage
-        self._crew = crew
+        self._stage = stack
+        self._pool = pool
         self._plan = plan
         self._random = random.Random(seed)
         self._withhold = withhold
@@ -60,14 +60,14 @@ class Monkey:
 
     async def run(self) -> None:
         """All of the plan, then killing for ever."""
-        async with asyncio.TaskGroup() as hands:
-            hands.create_task(self._kill())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._kill())
             planned = [
-                hands.create_task(self._restart()),
-                hands.create_task(self._crash()),
-                hands.create_task(self._absence()),
-                hands.create_task(self._stop()),
-                hands.create_task(self._drain()),
+                tasks.create_task(self._restart()),
+                tasks.create_task(self._crash()),
+                tasks.create_task(self._absence()),
+                tasks.create_task(self._stop()),
+                tasks.create_task(self._drain()),
             ]
             await asyncio.wait(planned)
             self.finished.set()
@@ -76,22 +76,22 @@ class Monkey:
         kills = 0
         while self._plan.kills is None or kills < self._plan.kills:
             await asyncio.sleep(self._plan.kill_every)
-            if self._crew.free:
-                member = self._random.choice(self._crew.free)
+            if self._pool.free:
+                member = self._random.choice(self._pool.free)
                 if self._withhold is not None:
                     self._withhold(member.worker.pid)
                     await asyncio.sleep(self._random.uniform(0.0, WITHHELD_SECONDS))
                     if not member.free:
                         continue
-                strike = self._crew.dismiss if self._plan.gently else self._crew.kill
-                strike(member)
+                end = self._pool.terminate if self._plan.gently else self._pool.kill
+                end(member)
                 kills += 1
 
     async def _drain(self) -> None:
         for _ in range(self._plan.drains):
             await asyncio.sleep(self._plan.drain_every)
-            self._crew.dismiss(
-                self._random.choice(await until(lambda: self._crew.free, within=60, what="somebody is free"))
+            self._pool.terminate(
+                self._random.choice(await until(lambda: self._pool.free, within=60, what="a worker is free"))
             )
 
     async def _restart(self) -> None:
@@ -124,7 +124,7 @@ class Monkey:
     async def _stop(self) -> None:
         if self._plan.stop_at is not None:
             await asyncio.sleep(self._plan.stop_at)
-            member = self._random.choice(await until(lambda: self._crew.free, within=60, what="somebody is free"))
-            self._crew.stop(member)
+            member = self._random.choice(await until(lambda: self._pool.free, within=60, what="a worker is free"))
+            self._pool.stop(member)
             await asyncio.sleep(self._plan.stop)
-            self._crew.go_on(member)
+            self._pool.resume(member)

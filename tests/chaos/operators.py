@@ -14,7 +14,7 @@ from uuid import UUID
 
 from daemon.client import Client
 from daemon.errors import OrchestrationNotFound, RequestRefused
-from tests.chaos.stage import Stage
+from tests.chaos.stack import Stack
 
 PAUSE = 0.1
 CONNECTIONS = 6
@@ -31,11 +31,11 @@ class Operators:
     """
 
     def __init__(
-        self, stage: Stage, made: Sequence[UUID], cancels: frozenset[int], *, hesitation: float, seed: int
+        self, stack: Stack, made: Sequence[UUID], cancels: frozenset[int], *, hesitation: float, seed: int
     ) -> None:
         self.done: Counter[str] = Counter()
         self.cancelled_all = asyncio.Event()
-        self._stage = stage
+        self._stage = stack
         self._made = made
         self._cancels = cancels
         self._hesitation = hesitation

@@ -1,6 +1,6 @@
 """What a scenario found: figures with their limits, as a table for people and as JSON for programs.
 
-Filled by the scenarios and by the judge, shown by `python -m tests.chaos`, asserted by the system tests.
+Filled by the scenarios and their checks, shown by `python -m tests.chaos`, asserted by the system tests.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Report:
         self.figures.append(Figure(name, _rounded(value), f"<= {limit:g}", value <= limit))
 
     def within(self, name: str, value: float, seconds: float) -> None:
-        """A time that must not exceed its limit: judged here to the letter, and generously by `broken_or_hung`."""
+        """A time that must not exceed its limit: exact here, and generously by `broken_or_hung`."""
         self.figures.append(Figure(f"{name}, s", _rounded(value), f"<= {seconds:g}", value <= seconds, seconds))
 
     def is_exactly(self, name: str, value: float | str, wanted: float | str) -> None:

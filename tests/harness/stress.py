@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 
-from tests.chaos.hogs import hogs
+from tests.chaos.busy_cores import busy_cores
 
 LOOPS_PER_PROCESSOR = 1
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
@@ -20,7 +20,7 @@ def main(times: int, arguments: list[str]) -> int:
     """Run pytest `times` times; the status is 1 if a test failed in any of them."""
     failures: collections.Counter[str] = collections.Counter()
     closing_lines = []
-    with hogs(LOOPS_PER_PROCESSOR):
+    with busy_cores(LOOPS_PER_PROCESSOR):
         for number in range(1, times + 1):
             text = _run([sys.executable, "-m", "pytest", *arguments])
             failures.update(set(FAILED.findall(text)))

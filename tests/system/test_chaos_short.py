@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.faulty_proxy import FaultPlan
-from tests.chaos.monkey import Mischief
+from tests.chaos.monkey import ChaosPlan
 from tests.chaos.report import Report
 from tests.chaos.scenarios.delayed import DelayedStorm, delayed_storm
 from tests.chaos.scenarios.storm import Storm, storm
-from tests.chaos.stage import Stage, pointed_at
+from tests.chaos.stack import Stack, pointed_at
 from tests.contract.pubsub.emulator import emulator_launcher, running_emulator
 from tests.harness.needs import needs
 
-MISCHIEF = Mischief(
+CHAOS = ChaosPlan(
     kill_every=5.0, kills=8, restart_at=4, crash_at=18, database_away=1, absence_at=11, absence=3, stop_at=9, stop=5
 )
 SHORT = Storm(
@@ -27,7 +27,7 @@ SHORT = Storm(
     lease=10.0,
     patience=120.0,
     sweep=5.0,
-    mischief=MISCHIEF,
+    chaos=CHAOS,
 )
 
 DELAYED = DelayedStorm(
@@ -41,7 +41,7 @@ DELAYED = DelayedStorm(
     lease=10.0,
     patience=150.0,
     sweep=5.0,
-    mischief=Mischief(kill_every=2.5, kills=3, drain_every=5.0, drains=1, stop_at=1, stop=7.0),
+    chaos=ChaosPlan(kill_every=2.5, kills=3, drain_every=5.0, drains=1, stop_at=1, stop=7.0),
     faults=FaultPlan(seed=11, cut_every=0.3, late_every=3.0),
 )
 
@@ -54,8 +54,8 @@ def judged(report: Report) -> None:
 
 @pytest.mark.long
 async def test_two_workers_lose_and_double_nothing_in_a_storm() -> None:
-    with Stage(hostile=7) as stage:
-        judged(await storm(stage, SHORT, "short storm"))
+    with Stack(hostile=7) as stack:
+        judged(await storm(stack, SHORT, "short storm"))
 
 
 @pytest.mark.long
@@ -63,13 +63,13 @@ async def test_links_that_are_cut_and_packets_that_come_late_lose_and_double_not
     judged(await delayed_storm(DELAYED, "short storm with delayed packets"))
 
 
-# After a client that was killed, the emulator (0.8.20) hands nothing out any more, to Google's own clients neither.
+# After a client that was killed, the emulator (0.8.20) tasks nothing out any more, to Google's own clients neither.
 @pytest.mark.long
 @pytest.mark.emulator
 async def test_replaced_workers_lose_and_double_nothing_on_googles_emulator_either(tmp_path: Path) -> None:
     needs("gcloud emulator")
     launcher = emulator_launcher()
     assert launcher is not None
-    plan = replace(SHORT, mischief=replace(MISCHIEF, absence_at=None, gently=True, kills=4))
-    with running_emulator(launcher, tmp_path / "log") as address, pointed_at(address), Stage(at=address) as stage:
-        judged(await storm(stage, plan, "short storm on Google's emulator"))
+    plan = replace(SHORT, chaos=replace(CHAOS, absence_at=None, gently=True, kills=4))
+    with running_emulator(launcher, tmp_path / "log") as address, pointed_at(address), Stack(at=address) as stack:
+        judged(await storm(stack, plan, "short storm on Google's emulator"))

@@ -1,6 +1,6 @@
 """What the design promises about crashes, rollouts, outages and hostile messages, each in its short form.
 
-The scenarios are those of `python -m tests.chaos`, where their times are judged to the letter; here a time only bounds
+The scenarios are those of `python -m tests.chaos`, where their times are exact limits; here a time only bounds
 a hang. They wait most of the while, so three run beside each other, on one Pub/Sub and each with a Postgres of its own;
 those of the default timings hardly do anything else, and begin with them.
 """
@@ -14,7 +14,9 @@ import pytest
 from daemon.local.pubsub_process import PubSubProcess
 from tests.chaos.report import Report
 from tests.chaos.scenarios import bus, database, endings, fence, hostile, latency, leases, messages, recovery
-from tests.chaos.stage import pointed_at
+from tests.chaos.stack import pointed_at
+
+pytestmark = pytest.mark.long
 
 TTL = 3.0
 DEFAULT_TTL = 30.0

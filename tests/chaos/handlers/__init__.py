@@ -1,1 +1,1 @@
-"""The handlers of the chaos runs; each keeps the diary."""
+"""The handlers of the chaos runs; each writes to the attempt log."""

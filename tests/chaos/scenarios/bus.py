@@ -9,12 +9,12 @@ import asyncio
 import time
 
 from daemon.service.probes import PULL_GRACE_SECONDS
-from tests.chaos.crew import Crew
-from tests.chaos.judge import judge_events, judge_invariants
+from tests.chaos.checks import check_events, check_invariants
+from tests.chaos.event_listener import EventListener
 from tests.chaos.report import Report
 from tests.chaos.scenarios.outage import SHORT_JOBS, Fault, Scene, outage
-from tests.chaos.stage import Stage
-from tests.chaos.witness import Witness
+from tests.chaos.stack import Stack
+from tests.chaos.worker_pool import WorkerPool
 from tests.harness.waiting import until
 
 REPUBLISH_SECONDS = 5.0
@@ -25,47 +25,47 @@ async def gone(seconds: float, worker_ttl: float = 30.0) -> Report:
     """Every call is refused for a while; nothing is forgotten."""
 
     async def begin(scene: Scene) -> None:
-        await asyncio.to_thread(scene.stage.control.go_away)
+        await asyncio.to_thread(scene.stack.control.go_away)
 
     async def end(scene: Scene) -> None:
-        await asyncio.to_thread(scene.stage.control.come_back)
+        await asyncio.to_thread(scene.stack.control.come_back)
 
     async def meanwhile(scene: Scene) -> None:
         await asyncio.sleep(2)
         await scene.kick_off(0.1, SHORT_JOBS)
 
-    with Stage() as stage:
+    with Stack() as stack:
         noticed = seconds > PULL_GRACE_SECONDS + NOTICE_SECONDS
         fault = Fault("Pub/Sub gone, its state kept", begin, end, meanwhile, silences_readiness=noticed)
-        return await outage(stage, fault, seconds, worker_ttl)
+        return await outage(stack, fault, seconds, worker_ttl)
 
 
 async def forgotten(*, jobs: int = 200) -> Report:
     """The server comes back empty. Workers end with exit code 2 and start again; the relay brings every row back."""
     report = Report("Pub/Sub gone, its state lost")
-    with Stage(republish_after=REPUBLISH_SECONDS) as stage:
-        await stage.provision()
-        with Witness(stage.project) as witness:
-            environment = stage.environment(republish_after_seconds=REPUBLISH_SECONDS, slots=10)
-            async with stage.client() as client, Crew(environment, stage.folder, 2) as crew:
+    with Stack(republish_after=REPUBLISH_SECONDS) as stack:
+        await stack.provision()
+        with EventListener(stack.project) as listener:
+            environment = stack.environment(republish_after_seconds=REPUBLISH_SECONDS, slots=10)
+            async with stack.client() as client, WorkerPool(environment, stack.folder, 2) as pool:
                 made = [await client.kick_off("nap", [{"seconds": 0.5}] * jobs) for _ in range(2)]
-                await until(lambda: len(stage.entries()) > 40, within=30, what="the jobs have begun")
-                await asyncio.to_thread(stage.pubsub.crash)
-                await asyncio.to_thread(stage.pubsub.start)
-                await until(lambda: len(crew.departures) >= 2, within=60, what="the workers have ended")
-                first = crew.departures[:2]
-                await stage.provision()
-                witness.sit_down()
+                await until(lambda: len(stack.entries()) > 40, within=30, what="the jobs have begun")
+                await asyncio.to_thread(stack.pubsub.crash)
+                await asyncio.to_thread(stack.pubsub.start)
+                await until(lambda: len(pool.exits) >= 2, within=60, what="the workers have ended")
+                first = pool.exits[:2]
+                await stack.provision()
+                listener.subscribe()
                 back = time.monotonic()
-                await crew.until_ready()
+                await pool.until_ready()
                 report.note("ready again after, s", time.monotonic() - back)
                 for one in made:
                     await one.wait(timeout=120)
                 report.note("all complete after, s", time.monotonic() - back)
-                await until(lambda: len(witness.event_ids()) >= len(made), within=30, what="all events came")
+                await until(lambda: len(listener.event_ids()) >= len(made), within=30, what="all events came")
             report.is_exactly("exit codes", " ".join(sorted({str(one.code) for one in first})), "2")
-            judge_events(report, witness, [one.id for one in made])
-        report.is_exactly("failures and losses", stage.number("SELECT sum(failures + losses) FROM job"), 0)
-        report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
-        await judge_invariants(report, stage, 30.0)
+            check_events(report, listener, [one.id for one in made])
+        report.is_exactly("failures and losses", stack.number("SELECT sum(failures + losses) FROM job"), 0)
+        report.is_exactly("repairs by the sweeper", stack.repairs(), 0)
+        await check_invariants(report, stack, 30.0)
     return report

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from tests.chaos.crew import Crew
+from tests.chaos.checks import check_attempts, check_generations, check_invariants, check_rows, silenced_at
+from tests.chaos.event_listener import EventListener
 from tests.chaos.faulty_proxy import FaultPlan
-from tests.chaos.judge import judge_attempts, judge_generations, judge_invariants, judge_rows, silences
 from tests.chaos.load import Load
-from tests.chaos.monkey import Mischief, Monkey
+from tests.chaos.monkey import ChaosPlan, Monkey
 from tests.chaos.operators import Operators
 from tests.chaos.report import Report
-from tests.chaos.stage import Stage
-from tests.chaos.witness import Witness
+from tests.chaos.stack import Stack
+from tests.chaos.worker_pool import WorkerPool
 from tests.harness.waiting import until
 
 # Those that hear of no cancel run on for long enough to be retried meanwhile.
@@ -47,8 +47,8 @@ class DelayedStorm:
     lease: float = 60.0
     patience: float = 240.0
     sweep: float = 60.0
-    mischief: Mischief = field(
-        default_factory=lambda: Mischief(kill_every=7.0, kills=16, drain_every=15.0, drains=7, stop_at=25, stop=40.0)
+    chaos: ChaosPlan = field(
+        default_factory=lambda: ChaosPlan(kill_every=7.0, kills=16, drain_every=15.0, drains=7, stop_at=25, stop=40.0)
     )
     faults: FaultPlan = field(default_factory=lambda: FaultPlan(seed=11))
     seed: int = 11
@@ -59,58 +59,58 @@ class DelayedStorm:
 
 
 async def delayed_storm(plan: DelayedStorm, name: str) -> Report:
-    """Run it and judge it."""
+    """Run it and check the outcome."""
     report = Report(name)
-    with Stage(hostile=plan.seed, faults=plan.faults) as stage:
-        await stage.provision()
+    with Stack(hostile=plan.seed, faults=plan.faults) as stack:
+        await stack.provision()
         settings = {
             "slots": plan.slots,
             "worker_ttl_seconds": plan.worker_ttl,
             "lease_seconds": plan.lease,
             "sweep_interval_seconds": plan.sweep,
         }
-        with Witness(stage.project) as witness:
-            async with Crew(stage.environment(**settings), stage.folder, plan.workers) as crew:
-                load = await _through(report, stage, crew, plan)
+        with EventListener(stack.project) as listener:
+            async with WorkerPool(stack.environment(**settings), stack.folder, plan.workers) as pool:
+                load = await _through(report, stack, pool, plan)
                 generations = "SELECT sum(generation) FROM orchestration"
                 await until(
-                    lambda: sum(map(len, witness.event_ids().values())) >= stage.number(generations),
+                    lambda: sum(map(len, listener.event_ids().values())) >= stack.number(generations),
                     within=60,
                     what="all events came",
                 )
                 await asyncio.sleep(LAST_DUPLICATES)
-                home = await crew.go_home()
+                home = await pool.terminate_all()
                 report.within("slowest exit after SIGTERM", max(seconds for _, seconds in home), 9.0)
                 report.is_exactly("exit codes after SIGTERM", " ".join(sorted({str(code) for code, _ in home})), "0")
-                await _judge(report, stage, crew, plan)
-            judge_generations(report, stage, witness, load.made)
-        judge_rows(report, stage, plan.jobs, plan.orchestrations)
+                await _check(report, stack, pool, plan)
+            check_generations(report, stack, listener, load.made)
+        check_rows(report, stack, plan.jobs, plan.orchestrations)
         errored = "SELECT count(*) FROM job WHERE status <> 'Completed'"
-        report.is_exactly("jobs that the last retry left failed", stage.number(errored), 0)
-        await judge_invariants(report, stage, plan.worker_ttl)
+        report.is_exactly("jobs that the last retry left failed", stack.number(errored), 0)
+        await check_invariants(report, stack, plan.worker_ttl)
     return report
 
 
-async def _through(report: Report, stage: Stage, crew: Crew, plan: DelayedStorm) -> Load:
+async def _through(report: Report, stack: Stack, pool: WorkerPool, plan: DelayedStorm) -> Load:
     """All of it, from the first kick-off until everything is complete and no packet is on its way any more."""
-    load = Load(stage, plan.orchestrations, plan.size, seconds=plan.spread, seed=plan.seed, naps=NAPS)
+    load = Load(stack, plan.orchestrations, plan.size, seconds=plan.spread, seed=plan.seed, naps=NAPS)
     cancels = frozenset(random.Random(plan.seed).sample(range(plan.orchestrations), plan.cancels))
-    operators = Operators(stage, load.made, cancels, hesitation=plan.hesitation, seed=plan.seed)
-    monkey = Monkey(stage, crew, plan.mischief, plan.seed, withhold=lambda pid: _withhold(stage, pid))
+    operators = Operators(stack, load.made, cancels, hesitation=plan.hesitation, seed=plan.seed)
+    monkey = Monkey(stack, pool, plan.chaos, plan.seed, withhold=lambda pid: _withhold(stack, pid))
     began = time.monotonic()
-    stage.faulty_proxy.begin()
+    stack.faulty_proxy.begin()
 
     async def stages() -> None:
         await load.run()
         report.note("seconds until all was kicked off", time.monotonic() - began)
         await until(monkey.finished.is_set, within=plan.patience, what="the planned harm is done")
-        stage.faulty_proxy.stop()
+        stack.faulty_proxy.stop()
         report.note("seconds until the network was well again", time.monotonic() - began)
         await until(operators.cancelled_all.is_set, within=plan.patience, what="all cancels are done")
         report.note("seconds until all cancels were done", time.monotonic() - began)
-        await until(lambda: not stage.faulty_proxy.late_packets, within=plan.patience, what="no packet is on its way")
+        await until(lambda: not stack.faulty_proxy.late_packets, within=plan.patience, what="no packet is on its way")
         report.note("seconds until no packet was on its way", time.monotonic() - began)
-        await until(lambda: _over(stage, plan), within=plan.patience, what="all is Completed")
+        await until(lambda: _over(stack, plan), within=plan.patience, what="all is Completed")
         report.note("seconds until all was complete", time.monotonic() - began)
 
     tasks = [asyncio.create_task(one) for one in (stages(), monkey.run(), operators.run())]
@@ -125,37 +125,37 @@ async def _through(report: Report, stage: Stage, crew: Crew, plan: DelayedStorm)
             task.cancel()
         await asyncio.wait(tasks)
     report.note("kick-offs repeated", load.repeated)
-    for what, count in sorted({**operators.done, **stage.faulty_proxy.faults}.items()):
+    for what, count in sorted({**operators.done, **stack.faulty_proxy.faults}.items()):
         report.note(what, count)
-    report.note("longest delay of a dead client's packet, s", stage.faulty_proxy.longest_late)
+    report.note("longest delay of a dead client's packet, s", stack.faulty_proxy.longest_late)
     return load
 
 
-async def _judge(report: Report, stage: Stage, crew: Crew, plan: DelayedStorm) -> None:
+async def _check(report: Report, stack: Stack, pool: WorkerPool, plan: DelayedStorm) -> None:
     for kind in ("kill", "stop", "term"):
-        report.note(f"blows: {kind}", sum(blow.kind == kind for blow in crew.blows))
-    report.none_of("workers that ended by themselves", (f"{one.pid}: {one.code}" for one in crew.accidents()))
-    silenced = silences(crew.blows, crew.departures)
-    stopped = {blow.pid for blow in crew.blows if blow.kind == "stop"}
-    blind = [one for one in crew.declared_dead() if one.pid not in stopped]
+        report.note(f"interventions: {kind}", sum(intervention.kind == kind for intervention in pool.interventions))
+    report.none_of("workers that ended by themselves", (f"{one.pid}: {one.code}" for one in pool.unexpected_exits()))
+    silenced = silenced_at(pool.interventions, pool.exits)
+    stopped = {intervention.pid for intervention in pool.interventions if intervention.kind == "stop"}
+    blind = [one for one in pool.declared_dead() if one.pid not in stopped]
     for one in blind:
         silenced.setdefault(one.pid, []).append(one.at - NOTICED_SECONDS)
     report.at_most("workers declared dead because their heartbeats were held up", len(blind), DEAD_BY_DELAYS)
-    report.note("jobs that ran again although a cancelled run went on for a second", len(_outlived(stage)))
-    judge_attempts(report, stage, stage.entries(), silenced)
-    ran = {one.job_id for one in stage.entries() if one.kind == "begin"}
+    report.note("jobs that ran again although a cancelled run went on for a second", len(_outlived(stack)))
+    check_attempts(report, stack, stack.entries(), silenced)
+    ran = {one.job_id for one in stack.entries() if one.kind == "begin"}
     report.is_exactly("jobs that ran", len(ran), plan.jobs)
 
 
-def _outlived(stage: Stage) -> set[str]:
+def _outlived(stack: Stack) -> set[str]:
     """Jobs with a run that ended a second or more after it was cancelled, and that ran again afterwards."""
     cancelled = {
         (str(job_id), attempt): float(at)
-        for job_id, attempt, at in stage.rows(
+        for job_id, attempt, at in stack.rows(
             "SELECT job_id, attempt, extract(epoch FROM ended_at) FROM failed_attempt WHERE kind = 'Cancelled'"
         )
     }
-    entries = stage.entries()
+    entries = stack.entries()
     last = {one.job_id: one.attempt for one in entries if one.kind == "begin"}
     return {
         one.job_id
@@ -165,9 +165,9 @@ def _outlived(stage: Stage) -> set[str]:
     }
 
 
-def _withhold(stage: Stage, pid: int) -> None:
+def _withhold(stack: Stack, pid: int) -> None:
     """What this worker sends to Postgres from now on arrives late, if it dies."""
-    proxy = stage.faulty_proxy
+    proxy = stack.faulty_proxy
     try:
         links = psutil.Process(pid).net_connections("tcp")
     except psutil.Error:
@@ -175,6 +175,6 @@ def _withhold(stage: Stage, pid: int) -> None:
     proxy.withhold({one.laddr.port for one in links if one.raddr and one.raddr.port == proxy.port})
 
 
-def _over(stage: Stage, plan: DelayedStorm) -> bool:
+def _over(stack: Stack, plan: DelayedStorm) -> bool:
     done = "SELECT count(*) FROM orchestration WHERE outcome = 'Completed' AND event_published_at IS NOT NULL"
-    return stage.number(done) == plan.orchestrations
+    return stack.number(done) == plan.orchestrations

@@ -10,11 +10,11 @@ from functools import partial
 import psutil
 
 from daemon.pubsub.publisher import Publisher
+from tests.chaos.checks import check_invariants
 from tests.chaos.corpus import corpus
-from tests.chaos.crew import Crew
-from tests.chaos.judge import judge_invariants
 from tests.chaos.report import Report
-from tests.chaos.stage import Stage
+from tests.chaos.stack import Stack
+from tests.chaos.worker_pool import WorkerPool
 from tests.harness.waiting import until
 
 WAVES = 5
@@ -36,13 +36,13 @@ async def hostile_messages(seed: int = 5, waves: int = WAVES, at: str | None = N
     report = Report("hostile messages")
     corpora = [corpus(seed + wave) for wave in range(waves)]  # with new ids each time: a known one is a redelivery
     report.note("kinds of messages", len({name for name, _, _ in corpora[0]}))
-    with Stage(at=at) as stage:
-        await stage.provision()
-        async with stage.client() as client, Crew(stage.environment(), stage.folder, 1) as crew:
-            worker = crew.members[0].worker
+    with Stack(at=at) as stack:
+        await stack.provision()
+        async with stack.client() as client, WorkerPool(stack.environment(), stack.folder, 1) as pool:
+            worker = pool.members[0].worker
             await (await client.kick_off("nap", [{}] * GOOD_JOBS)).wait(timeout=60)
             publisher = Publisher()
-            topic = stage.settings().topic("jobs")
+            topic = stack.settings().topic("jobs")
             try:
                 sizes = []
                 wanted = 0
@@ -53,31 +53,31 @@ async def hostile_messages(seed: int = 5, waves: int = WAVES, at: str | None = N
                     report.is_exactly(f"wave {wave + 1}: good jobs Completed", state.completed, GOOD_JOBS)
                     wanted += len(messages)
                     await until(
-                        partial(_at_least, stage, wanted),
+                        partial(_at_least, stack, wanted),
                         within=60,
                         what=f"{wanted} messages have ended by wave {wave}",
                     )
                     sizes.append(psutil.Process(worker.pid).memory_info().rss / MIB)
             finally:
                 await publisher.close()
-            report.is_exactly("messages that ended with a reason", _ended(stage), sum(map(len, corpora)))
+            report.is_exactly("messages that ended with a reason", _ended(stack), sum(map(len, corpora)))
             report.note("worker's memory after the first wave, MiB", sizes[0])
             report.at_most("its growth until the last, MiB", sizes[-1] - sizes[0], GROWTH_LIMIT)
             report.is_exactly("ready", worker.status_of("/readyz") or 0, 200)
-            report.none_of("workers that ended", crew.departures)
-        for kind, count in stage.rows(KINDS):
+            report.none_of("workers that ended", pool.exits)
+        for kind, count in stack.rows(KINDS):
             report.note(f"ended as {kind}", count)
-        succeeded = stage.number("SELECT count(*) FROM job WHERE status = 'Completed'") - GOOD_JOBS * (waves + 1)
+        succeeded = stack.number("SELECT count(*) FROM job WHERE status = 'Completed'") - GOOD_JOBS * (waves + 1)
         report.is_exactly("hostile messages that succeeded", succeeded, 0)
-        report.is_exactly("jobs unfinished", stage.number("SELECT count(*) FROM job WHERE status = 'InProgress'"), 0)
-        report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
-        await judge_invariants(report, stage, 30.0)
+        report.is_exactly("jobs unfinished", stack.number("SELECT count(*) FROM job WHERE status = 'InProgress'"), 0)
+        report.is_exactly("repairs by the sweeper", stack.repairs(), 0)
+        await check_invariants(report, stack, 30.0)
     return report
 
 
-def _at_least(stage: Stage, wanted: int) -> bool:
-    return _ended(stage) >= wanted
+def _at_least(stack: Stack, wanted: int) -> bool:
+    return _ended(stack) >= wanted
 
 
-def _ended(stage: Stage) -> int:
-    return stage.number(ENDED)
+def _ended(stack: Stack) -> int:
+    return stack.number(ENDED)

@@ -64,13 +64,13 @@ async def test_messages_come_from_a_server_that_is_pinged_too_often_and_says_so(
     monkeypatch.setattr("daemon.pubsub.connection.KEEPALIVE_SECONDS", 0.1)
     topic, subscription = f"projects/{project}/topics/jobs", f"projects/{project}/subscriptions/jobs-worker"
     await provision(DesiredResources((TopicSpec(topic),), (SubscriptionSpec(subscription, topic),)))
-    heard, deliveries = Heard(), list[Delivery]()
-    pull = StreamingPull(subscription, slots=1, prefetch=0, busy=lambda: 0, lease_seconds=60, observer=heard)
+    received_at, deliveries = Heard(), list[Delivery]()
+    pull = StreamingPull(subscription, slots=1, prefetch=0, busy=lambda: 0, lease_seconds=60, observer=received_at)
     await pull.open(deliveries.append, lambda error: None)
     publisher = Publisher()
     try:
-        await until(lambda: len(heard.ends) == 2, within=60)
-        assert "Too many pings" in str(heard.ends[0])
+        await until(lambda: len(received_at.ends) == 2, within=60)
+        assert "Too many pings" in str(received_at.ends[0])
         await publisher.publish(topic, [(b"x", {})])
         await until(lambda: deliveries)
     finally:

@@ -1,4 +1,4 @@
-"""The programme: which scenarios there are, by name, with the sizes and timings of the full run.
+"""Which scenarios there are, by name, with the sizes and timings of the full run.
 
 Read by `python -m tests.chaos`. The defaults of every setting are in force unless a name says otherwise.
 """
@@ -13,7 +13,7 @@ from tests.chaos.report import Report
 from tests.chaos.scenarios import bus, database, endings, fence, hostile, latency, leases, messages, recovery
 from tests.chaos.scenarios.delayed import DelayedStorm, delayed_storm
 from tests.chaos.scenarios.storm import Storm, storm
-from tests.chaos.stage import Stage
+from tests.chaos.stack import Stack
 
 Scenario = Callable[[], Coroutine[Any, Any, Report]]
 
@@ -61,5 +61,5 @@ def _long() -> dict[str, Scenario]:
 
 
 async def _storm(plan: Storm, name: str) -> Report:
-    with Stage(hostile=plan.seed) as stage:
-        return await storm(stage, plan, name)
+    with Stack(hostile=plan.seed) as stack:
+        return await storm(stack, plan, name)

@@ -1,4 +1,4 @@
-"""The stage of a chaos run: a Postgres to crash, a Pub/Sub to torment, a project with its topics, a diary.
+"""What a chaos run runs on: a Postgres to crash, a Pub/Sub to stop, a project with its topics, an attempt log.
 
 Used by every scenario, between `with` and its end. It knows where things are and how they are started, and nothing
 of what the scenarios do to them.
@@ -28,7 +28,7 @@ from daemon.postgres.migrations import upgrade
 from daemon.postgres.sweep import verify
 from daemon.pubsub.resources import desired, provision
 from daemon.settings import Settings, load
-from tests.chaos import diary
+from tests.chaos import attempt_log
 from tests.chaos.faulty_proxy import FaultPlan, FaultyProxy
 from tests.chaos.proxy import Proxy
 from tests.harness.worker import worker_environment
@@ -38,7 +38,7 @@ POSTGRES: dict[str, str | int] = {"max_connections": 100, "synchronous_commit": 
 EMULATOR = "PUBSUB_EMULATOR_HOST"
 
 
-class Stage:
+class Stack:
     """Both servers and what workers need to find them.
 
     hostile: the seed of a Pub/Sub that duplicates, reorders and redelivers. proxied: the workers reach Postgres only
@@ -70,8 +70,8 @@ class Stage:
             self.folder = Path(tempfile.mkdtemp(prefix="headcount-chaos-"))
             opened.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.folder.chmod(0o711)
-            self.diary = self.folder / "diary"
-            self.diary.touch()
+            self.attempt_log = self.folder / "attempt_log"
+            self.attempt_log.touch()
             self.postgres: EmbeddedPostgres = opened.enter_context(
                 EmbeddedPostgres(self.folder / "postgres", settings=self._postgres_settings, tcp_port=0)
             )
@@ -102,7 +102,7 @@ class Stage:
 
     @property
     def database_url(self) -> str:
-        """How the judge and the producers reach Postgres: never through the proxy."""
+        """How the checks and the producers reach Postgres: never through the proxy."""
         return self.postgres.url(tcp_port=self.postgres.tcp_port)
 
     @property
@@ -111,7 +111,7 @@ class Stage:
 
     @property
     def faulty_proxy(self) -> FaultyProxy:
-        assert isinstance(self.proxy, FaultyProxy), "the stage was made without `faults`"
+        assert isinstance(self.proxy, FaultyProxy), "the stack was made without `faults`"
         return self.proxy
 
     def settings(self, *, as_workers: bool = False) -> Settings:
@@ -133,7 +133,7 @@ class Stage:
             self.pubsub_address,
             **{"handlers": "tests.chaos.handlers", "slots": 20, **settings},
         )
-        return {**plain, diary.VARIABLE: str(self.diary)}
+        return {**plain, attempt_log.VARIABLE: str(self.attempt_log)}
 
     def take_over(self, postgres: EmbeddedPostgres) -> None:
         """Another server has the data now."""
@@ -143,9 +143,9 @@ class Stage:
         """Make the topics and subscriptions."""
         await provision(desired(self.settings()))
 
-    def entries(self) -> list[diary.Entry]:
+    def entries(self) -> list[attempt_log.Entry]:
         """What the handlers have written."""
-        return diary.read(self.diary)
+        return attempt_log.read(self.attempt_log)
 
     def rows(self, question: str, *values: object) -> list[tuple[Any, ...]]:
         """The answer of the database to a question."""
@@ -172,7 +172,7 @@ class Stage:
         finally:
             await engine.dispose()
 
-    def attempts(self, job_ids: Sequence[UUID]) -> list[diary.Entry]:
+    def attempts(self, job_ids: Sequence[UUID]) -> list[attempt_log.Entry]:
         """The begins of some jobs."""
         wanted_ids = {str(one) for one in job_ids}
         return [entry for entry in self.entries() if entry.kind == "begin" and entry.job_id in wanted_ids]

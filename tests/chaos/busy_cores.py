@@ -1,4 +1,4 @@
-"""Hogs: processes that take every core, so that whatever is measured has to share them.
+"""Processes that take every core, so that whatever is measured has to share them.
 
 Used by scenarios that must keep their times on a crowded machine too.
 """
@@ -18,16 +18,16 @@ EACH_CORE = 3
 
 
 @contextmanager
-def hogs(each_core: int = EACH_CORE) -> Iterator[None]:
+def busy_cores(each_core: int = EACH_CORE) -> Iterator[None]:
     """So many endless loops for each core, until the end of the `with`."""
-    herd = [
+    loops = [
         subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=end_with_owner(signal.SIGKILL))
         for _ in range((os.cpu_count() or 1) * each_core)
     ]
     try:
         yield
     finally:
-        for one in herd:
+        for one in loops:
             one.kill()
-        for one in herd:
+        for one in loops:
             one.wait()

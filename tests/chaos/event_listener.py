@@ -1,7 +1,7 @@
-"""A witness: an ordinary subscriber of the events, on a subscription of its own, that remembers what it heard and when.
+"""An ordinary subscriber of the events, on a subscription of its own, that remembers what it received and when.
 
-Used by the judge and by everything that measures when an event arrived. It survives a Pub/Sub that goes away; after
-one that forgot everything it has to be seated again.
+Used by the checks and by everything that measures when an event arrived. It survives a Pub/Sub that goes away; after
+one that forgot everything it has to subscribe again.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from google.cloud.pubsub_v1 import SubscriberClient
 from google.cloud.pubsub_v1.subscriber.message import Message
 
 
-class Witness:
-    """Hears a topic between `with` and its end."""
+class EventListener:
+    """Listens to a topic between `with` and its end."""
 
     def __init__(self, project: str, topic: str = "job-events") -> None:
         self._topic = f"projects/{project}/topics/{topic}"
-        self._subscription = f"projects/{project}/subscriptions/witness-{uuid4().hex[:8]}"
+        self._subscription = f"projects/{project}/subscriptions/listener-{uuid4().hex[:8]}"
         self._client = SubscriberClient()
         self._lock = threading.Lock()
         self._ids: dict[str, set[str]] = defaultdict(set)
@@ -35,7 +35,7 @@ class Witness:
         self.received = 0
 
     def __enter__(self) -> Self:
-        self.sit_down()
+        self.subscribe()
         return self
 
     def __exit__(
@@ -46,22 +46,22 @@ class Witness:
             self._pulling.result(timeout=10)
         self._client.close()
 
-    def sit_down(self) -> None:
+    def subscribe(self) -> None:
         """Make the subscription and listen."""
         self._client.create_subscription(name=self._subscription, topic=self._topic)
-        self._pulling = self._client.subscribe(self._subscription, callback=self._hear)
+        self._pulling = self._client.subscribe(self._subscription, callback=self._on_message)
 
     def event_ids(self) -> dict[str, set[str]]:
-        """The event ids heard for each orchestration."""
+        """The event ids received for each orchestration."""
         with self._lock:
             return {orchestration: set(ids) for orchestration, ids in self._ids.items()}
 
-    def told_differently(self) -> list[str]:
+    def contradictions(self) -> list[str]:
         """The event ids that came with more than one body."""
         with self._lock:
             return [event for event, bodies in self._bodies.items() if len(bodies) > 1]
 
-    def heard(self, orchestration_id: UUID) -> float | None:
+    def received_at(self, orchestration_id: UUID) -> float | None:
         """When its event first came, by the monotonic clock; None before."""
         with self._lock:
             return self._first.get(str(orchestration_id))
@@ -71,7 +71,7 @@ class Witness:
         with self._lock:
             return self._outcomes.get(str(orchestration_id))
 
-    def _hear(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         now = time.monotonic()
         orchestration = message.attributes["orchestration_id"]
         with self._lock:

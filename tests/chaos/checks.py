@@ -1,7 +1,7 @@
-"""The judge: from the diary, the blows, the events and the rows, was anything lost, doubled or left behind?
+"""The checks at the end of a scenario: was anything lost, run twice or left behind?
 
-Called by the scenarios at their end. It only reads, and it trusts nobody's word: two attempts of one job at a time are
-found in what the handlers themselves wrote.
+They read the attempt log, the interventions, the events and the rows, and trust no component:
+two attempts of one job at a time are found in what the handlers themselves wrote.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from itertools import pairwise
 from uuid import UUID
 
 from daemon.rules.events import event_id
-from tests.chaos.crew import Blow, Departure
-from tests.chaos.diary import Entry
+from tests.chaos.attempt_log import Entry
+from tests.chaos.event_listener import EventListener
 from tests.chaos.report import Report
-from tests.chaos.stage import Stage
-from tests.chaos.witness import Witness
+from tests.chaos.stack import Stack
+from tests.chaos.worker_pool import Exit, Intervention
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ def intervals(entries: Iterable[Entry], silenced: Mapping[int, Sequence[float]])
     return found
 
 
-def silences(blows: Iterable[Blow], departures: Iterable[Departure]) -> dict[int, list[float]]:
+def silenced_at(interventions: Iterable[Intervention], exits: Iterable[Exit]) -> dict[int, list[float]]:
     """When each process fell silent."""
     found: dict[int, list[float]] = defaultdict(list)
-    for blow in blows:
-        if blow.kind in ("kill", "stop"):
-            found[blow.pid].append(blow.at)
-    for one in departures:
+    for intervention in interventions:
+        if intervention.kind in ("kill", "stop"):
+            found[intervention.pid].append(intervention.at)
+    for one in exits:
         found[one.pid].append(one.at)
     return found
 
@@ -77,62 +77,64 @@ def overlaps(live: Iterable[Interval]) -> list[str]:
     return found
 
 
-def judge_events(report: Report, witness: Witness, orchestrations: Sequence[UUID]) -> None:
+def check_events(report: Report, listener: EventListener, orchestrations: Sequence[UUID]) -> None:
     """Each orchestration has exactly one event id."""
-    ids = witness.event_ids()
+    ids = listener.event_ids()
     silent = [one for one in orchestrations if not ids.get(str(one))]
-    several = [one for one, heard in ids.items() if len(heard) > 1]
+    several = [one for one, event_ids in ids.items() if len(event_ids) > 1]
     strange = set(ids) - {str(one) for one in orchestrations}
-    report.note("events received, duplicates included", witness.received)
+    report.note("events received, duplicates included", listener.received)
     report.none_of("orchestrations without an event", silent)
     report.none_of("orchestrations with two event ids", several)
     report.none_of("events of unknown orchestrations", strange)
 
 
-def judge_generations(report: Report, stage: Stage, witness: Witness, orchestrations: Sequence[UUID]) -> None:
+def check_generations(report: Report, stack: Stack, listener: EventListener, orchestrations: Sequence[UUID]) -> None:
     """Each generation of each orchestration has exactly one event id, always with the same body."""
-    rows = stage.rows("SELECT id, generation FROM orchestration")
+    rows = stack.rows("SELECT id, generation FROM orchestration")
     wanted = {str(one): {str(event_id(one, number)) for number in range(1, last + 1)} for one, last in rows}
-    heard = witness.event_ids()
+    received = listener.event_ids()
     report.note("generations", sum(len(ids) for ids in wanted.values()))
-    report.note("event ids", sum(len(ids) for ids in heard.values()))
-    report.note("events received, duplicates included", witness.received)
+    report.note("event ids", sum(len(ids) for ids in received.values()))
+    report.note("events received, duplicates included", listener.received)
     report.none_of("orchestrations that were lost", {str(one) for one in orchestrations} - set(wanted))
-    report.none_of("generations without an event", [one for one, ids in wanted.items() if ids - heard.get(one, set())])
-    report.none_of("events of no generation", [one for one, ids in heard.items() if ids - wanted.get(one, set())])
-    report.none_of("events told differently", witness.told_differently())
+    report.none_of(
+        "generations without an event", [one for one, ids in wanted.items() if ids - received.get(one, set())]
+    )
+    report.none_of("events of no generation", [one for one, ids in received.items() if ids - wanted.get(one, set())])
+    report.none_of("event ids with two bodies", listener.contradictions())
 
 
-def judge_rows(report: Report, stage: Stage, jobs: int, orchestrations: int) -> None:
+def check_rows(report: Report, stack: Stack, jobs: int, orchestrations: int) -> None:
     """Everything is finished, and nothing had to be repaired."""
-    report.is_exactly("jobs in the database", stage.number("SELECT count(*) FROM job"), jobs)
+    report.is_exactly("jobs in the database", stack.number("SELECT count(*) FROM job"), jobs)
     unfinished = "SELECT count(*) FROM orchestration WHERE completed_at IS NULL"
-    report.is_exactly("unfinished orchestrations", stage.number(unfinished), 0)
+    report.is_exactly("unfinished orchestrations", stack.number(unfinished), 0)
     complete = "SELECT count(*) FROM orchestration WHERE completed_at IS NOT NULL"
-    report.is_exactly("complete orchestrations", stage.number(complete), orchestrations)
-    report.is_exactly("repairs by the sweeper", stage.repairs(), 0)
-    report.note("given back by heartbeats after a lost answer", stage.given_back())
-    for kind, count in stage.rows("SELECT kind, count(*) FROM failed_attempt GROUP BY kind ORDER BY kind"):
+    report.is_exactly("complete orchestrations", stack.number(complete), orchestrations)
+    report.is_exactly("repairs by the sweeper", stack.repairs(), 0)
+    report.note("given back by heartbeats after a lost answer", stack.given_back())
+    for kind, count in stack.rows("SELECT kind, count(*) FROM failed_attempt GROUP BY kind ORDER BY kind"):
         report.note(f"attempts that ended as {kind}", count)
-    for cause, count in stage.rows("SELECT cause, count(*) FROM redelivery GROUP BY cause ORDER BY cause"):
+    for cause, count in stack.rows("SELECT cause, count(*) FROM redelivery GROUP BY cause ORDER BY cause"):
         report.note(f"redeliveries: {cause}", count)
 
 
-def judge_runs(
+def check_runs(
     report: Report,
     entries: Sequence[Entry],
-    blows: Sequence[Blow],
-    departures: Sequence[Departure],
+    interventions: Sequence[Intervention],
+    exits: Sequence[Exit],
     *,
     jobs: int,
     slots: int,
     gently: bool = False,
 ) -> None:
-    """Nothing ran twice at once, and nothing ran more often than the blows explain; `gently`: drains explain it too."""
-    live = intervals(entries, silences(blows, departures))
-    kills = sum(blow.kind == "kill" for blow in blows)
-    stops = sum(blow.kind == "stop" for blow in blows)
-    drains = sum(blow.kind == "term" for blow in blows)
+    """Nothing ran twice at once, nor more often than the interventions explain; `gently`: drains explain it too."""
+    live = intervals(entries, silenced_at(interventions, exits))
+    kills = sum(intervention.kind == "kill" for intervention in interventions)
+    stops = sum(intervention.kind == "stop" for intervention in interventions)
+    drains = sum(intervention.kind == "term" for intervention in interventions)
     report.note("workers killed", kills)
     report.note("workers stopped", stops)
     report.note("workers drained", drains)
@@ -141,7 +143,7 @@ def judge_runs(
     report.is_exactly("jobs that ran", len({one.job_id for one in live}), jobs)
 
 
-def judge_attempts(report: Report, stage: Stage, entries: Sequence[Entry], silenced: Mapping[int, list[float]]) -> None:
+def check_attempts(report: Report, stack: Stack, entries: Sequence[Entry], silenced: Mapping[int, list[float]]) -> None:
     """No two runs of a job at a time, each run an attempt of its own, and whatever is Completed was run to its end."""
     live = intervals(entries, silenced)
     runs = {(one.job_id, one.attempt) for one in live}
@@ -149,11 +151,11 @@ def judge_attempts(report: Report, stage: Stage, entries: Sequence[Entry], silen
     report.none_of("two live attempts of one job", overlaps(live))
     report.is_exactly("attempts that ran in two workers", len(live) - len(runs), 0)
     returned = {(one.job_id, one.attempt) for one in entries if one.kind == "end" and one.text == "returned"}
-    done = stage.rows("SELECT id, attempt FROM job WHERE status = 'Completed'")
+    done = stack.rows("SELECT id, attempt FROM job WHERE status = 'Completed'")
     report.none_of("Completed without a run that returned", [one for one, n in done if (str(one), n) not in returned])
 
 
-async def judge_invariants(report: Report, stage: Stage, worker_ttl: float) -> None:
+async def check_invariants(report: Report, stack: Stack, worker_ttl: float) -> None:
     """The same checks as `headcount verify`."""
-    found = await stage.violations(worker_ttl)
+    found = await stack.violations(worker_ttl)
     report.none_of("broken invariants", (f"{one.check} {one.id} {one.text}" for one in found))

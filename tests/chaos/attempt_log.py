@@ -1,6 +1,6 @@
-"""The diary that handlers keep: one line for each begin and end of an attempt, appended by whichever process runs it.
+"""The log that handlers keep: a line for each begin and end of an attempt, appended by whichever process runs it.
 
-Written by the handlers in worker processes, read by the judge. A line is one write to a file opened for appending, so
+Written by the handlers in worker processes, read by the checks. A line is one write to a file opened for appending, so
 lines of different processes never mix; what a killed process had begun simply has no end.
 """
 
