@@ -1,7 +1,7 @@
 """The contract with producers and readers in any language, as JSON Schema and as an AsyncAPI 3 document.
 
-Printed by `headcount asyncapi`, kept as `docs/asyncapi.json`. It says what `messages` decodes and `events` encodes, with
-their limits. Pub/Sub's attributes are AsyncAPI's headers.
+Printed by `headcount asyncapi`, kept as `docs/asyncapi.json`. It says what `messages` decodes and `events` encodes, and
+reads their limits there. Pub/Sub's attributes are AsyncAPI's headers.
 Sources: AsyncAPI 3.0.0; JSON Schema draft 7, which is AsyncAPI's; CloudEvents 1.0.2.
 """
 
