@@ -25,6 +25,7 @@ from daemon.postgres.handlers import secrets_in_params
 from daemon.postgres.orchestrations import PAGE, Orchestrations
 from daemon.postgres.outbox import JobOutbox
 from daemon.postgres.retries import Retries
+from daemon.postgres.signals import Signals
 from daemon.postgres.terminations import Terminations
 from daemon.pubsub.publisher import Publisher
 from daemon.registry import Handler, handler_of
@@ -159,6 +160,14 @@ class Client:
     async def retry_failed(self, orchestration_id: UUID) -> int:
         """Run the Errored instances again; how many."""
         return await self._retries.retry_failed(orchestration_id)
+
+    async def signal(self, job_id: UUID, name: str, payload: object = None, *, signal_id: str | None = None) -> bool:
+        """Send a signal to a job that waits for it, or will; False when it has ended. `payload` is any JSON.
+
+        A signal with a `signal_id` that was sent before changes nothing. Raises ResultNotStorable.
+        """
+        text = encode_json(payload, PARAMS_LIMIT)
+        return await Signals(self._engine).send(signal_id or str(uuid4()), job_id, name, text)
 
     async def _publish(self, jobs: Sequence[OutboxItem[JobMessage]]) -> None:
         """The fast path. New rows are due some seconds later, so what fails here is published by a relay."""

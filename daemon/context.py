@@ -7,23 +7,22 @@ when they are called; `save` must be awaited in an `async def`, and waits by its
 from __future__ import annotations
 
 import json
-import threading
 import time
 from asyncio import AbstractEventLoop, run_coroutine_threadsafe, sleep
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from uuid import UUID
 
 import structlog
 from pydantic import JsonValue
 
-from daemon.errors import ClaimLost, InvalidStep
+from daemon.durable.context import DurableContext
+from daemon.durable.waits import WaitingSteps
+from daemon.errors import ClaimLost
 from daemon.job import Claim, Progress, StopReason
 from daemon.recorder import Done, Recorder, Waiting
-from daemon.rules.retry import Backoff
 from daemon.rules.storable import encode_json, finite, storable_text
-from daemon.steps import Steps
 from daemon.stop_signal import StopSignal
 
 T = TypeVar("T")
@@ -33,7 +32,7 @@ SAVE_EVERY = 5.0
 ROOM_SECONDS = 0.05
 
 
-class JobContext:
+class JobContext(DurableContext):
     """One attempt of one job, seen from its handler.
 
     `attempt` rises with every claim (the fence); `failures` is what counts against max_attempts; `index` of `count`
@@ -47,13 +46,13 @@ class JobContext:
         stop: StopSignal,
         loop: AbstractEventLoop,
         thread: int,
-        steps: Steps | None = None,
+        steps: WaitingSteps | None = None,
     ) -> None:
+        super().__init__(steps, thread)
         self._claim = claim
         self._recorder = recorder
         self._stop = stop
-        self._steps = steps
-        self._loop, self._loop_thread = loop, thread
+        self._loop = loop
         self._checkpoint, left = claim.checkpoint, claim.deadline_in
         self._deadline = None if left is None else datetime.now(UTC) + timedelta(seconds=left)
 
@@ -134,11 +133,6 @@ class JobContext:
         cursor: JsonValue = json.loads(self._checkpoint)
         return cursor
 
-    @property
-    def _on_loop(self) -> bool:
-        """Whether the caller runs on the event loop, where it must await what takes time."""
-        return threading.get_ident() == self._loop_thread
-
     def stop_point(self) -> None:
         """End the attempt here if the worker wants it to stop: raises Stopped. The job goes on elsewhere."""
         self._stop.raise_if_set()
@@ -175,45 +169,6 @@ class JobContext:
         Stopped, after storing, when the worker wants the handler to stop.
         """
         return self._finish(self._save(encode_json(cursor, CHECKPOINT_LIMIT)))
-
-    def step(
-        self,
-        name: str,
-        function: Callable[..., object],
-        *arguments: object,
-        retry: Backoff | None = None,
-        max_attempts: int = 3,
-        tx: bool = False,
-    ) -> Any:
-        """Call `function(*arguments)` once and record its result; a later attempt of the job gets that result instead.
-
-        Recorded steps never run again; the one in flight at a crash may have run twice. It gives the result as JSON
-        (1 MiB at most), also the first time: to be awaited in an `async def`, itself in a plain `def`. With `retry`
-        it is tried `max_attempts` times in place, with pauses of up to 30 s. With `tx` the function gets a database
-        connection as its first argument, and what it writes commits together with the record.
-
-        Raises what the function raises; ClaimLost when another worker owns the job now; Stopped before a step that is
-        not recorded, and after one that has just been; ResultNotStorable; StepsChanged when the recorded steps are not
-        those of this handler; InvalidStep for a name used twice, a step within a step, or one beside another.
-        """
-        step = self._durable.begin(name, function, arguments, retry, max_attempts, tx)
-        return self._durable.run(step) if self._on_loop else self._durable.run_in_thread(step)
-
-    def steps(self, **functions: Callable[[], object]) -> Any:
-        """Steps that run at the same time, each under the name of its argument: their results by name, as of `step`."""
-        steps = [self._durable.begin(name, function, beside=list(functions)) for name, function in functions.items()]
-        return self._durable.run_all(steps) if self._on_loop else self._durable.run_all_in_threads(steps)
-
-    @property
-    def step_key(self) -> str:
-        """Within a step: a key that is the same whenever that step of this job runs."""
-        return self._durable.key
-
-    @property
-    def _durable(self) -> Steps:
-        if self._steps is not None:
-            return self._steps
-        raise InvalidStep("steps are for handlers with executor='async' or 'thread'")
 
     def shard(self, items: Sequence[T]) -> Sequence[T]:
         """This instance's share of `items`: every count-th one from index on."""

@@ -14,6 +14,8 @@ HeadcountError
 ├── ClaimLost                 the attempt that is running no longer owns its job
 ├── ResultNotStorable         a value that JSON in Postgres can't hold
 ├── InvalidStep               a durable step that could not be told from another one
+│   └── SuspendNotAllowed     a wait where the job can't be suspended
+├── WaitTimedOut              no signal came in time
 ├── StepsChanged              the recorded steps of a job are not those of its handler
 ├── TooManyNotes              a handler adds notes faster than the database can store them
 ├── PublishFailed             Pub/Sub did not take a batch
@@ -24,6 +26,7 @@ HeadcountError
 ├── RequestRefused            a producer's or operator's request that contradicts what is stored
 ├── RetryLater                raised by a handler: not now, try again
 └── GiveUp                    raised by a handler: never, do not try again
+Suspended (a BaseException)   raised inside a handler that sleeps or waits for a signal: its attempt ends here
 Stopped (a BaseException)     raised inside a handler at a stop point: the worker drains or the claim is lost
 """
 
@@ -103,6 +106,14 @@ class InvalidStep(HeadcountError):
     """A durable step that could not be told from another one: its name is taken, or it runs within or beside one."""
 
 
+class SuspendNotAllowed(InvalidStep):
+    """A wait within a step, or in a task that the handler has started: there the job can't be suspended."""
+
+
+class WaitTimedOut(HeadcountError):
+    """No signal came within the timeout of `ctx.wait_for`. A handler may catch it and go on."""
+
+
 class StepsChanged(HeadcountError):
     """The steps that a job has recorded are not those of its handler: one was renamed, removed, moved or inserted."""
 
@@ -155,3 +166,17 @@ class Stopped(BaseException):
 
     A BaseException, so that an `except Exception` in a handler does not swallow it.
     """
+
+
+class Suspended(BaseException):
+    """The job gives its slot, claim and memory back, and begins again in `delay` seconds or when `signal` comes.
+
+    A BaseException, so that an `except Exception` in a handler does not swallow it. `signals_seen` is how many signals
+    the job had been sent when it looked for one.
+    """
+
+    def __init__(self, delay: float, signal: str | None = None, signals_seen: int = 0) -> None:
+        super().__init__(f"the job is suspended for {delay:.0f} s")
+        self.delay = delay
+        self.signal = signal
+        self.signals_seen = signals_seen

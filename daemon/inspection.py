@@ -45,6 +45,8 @@ class JobSnapshot:
     last_message: str | None
     waits_limit: str | None
     waits_key: str | None
+    waits_signal: str | None
+    suspensions: int
     verdict: str
     limit_size: int | None = None
     limit_used: int | None = None

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
+from daemon.suspension import Suspension
+
 
 class Status(StrEnum):
     """The status of a job: one of three words, and InProgress is left exactly once."""
@@ -52,6 +54,7 @@ class Cause(StrEnum):
     LEASE_EXPIRED = "lease_expired"
     DUPLICATE_PUBLISH = "duplicate_publish"
     OPERATOR = "operator"
+    RESUMED = "resumed"
 
 
 class StopReason(StrEnum):
@@ -120,6 +123,7 @@ class Claim:
     cause: Cause | None
     traceparent: str | None
     since_first_start: float = 0.0
+    suspensions: int = 0
 
 
 class Refusal(StrEnum):
@@ -196,7 +200,7 @@ class Interrupted:
     still_runs_for: float = 0.0
 
 
-Result = Returned | Failed | Unknown | Interrupted
+Result = Returned | Failed | Unknown | Interrupted | Suspension
 
 
 class Action(StrEnum):
@@ -207,6 +211,7 @@ class Action(StrEnum):
     RETRY = "retry"
     INTERRUPT = "interrupt"
     CLOSE = "close"
+    SUSPEND = "suspend"
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -216,7 +221,7 @@ class Settlement:
     It holds for the job only as long as `attempt` and `worker_id` are still the row's (None: nobody holds it).
     `delay` (seconds) dates a RETRY, and an INTERRUPT whose thread still runs; `counts_as_failure` says that the
     attempt spends one of the handler's max_attempts, `counts_as_loss` that a worker was lost with it; `cause` is why
-    the job's message comes again.
+    the job's message comes again. A SUSPEND has its `suspension`.
     """
 
     job_id: UUID
@@ -229,6 +234,7 @@ class Settlement:
     counts_as_failure: bool = False
     counts_as_loss: bool = False
     cause: Cause | None = None
+    suspension: Suspension | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from daemon.job import Claim, Progress
@@ -35,17 +36,41 @@ class Recorder(Protocol):
         ...
 
 
+class StepKind(StrEnum):
+    """How a step came about. TX: its effects committed together with its record."""
+
+    STEP = "step"
+    TX = "tx"
+    SLEEP = "sleep"
+    WAIT = "wait"
+    SIGNAL = "signal"
+    TIMEOUT = "timeout"
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedStep:
     """A durable step of a job: the how manieth of its run it was (from 1), and its result as JSON text.
 
-    `in_transaction`: its effects committed together with its record.
+    `due_in` of a sleep or wait is how many seconds are left of it: when it is recorded, or when it was read. A wait
+    has no result yet.
     """
 
     name: str
     number: int
-    result: str
-    in_transaction: bool = False
+    result: str | None
+    kind: StepKind = StepKind.STEP
+    due_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitAnswer:
+    """What a job that waits for a signal found: the step as it is recorded now (kind SIGNAL, TIMEOUT or WAIT).
+
+    `signals` is how many signals the job had been sent by then, whatever their names.
+    """
+
+    step: RecordedStep
+    signals: int
 
 
 class StepStore(Protocol):
@@ -61,6 +86,14 @@ class StepStore(Protocol):
 
     async def forget(self, claim: Claim) -> bool:
         """Delete all steps of the job."""
+        ...
+
+    async def wait_for(self, claim: Claim, step: RecordedStep, signal: str) -> WaitAnswer | None:
+        """Take the oldest signal of this name that no step has taken, as the result of a step; None: the claim is lost.
+
+        Without one the step is recorded as a wait, which is a timeout when `due_in` seconds have passed since it first
+        was.
+        """
         ...
 
 

@@ -111,6 +111,7 @@ class SyncClient:
     secrets_in_params = _of_client(Client.secrets_in_params)
     running = _of_client(Client.running)
     cancel = _of_client(Client.cancel)
+    signal = _of_client(Client.signal)
     retry_failed = _of_client(Client.retry_failed)
 
     def _run(self, call: Callable[[], Awaitable[Answer]]) -> Answer:

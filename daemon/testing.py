@@ -24,9 +24,10 @@ from daemon.engine.runner import HandlerRunner
 from daemon.errors import HeadcountError
 from daemon.job import Claim, Failed, Interrupted, JobError, Progress, Returned, StopReason, Unknown
 from daemon.observe import Observer
-from daemon.recorder import RecordedStep
+from daemon.recorder import RecordedStep, StepKind, WaitAnswer
 from daemon.registry import handler_of
 from daemon.rules.storable import encode_json
+from daemon.suspension import Suspension
 
 LIMIT = 10 * 1024 * 1024
 
@@ -45,6 +46,18 @@ class HandlerStopped(HeadcountError):
     """The handler stopped because it was asked to; in production its job would go on from its last checkpoint."""
 
 
+class HandlerSuspended(HeadcountError):
+    """The handler sleeps, or waits for a signal: run it again with the next `attempt` when that is over.
+
+    `suspension` has the seconds and the name of the signal. A sleep is over in the next run of the same recording; a
+    signal is there when it is in `recording.signals`.
+    """
+
+    def __init__(self, suspension: Suspension) -> None:
+        super().__init__(f"suspended for {suspension.delay:.0f} s, or until the signal {suspension.signal!r}")
+        self.suspension = suspension
+
+
 @dataclass
 class Recording:
     """What a handler reported while it ran. `checkpoint` is JSON text, given back to the next run."""
@@ -53,6 +66,7 @@ class Recording:
     notes: list[str] = field(default_factory=list)
     checkpoint: str | None = None
     steps: dict[str, RecordedStep] = field(default_factory=dict)
+    signals: dict[str, list[object]] = field(default_factory=dict)
 
 
 async def run_handler(
@@ -109,6 +123,8 @@ async def run_handler(
             return _JSON.validate_json(result.result)
         case Failed():
             raise HandlerFailed(result.error)
+        case Suspension():
+            raise HandlerSuspended(result)
         case Interrupted():
             raise HandlerStopped(f"the handler stopped: {result.reason}")
         case Unknown():
@@ -141,7 +157,10 @@ class _Recorder:
         return True
 
     async def recorded(self, claim: Claim) -> list[RecordedStep]:
-        return list(self._said.steps.values())
+        over = 0.0  # the test runs the handler again when it wants a sleep to be over
+        return [
+            replace(step, due_in=over) if step.kind is StepKind.SLEEP else step for step in self._said.steps.values()
+        ]
 
     async def record(self, claim: Claim, step: RecordedStep) -> bool:
         self._said.steps[step.name] = step
@@ -150,3 +169,9 @@ class _Recorder:
     async def forget(self, claim: Claim) -> bool:
         self._said.steps.clear()
         return True
+
+    async def wait_for(self, claim: Claim, step: RecordedStep, signal: str) -> WaitAnswer | None:
+        if payloads := self._said.signals.get(signal):
+            step = replace(step, kind=StepKind.SIGNAL, result=encode_json(payloads.pop(0), LIMIT))
+        self._said.steps[step.name] = step
+        return WaitAnswer(step, 0)

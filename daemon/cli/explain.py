@@ -24,6 +24,8 @@ MEANING = {
     "HELD_BY_DEAD_WORKER": "their worker's heartbeat stopped; another worker rescues them after worker_ttl",
     "UNKNOWN_JOB": "the worker that took them has no handler of this name; they wait for one that has it",
     "WAITING_RETRY": "they failed, and wait for their next attempt",
+    "SLEEPING": "they sleep, and go on by themselves when it is time",
+    "WAITING_SIGNAL": "they wait for a signal: headcount signal ID NAME",
     "WAITING_LIMIT": "a limit of their handler is full; the longest waiting goes on when a job with a permit ends",
     "WAITING_START": "they are scheduled for later",
     "QUEUED_NO_WORKER": "no worker has a fresh heartbeat: look at the worker pool, or here: headcount run",
@@ -114,6 +116,10 @@ def _facts(job: JobSnapshot) -> list[str]:
     if job.worker_id is not None:
         age = "no heartbeat row" if job.heartbeat_age is None else f"heartbeat {_seconds(job.heartbeat_age)} ago"
         facts.append(f"held by {job.worker_id} on {job.host} ({age}), started {_seconds(job.started_ago)} ago")
+    if job.suspensions:
+        facts.append(f"suspended {job.suspensions} times")
+    if job.waits_signal is not None:
+        facts.append(f"waits for the signal {shorten(job.waits_signal, 80)!r}")
     if job.waits_limit is not None and job.limit_size is not None:
         facts.append(_limit(job))
     if job.progress_ago is not None:

@@ -5,6 +5,7 @@ Called by people and programs. Each says what it changed; none of them is needed
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 from uuid import UUID
 
@@ -41,6 +42,28 @@ def _one_of(orchestration_id: UUID | None, where: str | None) -> UUID | None:
     if (orchestration_id is None) == (where is None):
         raise typer.BadParameter("give either the ID of one orchestration, or --where for all that match")
     return orchestration_id
+
+
+def signal(
+    job_id: Annotated[UUID, typer.Argument(metavar="ID", help="A job, as explain names it.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it waits for.", show_default=False)],
+    payload: Annotated[str, typer.Option(metavar="JSON", help="What ctx.wait_for gives.")] = "null",
+    signal_id: Annotated[str | None, typer.Option("--id", help="The same id sent twice is one signal.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a signal to a job that waits for it, or will: its ctx.wait_for gives the payload."""
+    try:
+        value = json.loads(payload)
+    except ValueError:
+        raise typer.BadParameter("not JSON; text is written in double quotes", param_hint="--payload") from None
+    taken = with_client(lambda client: client.signal(job_id, name, value, signal_id=signal_id))
+    if as_json:
+        echo_json({"sent": taken})
+    elif taken:
+        echo(f"the signal {name!r} is stored")
+    if not taken:
+        echo_err(f"job {job_id} has ended")
+        raise typer.Exit(Exit.FAILED)
 
 
 def republish(

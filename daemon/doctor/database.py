@@ -32,6 +32,7 @@ TABLES = (
     "redelivery",
     "progress_note",
     "durable_step",
+    "signal",
     "limit_key",
     "permit",
     "schedule",

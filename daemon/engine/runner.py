@@ -14,13 +14,14 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from daemon.context import JobContext
+from daemon.durable.step import StepsRestarted
+from daemon.durable.waits import WaitingSteps
 from daemon.engine.attempt import Attempt
 from daemon.engine.executors import Executor
 from daemon.job import Claim, Failed, JobError, Kind, Result
 from daemon.recorder import Recorder, StepStore, StepTransactions
 from daemon.registry import Handler
 from daemon.rules.storable import safe_str
-from daemon.steps import Steps, StepsRestarted
 
 
 class HandlerRunner:
@@ -64,13 +65,13 @@ class HandlerRunner:
             arguments += tuple(self._resources(handler))
         return await self._executors[handler.executor].call(_within_overall_timeout(handler, claim), arguments, attempt)
 
-    def _steps_of(self, claim: Claim, handler: Handler, attempt: Attempt) -> Steps | None:
+    def _steps_of(self, claim: Claim, handler: Handler, attempt: Attempt) -> WaitingSteps | None:
         if self._steps is None or handler.executor not in ("async", "thread"):
             return None
-        return Steps(claim, self._steps, self._transactions, attempt.signal, self._loop, handler.steps_changed)
+        return WaitingSteps(claim, self._steps, self._transactions, attempt.signal, self._loop, handler.steps_changed)
 
 
-def _to_the_end(handler: Handler, steps: Steps) -> Callable[..., object]:
+def _to_the_end(handler: Handler, steps: WaitingSteps) -> Callable[..., object]:
     """The function of a handler: called again when its steps begin anew, and checked for steps it did not come to."""
     function = handler.function
 

@@ -262,6 +262,7 @@ def _claim_of(row: Any, me: UUID, own_params: str | None) -> Claim:
         attempt=row.attempt,
         failures=row.failures,
         losses=row.losses,
+        suspensions=row.suspensions,
         tags=row.tags or {},
         checkpoint=row.checkpoint,
         age=row.age,

@@ -52,6 +52,7 @@ class Pruned:
     redeliveries: int = 0
     repairs: int = 0
     rejected: int = 0
+    signals: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class Maintenance:
             await self._delete_pages(sql.DELETE_REDELIVERIES, ages, dry_run),
             await self._delete_pages(sql.DELETE_REPAIRS, ages, dry_run),
             await self._delete_pages(sql.DELETE_REJECTED, ages, dry_run),
+            await self._delete_pages(sql.DELETE_SIGNALS, ages, dry_run),
         )
 
     async def delete_orphans(self, orchestration_id: UUID) -> int:

@@ -96,7 +96,8 @@ class Retries:
             owner = {"id": reopening.id, "generation": reopening.generation}
             if not rows or (await connection.execute(sql.LOCK_ORCHESTRATION, owner)).first() is None:
                 return None
-            for statement, placeholder in ((sql.REOPEN_JOBS, False), (sql.DELETE_PLACEHOLDERS, True)):
+            again = (sql.REOPEN_JOBS, False), (sql.REOPEN_WAITS, False)
+            for statement, placeholder in (*again, (sql.DELETE_PLACEHOLDERS, True)):
                 if ids := [row.id for row in rows if row.placeholder is placeholder]:
                     await connection.execute(statement, {"ids": ids})
             await connection.execute(sql.REOPENED, {"id": reopening.id, "reopened": len(rows)})

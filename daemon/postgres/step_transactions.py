@@ -18,8 +18,8 @@ from daemon.errors import InvalidStep
 from daemon.job import Claim
 from daemon.postgres.database import passes, step_engines
 from daemon.postgres.statements import steps as sql
-from daemon.postgres.steps import values
-from daemon.recorder import RecordedStep
+from daemon.postgres.steps import fence, values
+from daemon.recorder import RecordedStep, StepKind
 
 PAUSE_SECONDS = 0.5
 
@@ -89,7 +89,7 @@ class DatabaseTransactions:
         while True:
             try:
                 async with self._engine.begin() as connection:
-                    if (await connection.execute(sql.LOCK_CLAIMED, _fence(claim))).first() is None:
+                    if (await connection.execute(sql.LOCK_CLAIMED, fence(claim))).first() is None:
                         return None
                     found = await connection.execute(sql.RECORDED_IN, {"id": claim.job_id, "name": name})
                     return bool(found.scalar() == claim.attempt)
@@ -102,7 +102,7 @@ class DatabaseTransactions:
         while True:
             try:
                 with self._sync_engine.begin() as connection:
-                    if connection.execute(sql.LOCK_CLAIMED, _fence(claim)).first() is None:
+                    if connection.execute(sql.LOCK_CLAIMED, fence(claim)).first() is None:
                         return None
                     found = connection.execute(sql.RECORDED_IN, {"id": claim.job_id, "name": name})
                     return bool(found.scalar() == claim.attempt)
@@ -118,8 +118,4 @@ def _record(
     """The parameters of the record. Raises InvalidStep when the author has ended the transaction himself."""
     if not transaction.is_active:
         raise InvalidStep(f"step {name!r} ended its transaction itself: its record commits it")
-    return values([(claim, RecordedStep(name, number, result, in_transaction=True))])
-
-
-def _fence(claim: Claim) -> Mapping[str, object]:
-    return {"id": claim.job_id, "attempt": claim.attempt, "me": claim.worker_id}
+    return values([(claim, RecordedStep(name, number, result, StepKind.TX))])

@@ -15,9 +15,10 @@ from daemon.job import Claim
 from daemon.observe import Observer
 from daemon.postgres.group_commit import GroupCommit
 from daemon.postgres.statements import steps as sql
-from daemon.recorder import RecordedStep
+from daemon.recorder import RecordedStep, StepKind, WaitAnswer
 
 Write = tuple[Claim, RecordedStep]
+Wait = tuple[Claim, RecordedStep, str]
 
 
 class DurableSteps:
@@ -26,9 +27,13 @@ class DurableSteps:
     def __init__(
         self, engine: AsyncEngine, observer: Observer, on_unavailable: Callable[[bool], None] = lambda _: None
     ) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine, self._transactions = engine.execution_options(isolation_level="AUTOCOMMIT"), engine
         self._writes: GroupCommit[Write, bool] = GroupCommit(
-            "step", self._write, observer, size_of=lambda write: len(write[1].result), on_unavailable=on_unavailable
+            "step",
+            self._write,
+            observer,
+            size_of=lambda write: len(write[1].result or ""),
+            on_unavailable=on_unavailable,
         )
         self._reads: GroupCommit[Claim, list[RecordedStep]] = GroupCommit(
             "replay", self._read, observer, on_unavailable=on_unavailable
@@ -36,6 +41,11 @@ class DurableSteps:
         self._deletions: GroupCommit[Claim, bool] = GroupCommit(
             "restart", self._delete, observer, on_unavailable=on_unavailable
         )
+
+        self._waits: GroupCommit[Wait, WaitAnswer | None] = GroupCommit(
+            "wait", self._wait, observer, on_unavailable=on_unavailable
+        )
+        self._lanes = (self._writes, self._reads, self._deletions, self._waits)
 
     async def recorded(self, claim: Claim) -> list[RecordedStep]:
         """See StepStore."""
@@ -49,16 +59,20 @@ class DurableSteps:
         """See StepStore."""
         return await self._deletions.submit(claim)
 
+    async def wait_for(self, claim: Claim, step: RecordedStep, signal: str) -> WaitAnswer | None:
+        """See StepStore."""
+        return await self._waits.submit((claim, step, signal))
+
     async def run(self) -> None:
         """Write until cancelled."""
         async with anyio.create_task_group() as tasks:
-            for operation in (self._writes, self._reads, self._deletions):
+            for operation in self._lanes:
                 tasks.start_soon(operation.run)
 
     @property
     def unavailable(self) -> bool:
         """Whether anything here waits for the database to answer again."""
-        return self._writes.unavailable or self._reads.unavailable or self._deletions.unavailable
+        return any(lane.unavailable for lane in self._lanes)
 
     async def _write(self, writes: list[Write]) -> list[bool]:
         async with self._engine.connect() as connection:
@@ -72,18 +86,37 @@ class DurableSteps:
         found: dict[UUID, list[RecordedStep]] = {claim.job_id: [] for claim in claims}
         async with self._engine.connect() as connection:
             for row in await connection.execute(sql.RECORDED_STEPS, {"ids": list(found)}):
-                found[row.job_id].append(RecordedStep(row.name, row.number, row.result, row.in_transaction))
+                found[row.job_id].append(RecordedStep(row.name, row.number, row.result, StepKind(row.kind), row.due_in))
         return [found[claim.job_id] for claim in claims]
 
     async def _delete(self, claims: list[Claim]) -> list[bool]:
         answers = []
         for claim in claims:
-            async with self._engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
-                locked = {"id": claim.job_id, "attempt": claim.attempt, "me": claim.worker_id}
-                answers.append((await connection.execute(sql.LOCK_CLAIMED, locked)).first() is not None)
+            async with self._transactions.begin() as connection:
+                answers.append((await connection.execute(sql.LOCK_CLAIMED, fence(claim))).first() is not None)
                 if answers[-1]:
                     await connection.execute(sql.DELETE_STEPS, {"id": claim.job_id})
         return answers
+
+    async def _wait(self, waits: list[Wait]) -> list[WaitAnswer | None]:
+        answers: list[WaitAnswer | None] = []
+        for claim, step, signal in waits:
+            named = {"name": step.name, "number": step.number, "signal": signal, "delay": step.due_in}
+            async with self._transactions.begin() as connection:
+                locked = (await connection.execute(sql.LOCK_CLAIMED, fence(claim))).first()
+                if locked is None:
+                    answers.append(None)
+                    continue
+                values = {"id": claim.job_id, "attempt": claim.attempt, **named}
+                row = (await connection.execute(sql.TAKE_SIGNAL, values)).one()
+            taken = RecordedStep(step.name, row.number, row.result, StepKind(row.kind), row.due_in)
+            answers.append(WaitAnswer(taken, locked.signals))
+        return answers
+
+
+def fence(claim: Claim) -> dict[str, object]:
+    """The parameters of LOCK_CLAIMED."""
+    return {"id": claim.job_id, "attempt": claim.attempt, "me": claim.worker_id}
 
 
 def values(writes: Sequence[Write]) -> dict[str, object]:
@@ -95,5 +128,6 @@ def values(writes: Sequence[Write]) -> dict[str, object]:
         "names": [step.name for _, step in writes],
         "numbers": [step.number for _, step in writes],
         "results": [step.result for _, step in writes],
-        "kinds": ["tx" if step.in_transaction else "step" for _, step in writes],
+        "kinds": [step.kind.value for _, step in writes],
+        "delays": [step.due_in for _, step in writes],
     }

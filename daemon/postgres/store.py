@@ -12,7 +12,7 @@ import anyio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from daemon.delivery import Delivery
-from daemon.job import Claim, ClaimAnswer, JobMessage, Settled, Settlement
+from daemon.job import Action, Claim, ClaimAnswer, JobMessage, Settled, Settlement
 from daemon.observe import Observer
 from daemon.postgres.claims import ClaimRequest, Claims
 from daemon.postgres.group_commit import GroupCommit
@@ -20,6 +20,7 @@ from daemon.postgres.progress import ProgressBuffer
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.settlements import Settlements
 from daemon.postgres.steps import DurableSteps
+from daemon.postgres.suspensions import Suspensions
 from daemon.rules.limits import JobLimit
 
 
@@ -59,6 +60,9 @@ class Store:
             on_unavailable=on_unavailable,
             low_priority=True,  # the handlers that ended have left their slots to jobs that must be claimed
         )
+        self._suspensions: GroupCommit[Settlement, Settled] = GroupCommit(
+            "suspend", Suspensions(engine, released).write, observer, on_unavailable=on_unavailable
+        )
         self._rejections: GroupCommit[Rejection, bool] = GroupCommit(
             "reject",
             Rejections(engine).write,
@@ -66,6 +70,8 @@ class Store:
             size_of=lambda rejection: len(rejection.data),
             on_unavailable=on_unavailable,
         )
+        lanes = (self._claims, self._settlements, self._suspensions, self._rejections)
+        self._commits = (*lanes, self.progress, self.steps)
 
     def claim(self, message: JobMessage) -> Awaitable[ClaimAnswer]:
         """Ask for the right to run a message's job. Raises a data error that is this message's own fault."""
@@ -75,11 +81,15 @@ class Store:
         """Store the end of an attempt; answers once it is committed. Raises a data error of this settlement."""
         if self.progress.pending(claim):
             return self._settle_after_progress(claim, settlement)
-        return self._settlements.submit(settlement)
+        return self._submit(settlement)
 
     async def _settle_after_progress(self, claim: Claim, settlement: Settlement) -> Settled:
         await self.progress.flush_for(claim)
-        return await self._settlements.submit(settlement)
+        return await self._submit(settlement)
+
+    def _submit(self, settlement: Settlement) -> Awaitable[Settled]:
+        lane = self._suspensions if settlement.action is Action.SUSPEND else self._settlements
+        return lane.submit(settlement)
 
     async def reject(self, delivery: Delivery, reason: str, text: str, instance: JobMessage | None) -> None:
         """Keep a message that can't become a job, whole; close the instance it stood for."""
@@ -91,14 +101,13 @@ class Store:
     @property
     def unavailable(self) -> bool:
         """Whether anything waits for the database to answer again."""
-        commits = (self._claims, self._settlements, self._rejections, self.progress, self.steps)
-        return any(commit.unavailable for commit in commits)
+        return any(commit.unavailable for commit in self._commits)
 
     async def run(self) -> None:
         """Write until cancelled."""
         try:
             async with anyio.create_task_group() as tasks:
-                for commit in (self._claims, self._settlements, self._rejections, self.progress, self.steps):
+                for commit in self._commits:
                     tasks.start_soon(commit.run)
         finally:
             with anyio.CancelScope(shield=True):

@@ -70,6 +70,7 @@ _CHECKS = (
         sql.STEPS,
         lambda row: f"has step {row['name']!r} of attempt {row['attempt']}, and is at attempt {row['current']}",
     ),
+    _Check("forgotten_signals", sql.FORGOTTEN_SIGNALS, lambda row: f"waits for the signal {row['name']!r} that it has"),
     _Check("constraints", sql.CONSTRAINTS, lambda _row: "is missing from the schema, or not validated"),
 )
 

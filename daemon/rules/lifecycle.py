@@ -25,6 +25,7 @@ from daemon.job import (
     Unknown,
 )
 from daemon.rules.retry import LONGEST_DELAY, Backoff, retry_delay
+from daemon.suspension import Suspension
 
 UNKNOWN_JOB_BACKOFF = Backoff(initial=1, factor=2, maximum=30)
 RESTART_SPACING = 2.0
@@ -86,6 +87,11 @@ def settle(
             return _settlement(claim, Action.INTERRUPT, error, delay=result.still_runs_for, cause=Cause.INTERRUPTED)
         case Unknown():
             return _unknown(claim, result, unknown_job_grace, rng)
+        case Suspension():
+            who = (claim.job_id, claim.worker_id, claim.attempt)
+            return Settlement(
+                *who, Action.SUSPEND, delay=_bounded(result.delay), cause=Cause.RESUMED, suspension=result
+            )
         case Failed():
             return _failed(claim, result, policy, rng, claim.since_first_start + elapsed)
         case _:
@@ -122,10 +128,11 @@ def _bounded(seconds: float) -> float:
 def _unknown(claim: Claim, result: Unknown, grace: float, rng: Callable[[], float]) -> Settlement:
     names = ", ".join(result.known) or "none"
     error = JobError(Kind.UNKNOWN_JOB, f"no handler is named {claim.job_name!r} here; known: {names}")
+    tries = claim.attempt - claim.suspensions  # a job that has waited often has found its handler each time
     # The grace period begins with the first worker that did not know the name, not with the time in a backlog.
-    if claim.age >= grace and time_searching(claim.attempt) >= grace:
+    if claim.age >= grace and time_searching(tries) >= grace:
         return _settlement(claim, Action.FAIL, error, counts_as_failure=True)
-    delay = retry_delay(UNKNOWN_JOB_BACKOFF, claim.attempt, rng)
+    delay = retry_delay(UNKNOWN_JOB_BACKOFF, tries, rng)
     return _settlement(claim, Action.RETRY, error, delay=delay, cause=Cause.RETRY)
 
 

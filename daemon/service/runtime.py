@@ -40,6 +40,7 @@ from daemon.postgres.outbox import EventOutbox, JobOutbox
 from daemon.postgres.permits import Permits
 from daemon.postgres.rescue import Rescue
 from daemon.postgres.retries import Retries
+from daemon.postgres.signals import Signals
 from daemon.postgres.step_transactions import DatabaseTransactions
 from daemon.postgres.store import Store
 from daemon.postgres.sweep import Sweeper
@@ -229,6 +230,7 @@ class WorkerRuntime:
             "backlog": (5.0, self._report_backlog),
             "stuck": (STUCK_SECONDS, self._report_stuck),
             "deadlines": (1.0, deadlines.enforce),
+            "signals": (5.0, Signals(self._engine).count_stored),
             "retries": (5.0, Retries(self._engine).continue_abandoned),
             "dead-letters": (10.0, letters.consume),
         }

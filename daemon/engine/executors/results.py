@@ -14,10 +14,11 @@ from pydantic import TypeAdapter
 
 from daemon.engine.attempt import Attempt
 from daemon.engine.cancellation import TaskCancellation
-from daemon.errors import ClaimLost, GiveUp, ResultNotStorable, RetryLater, StepsChanged, Stopped
+from daemon.errors import ClaimLost, GiveUp, ResultNotStorable, RetryLater, StepsChanged, Stopped, Suspended
 from daemon.job import Failed, Interrupted, JobError, Kind, Result, Returned, StopReason
 from daemon.registry import Handler
 from daemon.rules.storable import encode_json, safe_str, storable_text
+from daemon.suspension import Suspension
 
 
 def returned(value: object, limit: int, kind: TypeAdapter[object] | None = None) -> Result:
@@ -62,6 +63,8 @@ def failure_of(error: BaseException, handler: Handler, attempt: Attempt) -> Resu
         return stopped(handler, attempt)
     if isinstance(error, ClaimLost) and reason is StopReason.CLAIM_LOST:  # its own ClaimLost would cost it nothing
         return Interrupted(reason)
+    if isinstance(error, Suspended):
+        return Suspension(error.delay, error.signal, error.signals_seen)
     if isinstance(error, GiveUp):
         return Failed(JobError(Kind.GAVE_UP, safe_str(error), _trace(error)), final=True)
     if isinstance(error, StepsChanged):

@@ -67,18 +67,18 @@ WITH input AS (
     ORDER BY i.id
     ON CONFLICT (id) DO UPDATE
     SET attempt = j.attempt + 1, worker_id = excluded.worker_id, claim_token = excluded.claim_token,
-        publish_at = NULL, not_before = NULL, waits_limit = NULL, waits_key = NULL,
+        publish_at = NULL, not_before = NULL, waits_limit = NULL, waits_key = NULL, waits_signal = NULL,
         dead_letters = 0,
         started_at = excluded.started_at, message_id = excluded.message_id,
         first_started_at = coalesce(j.first_started_at, excluded.started_at)
     WHERE j.status = 'InProgress' AND j.worker_id IS NULL AND j.occupied_by IS NULL
       AND (j.not_before IS NULL OR j.not_before <= statement_timestamp())
       AND j.job_name <> ALL(CAST(:limited AS text[]))
-    RETURNING j.id, j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,
-              CASE WHEN j.attempt = 1 AND j.created_at = j.started_at THEN NULL ELSE j.params END AS params,
+    RETURNING j.id, j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.suspensions,
+              j.cause, CASE WHEN j.attempt = 1 AND j.created_at = j.started_at THEN NULL ELSE j.params END AS params,
               j.checkpoint, j.created_at, j.first_started_at
 )
-SELECT c.id, c.orchestration_id, c.index, c.job_name, c.attempt, c.failures, c.losses, c.cause,
+SELECT c.id, c.orchestration_id, c.index, c.job_name, c.attempt, c.failures, c.losses, c.suspensions, c.cause,
        CAST(c.params AS text) AS params, CAST(c.checkpoint AS text) AS checkpoint,
        CAST(extract(epoch FROM statement_timestamp() - c.created_at) AS float8) AS age,
        CAST(extract(epoch FROM statement_timestamp() - c.first_started_at) AS float8) AS since_first_start,
@@ -107,7 +107,7 @@ SELECT i.id, j.id IS NOT NULL AS exists, j.status, j.worker_id, j.claim_token, j
        o.pruning_at IS NOT NULL AS pruning,
        x.id AS taken_by, x.status AS taken_status, x.attempt AS taken_attempt,
        o.id = i.orchestration_id AND CAST(coalesce(j.params, x.params) AS text) = 'null' AS lacks_params,
-       j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause,
+       j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.suspensions, j.cause,
        CAST(j.params AS text) AS params, CAST(j.checkpoint AS text) AS checkpoint,
        CAST(extract(epoch FROM statement_timestamp() - j.created_at) AS float8) AS age,
        CAST(extract(epoch FROM statement_timestamp() - j.first_started_at) AS float8) AS since_first_start,

@@ -16,13 +16,16 @@ WITH fleet AS (
            CAST(extract(epoch FROM statement_timestamp() - j.progress_at) AS float8) AS progress_ago,
            CAST(extract(epoch FROM statement_timestamp() - j.published_at) AS float8) AS published_ago,
            CAST(extract(epoch FROM j.publish_at - statement_timestamp()) AS float8) AS publish_in,
-           f.kind AS last_kind, f.message AS last_message, j.waits_limit, j.waits_key, j.created_at,
+           f.kind AS last_kind, f.message AS last_message, j.waits_limit, j.waits_key, j.waits_signal,
+           j.suspensions, j.created_at,
            CASE WHEN j.worker_id IS NOT NULL AND w.seen_at > statement_timestamp() - make_interval(secs => :ttl)
                 THEN 'RUNNING'
                 WHEN j.worker_id IS NOT NULL THEN 'HELD_BY_DEAD_WORKER'
                 WHEN j.attempt > 0 AND f.kind = 'UnknownJob' AND f.attempt = j.attempt
                      AND j.worker_id IS NULL THEN 'UNKNOWN_JOB'
                 WHEN j.waits_limit IS NOT NULL THEN 'WAITING_LIMIT'
+                WHEN j.not_before > statement_timestamp() AND j.waits_signal IS NOT NULL THEN 'WAITING_SIGNAL'
+                WHEN j.not_before > statement_timestamp() AND j.cause = 'resumed' THEN 'SLEEPING'
                 WHEN j.not_before > statement_timestamp() AND j.attempt > 0 THEN 'WAITING_RETRY'
                 WHEN j.not_before > statement_timestamp() THEN 'WAITING_START'
                 WHEN fleet.fresh = 0 THEN 'QUEUED_NO_WORKER'

@@ -106,11 +106,11 @@ WITH due AS MATERIALIZED (
     SET attempt = j.attempt + 1, worker_id = :me, claim_token = i.token, publish_at = NULL, not_before = NULL,
         dead_letters = 0, started_at = statement_timestamp(), message_id = i.message_id,
         first_started_at = coalesce(j.first_started_at, statement_timestamp()),
-        has_permits = true, waits_limit = NULL, waits_key = NULL
+        has_permits = true, waits_limit = NULL, waits_key = NULL, waits_signal = NULL
     FROM judged g JOIN input i ON i.id = g.id
     WHERE g.granted AND j.id = g.id
-    RETURNING j.id, j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause, j.params,
-              j.checkpoint, j.created_at, j.first_started_at
+    RETURNING j.id, j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.suspensions,
+              j.cause, j.params, j.checkpoint, j.created_at, j.first_started_at
 ), given AS (
     INSERT INTO permit (job_id, limit_name, key)
     SELECT w.id, w.limit_name, w.key FROM wanted w JOIN judged g ON g.id = w.id
@@ -126,7 +126,7 @@ WITH due AS MATERIALIZED (
 ), returned AS (
     DELETE FROM permit p USING judged g WHERE NOT g.granted AND p.job_id = g.id
 )
-SELECT c.id, c.orchestration_id, c.index, c.job_name, c.attempt, c.failures, c.losses, c.cause,
+SELECT c.id, c.orchestration_id, c.index, c.job_name, c.attempt, c.failures, c.losses, c.suspensions, c.cause,
        CAST(c.params AS text) AS params, CAST(c.checkpoint AS text) AS checkpoint,
        CAST(extract(epoch FROM statement_timestamp() - c.created_at) AS float8) AS age,
        CAST(extract(epoch FROM statement_timestamp() - c.first_started_at) AS float8) AS since_first_start,

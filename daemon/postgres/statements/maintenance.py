@@ -130,6 +130,20 @@ WITH page AS MATERIALIZED (
 SELECT count(*) AS seen, count(*) FILTER (WHERE old) AS old, max(id) AS last FROM page
 """)
 
+# The signals of a job that is unfinished are kept, however old they are.
+DELETE_SIGNALS = text("""
+WITH page AS MATERIALIZED (
+    SELECT g.number AS id, j.id IS NULL
+           AND g.sent_at < statement_timestamp() - make_interval(secs => :failed_age) AS old
+    FROM signal g LEFT JOIN job j ON j.id = g.job_id AND j.status = 'InProgress'
+    WHERE g.number > :after ORDER BY g.number LIMIT :rows
+), gone AS (
+    DELETE FROM signal
+    WHERE number = ANY(ARRAY(SELECT id FROM page WHERE old AND NOT CAST(:only_count AS bool)))
+)
+SELECT count(*) AS seen, count(*) FILTER (WHERE old) AS old, max(id) AS last FROM page
+""")
+
 DELETE_ORPHANS = text("""
 WITH old AS MATERIALIZED (
     SELECT id FROM job

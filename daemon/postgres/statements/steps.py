@@ -11,8 +11,8 @@ RECORD_STEPS = text("""
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:ids AS uuid[]), CAST(:workers AS uuid[]), CAST(:attempts AS int[]), CAST(:names AS text[]),
-        CAST(:numbers AS int[]), CAST(:results AS text[]), CAST(:kinds AS text[])
-    ) AS i (id, worker_id, attempt, name, number, result, kind)
+        CAST(:numbers AS int[]), CAST(:results AS text[]), CAST(:kinds AS text[]), CAST(:delays AS float8[])
+    ) AS i (id, worker_id, attempt, name, number, result, kind, delay)
 ), fenced AS MATERIALIZED (
     SELECT j.id, j.attempt, j.losses, j.losses_before_step
     FROM (SELECT DISTINCT id, worker_id, attempt FROM input) i JOIN job j ON j.id = i.id
@@ -23,8 +23,9 @@ WITH input AS MATERIALIZED (
     UPDATE job j SET losses_before_step = j.losses
     FROM fenced h WHERE j.id = h.id AND h.losses <> h.losses_before_step
 )
-INSERT INTO durable_step AS s (job_id, name, number, attempt, kind, result)
-SELECT i.id, i.name, i.number, i.attempt, i.kind, CAST(i.result AS json)
+INSERT INTO durable_step AS s (job_id, name, number, attempt, kind, result, due_at)
+SELECT i.id, i.name, i.number, i.attempt, i.kind, CAST(i.result AS json),
+       statement_timestamp() + make_interval(secs => i.delay)
 FROM input i JOIN fenced h ON h.id = i.id AND h.attempt = i.attempt
 ORDER BY i.id, i.name
 ON CONFLICT (job_id, name) DO UPDATE SET attempt = s.attempt WHERE s.attempt = excluded.attempt
@@ -32,15 +33,40 @@ RETURNING job_id, name, attempt
 """)
 
 RECORDED_STEPS = text("""
-SELECT s.job_id, s.name, s.number, CAST(s.result AS text) AS result, s.kind = 'tx' AS in_transaction
+SELECT s.job_id, s.name, s.number, CAST(s.result AS text) AS result, s.kind,
+       CAST(extract(epoch FROM s.due_at - statement_timestamp()) AS float8) AS due_in
 FROM unnest(CAST(:ids AS uuid[])) AS i (id) JOIN durable_step s ON s.job_id = i.id
 ORDER BY s.job_id, s.number
 """)
 
 LOCK_CLAIMED = text("""
-SELECT id FROM job
+SELECT id, signals FROM job
 WHERE id = :id AND attempt = :attempt AND worker_id = :me AND status = 'InProgress'
 FOR NO KEY UPDATE
+""")
+
+# After LOCK_CLAIMED, with a newer snapshot: whoever counts a signal locks the job too, so that one which is not seen
+# here is counted later than the number that LOCK_CLAIMED gave. What a step took once stays as it is.
+TAKE_SIGNAL = text("""
+INSERT INTO durable_step AS s (job_id, name, number, attempt, kind, result, signal_id, due_at)
+SELECT :id, :name, :number, :attempt,
+       CASE WHEN g.id IS NOT NULL THEN 'signal' WHEN w.due_at <= statement_timestamp() THEN 'timeout' ELSE 'wait' END,
+       g.payload, g.id, statement_timestamp() + make_interval(secs => CAST(:delay AS float8))
+FROM (SELECT) one
+LEFT JOIN LATERAL (SELECT due_at FROM durable_step WHERE job_id = :id AND name = :name) w ON true
+LEFT JOIN LATERAL (
+    SELECT id, payload FROM signal g
+    WHERE g.job_id = :id AND g.name = :signal
+      AND NOT EXISTS (SELECT FROM durable_step taken WHERE taken.job_id = :id AND taken.signal_id = g.id)
+    ORDER BY number LIMIT 1
+) g ON true
+ON CONFLICT (job_id, name) DO UPDATE
+SET kind = CASE WHEN s.kind = 'wait' THEN excluded.kind ELSE s.kind END,
+    result = CASE WHEN s.kind = 'wait' THEN excluded.result ELSE s.result END,
+    signal_id = CASE WHEN s.kind = 'wait' THEN excluded.signal_id ELSE s.signal_id END,
+    attempt = excluded.attempt
+RETURNING kind, CAST(result AS text) AS result, number,
+          CAST(extract(epoch FROM due_at - statement_timestamp()) AS float8) AS due_in
 """)
 
 DELETE_STEPS = text("DELETE FROM durable_step WHERE job_id = :id")

@@ -126,12 +126,22 @@ ORDER BY p.job_id
 LIMIT :limit
 """)
 
-# Page by page would need a cursor: steps are few beside jobs, and of each job only the newest attempt is compared.
 STEPS = text("""
 SELECT s.job_id AS id, s.name, s.attempt, j.attempt AS current
 FROM durable_step s JOIN job j ON j.id = s.job_id
 WHERE s.attempt > j.attempt
 ORDER BY s.job_id
+LIMIT :limit
+""")
+
+FORGOTTEN_SIGNALS = text("""
+SELECT j.id, g.name
+FROM signal g JOIN job j ON j.id = g.job_id
+WHERE j.waits_signal = g.name AND j.worker_id IS NULL AND j.status = 'InProgress'
+  AND j.not_before > statement_timestamp()
+  AND g.sent_at < statement_timestamp() - make_interval(secs => :late_after)
+  AND NOT EXISTS (SELECT FROM durable_step s WHERE s.job_id = j.id AND s.signal_id = g.id)
+ORDER BY g.number
 LIMIT :limit
 """)
 

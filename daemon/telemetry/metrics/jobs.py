@@ -21,6 +21,7 @@ OUTCOMES: dict[Action, str] = {
     Action.RETRY: "Retried",
     Action.INTERRUPT: "Interrupted",
     Action.CLOSE: Status.ERRORED.value,
+    Action.SUSPEND: "Suspended",
 }
 STALE = "Stale"
 COMMON_KINDS = (Kind.RAISED, Kind.TIMED_OUT, Kind.INTERRUPTED)
@@ -34,8 +35,8 @@ class JobMetrics(Observer):
         started = registry.fast_counter("headcount_jobs_started_total", "Attempts that a handler began.", name)
         finished = registry.fast_counter(
             "headcount_jobs_finished_total",
-            "Attempts whose end is stored: Completed and Errored end the job, Retried and Interrupted do not, "
-            "Stale came too late to count.",
+            "Attempts whose end is stored: Completed and Errored end the job, Retried, Interrupted and Suspended do "
+            "not, Stale came too late to count.",
             name,
             "outcome",
         )

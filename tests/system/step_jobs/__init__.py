@@ -41,3 +41,24 @@ async def journey(params: Journey, ctx: JobContext) -> int:
         name = f"step-{number}"
         assert name == await (ctx.step(name, pay, name, tx=True) if number % 2 else ctx.step(name, walk, name))
     return ctx.attempt
+
+
+class Order(BaseModel):
+    """How many seconds it rests before it asks for approval."""
+
+    rest: float
+
+
+@job("approve", max_attempts=1)
+async def approve(params: Order, ctx: JobContext) -> dict[str, object]:
+    """Rests, then waits for somebody."""
+    began = await ctx.step("begin", lambda: ctx.attempt)
+    await ctx.sleep(params.rest)
+    answer = await ctx.wait_for("approved")
+    return {"began": began, "ended": ctx.attempt, "by": answer["by"]}
+
+
+@job("doze")
+async def doze(params: Order, ctx: JobContext) -> None:
+    """Rests."""
+    await ctx.sleep(params.rest)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio.lowlevel
 
@@ -17,7 +18,7 @@ from daemon.engine.executors.coroutine import CoroutineExecutor
 from daemon.engine.executors.thread import GRACE_SECONDS, ThreadExecutor
 from daemon.engine.runner import HandlerRunner
 from daemon.job import Claim, Failed, JobError, Kind, Progress, Result
-from daemon.recorder import RecordedStep
+from daemon.recorder import RecordedStep, StepKind, WaitAnswer
 from daemon.registry import Handler
 from tests.fakes.delivery import CLAIM, a_handler
 from tests.fakes.observer import Listening
@@ -50,6 +51,7 @@ class Steps:
 
     def __init__(self, *recorded: RecordedStep) -> None:
         self.kept = {step.name: step for step in recorded}
+        self.signals: list[str] = []
         self.holds = True
         self.reads = 0
 
@@ -66,6 +68,16 @@ class Steps:
     async def forget(self, claim: Claim) -> bool:
         self.kept.clear()
         return self.holds
+
+    async def wait_for(self, claim: Claim, step: RecordedStep, signal: str) -> WaitAnswer | None:
+        if not self.holds:
+            return None
+        if self.signals:
+            step = replace(step, kind=StepKind.SIGNAL, result=self.signals.pop(0))
+        elif step.name in self.kept and step.due_in == 0:
+            step = replace(step, kind=StepKind.TIMEOUT)
+        self.kept[step.name] = step
+        return WaitAnswer(step, 3)
 
 
 def a_runner(

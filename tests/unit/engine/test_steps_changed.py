@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daemon.job import Kind, Returned
-from daemon.recorder import RecordedStep
+from daemon.recorder import RecordedStep, StepKind
 from tests.unit.engine.attempts import Steps, failure
 from tests.unit.engine.test_steps import PLAIN, counting, run
 
@@ -60,7 +60,7 @@ async def test_changed_steps_begin_anew_when_the_handler_says_so(
 
 
 async def test_steps_with_committed_effects_do_not_begin_anew() -> None:
-    store = Steps(RECORDED[0], RecordedStep("ship", 2, "1", in_transaction=True))
+    store = Steps(RECORDED[0], RecordedStep("ship", 2, "1", StepKind.TX))
     result = await run(counting([], False, "bill", "ship"), store, 2, steps_changed="restart")
     assert "the effects of step 'ship' are committed" in failure(result, Kind.STEPS_CHANGED).message
     assert len(store.kept) == 2

@@ -1,66 +1,38 @@
 """Durable steps of one attempt: each is called once and recorded; what an earlier attempt recorded is replayed.
 
-Made by the runner for each attempt, used through its context. Steps are told apart by name and by their number in the
-run. Whatever is stored goes through a StepStore, under the attempt's fence.
+Made by the runner for each attempt, used through its context and by its waits. Steps are told apart by name and by
+their number in the run. Whatever is stored goes through a StepStore, under the attempt's fence.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import random
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
+from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 from uuid import uuid5
 
-from daemon.errors import ClaimLost, HeadcountError, InvalidStep, StepsChanged
+from daemon.durable.step import NAME_LIMIT, RESULT_LIMIT, Step, StepsRestarted, current_step, naming
+from daemon.errors import ClaimLost, InvalidStep, StepsChanged
 from daemon.job import Claim, StopReason
-from daemon.recorder import RecordedStep, StepStore, StepTransactions
-from daemon.rules.retry import Backoff, retry_delay
+from daemon.recorder import RecordedStep, StepKind, StepStore, StepTransactions
+from daemon.rules.retry import Backoff
 from daemon.rules.storable import encode_json, parsed
 from daemon.stop_signal import StopSignal
 
 T = TypeVar("T")
-RESULT_LIMIT = 1024 * 1024
-NAME_LIMIT = 200
-LONGEST_PAUSE = 30.0
 STOP_CHECK_SECONDS = 0.5
 MAX_THREADS = 32
 
-_current: ContextVar[str | None] = ContextVar("current_step", default=None)
-
-
-class StepsRestarted(BaseException):
-    """The recorded steps are deleted, and the handler begins anew: caught by whoever calls it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One call of `ctx.step`: the `number`th of this run."""
-
-    name: str
-    number: int
-    function: Callable[..., object]
-    arguments: Sequence[object] = ()
-    retry: Backoff | None = None
-    max_attempts: int = 1
-    in_transaction: bool = False
-
-    def pause_after(self, error: Exception, failures: int) -> float:
-        """Seconds until it is tried again; raises the error when it is not."""
-        if self.retry is None or failures >= self.max_attempts or isinstance(error, HeadcountError):
-            raise error
-        return min(retry_delay(self.retry, failures, random.random), LONGEST_PAUSE)
-
 
 class Steps:
-    """The steps of one attempt. `when_changed` is fail, ignore or restart: see `@job`."""
+    """The steps of one attempt, made in the task of its handler. `when_changed` is fail, ignore or restart."""
 
     def __init__(
         self,
@@ -78,8 +50,10 @@ class Steps:
         self._loop = loop
         self._when_changed = when_changed
         self._recorded: dict[str, RecordedStep] | None = {} if claim.attempt == 1 else None
+        self._read_at = 0.0
         self._begun: list[str] = []
         self._running: set[str] = set()
+        self._task = asyncio.current_task()
 
     def begin(
         self,
@@ -92,7 +66,7 @@ class Steps:
         beside: Sequence[str] = (),
     ) -> Step:
         """Number a step. Raises InvalidStep for one that would not get the same number in another run."""
-        outer = _current.get()
+        outer = current_step()
         if not 0 < len(name) <= NAME_LIMIT or not name.isprintable():
             raise InvalidStep(f"the name of a step has 1 to {NAME_LIMIT} printable characters")
         if outer is not None:
@@ -111,7 +85,7 @@ class Steps:
     @property
     def key(self) -> str:
         """The idempotency key of the step that calls it."""
-        name = _current.get()
+        name = current_step()
         if name is None:
             raise InvalidStep("ctx.step_key belongs to a step: read it in the function that the step calls")
         return str(uuid5(self._claim.job_id, name))
@@ -119,7 +93,7 @@ class Steps:
     async def run(self, step: Step) -> Any:
         """The result of a step, recorded or now."""
         try:
-            found = await self._find(step)
+            found = await self._result(step)
             return parsed(found) if found is not None else await self._execute(step)
         finally:
             self._running.discard(step.name)
@@ -127,7 +101,7 @@ class Steps:
     async def run_all(self, steps: Sequence[Step]) -> dict[str, Any]:
         """The results of steps that run at the same time."""
         try:
-            found = {step.name: await self._find(step) for step in steps}
+            found = {step.name: await self._result(step) for step in steps}
             async with asyncio.TaskGroup() as group:
                 tasks = {step.name: group.create_task(self._execute(step)) for step in steps if not found[step.name]}
         finally:
@@ -137,7 +111,7 @@ class Steps:
     def run_in_thread(self, step: Step) -> Any:
         """The same as `run`, for a thread that is not the event loop's."""
         try:
-            found = self._wait(self._find(step))
+            found = self._wait(self._result(step))
             return parsed(found) if found is not None else self._execute_in_thread(step)
         finally:
             self._running.discard(step.name)
@@ -145,7 +119,7 @@ class Steps:
     def run_all_in_threads(self, steps: Sequence[Step]) -> dict[str, Any]:
         """The same as `run_all`; each step has a thread of its own, 32 at a time."""
         try:
-            found = {step.name: self._wait(self._find(step)) for step in steps}
+            found = {step.name: self._wait(self._result(step)) for step in steps}
             with ThreadPoolExecutor(MAX_THREADS) as pool:
                 futures = {
                     step.name: pool.submit(copy_context().run, self._execute_in_thread, step)
@@ -167,8 +141,13 @@ class Steps:
         """The same as `finish`, for a thread that is not the event loop's."""
         self._wait(self.finish())
 
-    async def _find(self, step: Step) -> str | None:
+    async def _result(self, step: Step) -> str | None:
         """The recorded result of a step; None when it is to run now."""
+        found = await self._find(step)
+        return None if found is None else found.result
+
+    async def _find(self, step: Step) -> RecordedStep | None:
+        """A step as it is recorded."""
         recorded = await self._load()
         found = recorded.get(step.name)
         if recorded and self._when_changed != "ignore":
@@ -177,17 +156,18 @@ class Steps:
                 await self._changed(f"step {step.name!r} is number {step.number}, and was recorded as {found.number}")
             if found is None and there is not None:
                 await self._changed(f"step {step.name!r} is number {step.number}, where {there!r} is recorded")
-        return None if found is None else found.result
+        return found
 
     async def _load(self) -> dict[str, RecordedStep]:
         if self._recorded is None:
             self._recorded = {step.name: step for step in await self._store.recorded(self._claim)}
+            self._read_at = time.monotonic()
         return self._recorded
 
     async def _changed(self, what: str) -> None:
         if self._when_changed != "restart":
             raise StepsChanged(f"{what}: the steps of this handler have changed since")
-        committed = [step.name for step in (self._recorded or {}).values() if step.in_transaction]
+        committed = [step.name for step in (self._recorded or {}).values() if step.kind is StepKind.TX]
         if committed:
             raise StepsChanged(f"{what}; it can't begin anew, since the effects of step {committed[0]!r} are committed")
         if not await self._store.forget(self._claim):
@@ -214,11 +194,11 @@ class Steps:
         else:
             text = await self._call(step)
             if not await _finished(self._store.record(self._claim, RecordedStep(step.name, step.number, text))):
-                text = None
+                self._lose()
         return self._lose() if text is None else text
 
     async def _call(self, step: Step, *first: object) -> str:
-        with _naming(step):
+        with naming(step):
             value = step.function(*first, *step.arguments)
             if inspect.isawaitable(value):
                 value = await value
@@ -246,11 +226,13 @@ class Steps:
         if step.in_transaction:
             text = self._database.run_in_thread(self._claim, step.name, step.number, body)
             return self._lose() if text is None else text
-        recorded = RecordedStep(step.name, step.number, body())
-        return recorded.result if self._wait(self._store.record(self._claim, recorded)) else self._lose()
+        text = body()
+        if not self._wait(self._store.record(self._claim, RecordedStep(step.name, step.number, text))):
+            self._lose()
+        return text
 
     def _call_in_thread(self, step: Step, *first: object) -> str:
-        with _naming(step):
+        with naming(step):
             value = step.function(*first, *step.arguments)
         if inspect.iscoroutine(value):
             value.close()
@@ -268,18 +250,9 @@ class Steps:
     def _wait(self, work: Coroutine[None, None, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def _lose(self) -> str:
+    def _lose(self) -> Never:
         self._stop.set(StopReason.CLAIM_LOST)
         raise ClaimLost(f"attempt {self._claim.attempt} of job {self._claim.job_id} lost its claim")
-
-
-@contextmanager
-def _naming(step: Step) -> Iterator[None]:
-    token = _current.set(step.name)
-    try:
-        yield
-    finally:
-        _current.reset(token)
 
 
 async def _finished(record: Coroutine[None, None, bool]) -> bool:
