@@ -19,6 +19,7 @@ from tests.system.commands import asked, typed
 JOBS, REST = 400, 12.0
 
 
+@pytest.mark.long
 async def test_a_job_rests_then_waits_for_a_signal_and_goes_on(
     database_url: str, project: str, pubsub: str, tmp_path: Path
 ) -> None:
