@@ -24,6 +24,7 @@ from daemon.engine.executors.process.executor import ProcessExecutor
 from daemon.engine.executors.thread import ThreadExecutor
 from daemon.engine.heartbeat import WorkerId
 from daemon.engine.intake import Intake
+from daemon.engine.memory import MemoryAdmission
 from daemon.engine.pipeline import Pipeline
 from daemon.engine.relay import Relay
 from daemon.engine.rescue import Rescuer
@@ -33,6 +34,7 @@ from daemon.engine.shutdown import Shutdown
 from daemon.engine.ticker import Step, Ticker
 from daemon.errors import SlotsExhausted
 from daemon.job import StopReason
+from daemon.memory import memory_limit, memory_of_tree
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine
 from daemon.postgres.dead_letters import DeadLetterStore
@@ -56,6 +58,8 @@ from daemon.settings import Settings
 CONNECTIONS = 3
 REGULAR_BEATS = 2.5
 STUCK_SECONDS = 10.0
+MEMORY_SECONDS = 0.5
+MIB = 1024 * 1024
 
 
 class WorkerRuntime:
@@ -103,10 +107,20 @@ class WorkerRuntime:
             completed=self._events.wake,
             released=self._permits.wake,
             limits=registry.limits,
-            on_unavailable=self.intake.database_unavailable,
+            on_unavailable=self.intake.stall,
         )
         self._cloud_run: CloudRun | None = None
         self._processes = process_pool(settings, registry, observer)
+        self.memory_limit = settings.memory_limit_mib * MIB or memory_limit()
+        self._memory = MemoryAdmission(
+            self.memory_limit,
+            partial(memory_of_tree, os.getpid()),
+            self._processes,
+            in_flight,
+            observer,
+            self.intake.stall,
+            settings.buffer_timeout_seconds,
+        )
         self.consumer = self._make_consumer(registry)
         self._tickers = self._make_tickers(identity, registry)
         self.opened = False
@@ -167,7 +181,7 @@ class WorkerRuntime:
         executors: dict[str, Executor] = {
             "async": CoroutineExecutor(limit),
             "thread": ThreadExecutor(limit, slots, self._in_flight, self._observer, self._shutdown.exit_in),
-            "process": ProcessExecutor(self._processes, recorder),
+            "process": ProcessExecutor(self._processes, recorder, until_alone=self._memory.until_alone),
             "command": CommandExecutor(limit, recorder, os.environ, (plan.settled_by - plan.cancel_at) / 2),
         }
         if any(handler.executor == "cloud_run_job" for handler in registry):
@@ -178,7 +192,9 @@ class WorkerRuntime:
         grace = settings.unknown_job_grace_seconds
         places = {"process": self._processes.slots}
         return Consumer(
-            Pipeline(self.store, runner, registry, self._observer, grace, random.random, places=places),
+            Pipeline(
+                self.store, runner, registry, self._observer, grace, random.random, places=places, memory=self._memory
+            ),
             self._in_flight,
             slots,
             settings.buffer_timeout_seconds,
@@ -216,6 +232,8 @@ class WorkerRuntime:
             "retries": (5.0, Retries(self._engine).continue_abandoned),
             "dead-letters": (10.0, letters.consume),
         }
+        if self.memory_limit is not None:
+            steps["memory"] = (MEMORY_SECONDS, self._memory.look)
         if settings.sweep_interval_seconds:
             steps["sweep"] = (settings.sweep_interval_seconds, Sweeper(self._engine, self._observer, wake).sweep)
         own = [self._events, self._jobs, *([self._permits] if registry.limits else [])]

@@ -124,6 +124,12 @@ class Logs(Observer):
         text = "a handler computed in a thread, where all other jobs wait for it: give it executor='process'"
         self._limited(f"computed {claim.job_name}", "warning", text, **_labels(claim), cpu_seconds=round(seconds, 1))
 
+    def job_evicted(self, claim: Claim, size: int, used: int) -> None:
+        """The worker had no memory left."""
+        text = "the process of a job was ended to free memory; the job runs again"
+        sizes = {"process_mib": size // MIB, "used_mib": used // MIB}
+        self._limited(f"evicted {claim.job_name}", "warning", text, **_labels(claim), **sizes)
+
     def handler_logged(self, claim: Claim | None, line: LogLine) -> None:
         """As it would look if the handler ran here; not limited either."""
         labels = {} if claim is None else _labels(claim)
@@ -262,6 +268,12 @@ class Logs(Observer):
         suspects = [f"{claim.job_name} {claim.job_id}" for claim in where.suspects]
         shown = {**labels, "suspects": suspects} if suspects else labels
         self._limited("loop blocked", "warning", text, **shown, seconds=round(seconds, 1), stack=list(where.stack))
+
+    def memory_short(self, short: bool, used: int, expected: int) -> None:
+        """Nothing is taken, or something again."""
+        text = "no jobs are taken: there is no memory for them" if short else "there is memory for jobs again"
+        level = "warning" if short else "info"
+        self._limited(f"memory {short}", level, text, used_mib=used // MIB, expected_mib=expected // MIB)
 
     def draining(self, running: int, seconds: float) -> None:
         """The end begins."""
