@@ -65,9 +65,6 @@ class Observer:
     def handler_stuck(self, claim: Claim, seconds: float) -> None:
         """A handler goes on although it was cancelled `seconds` ago."""
 
-    def job_evicted(self, claim: Claim, size: int, used: int) -> None:
-        """A job's process of `size` bytes was ended, because all of this worker's took `used`; it runs again."""
-
     def memory_measured(self, used: int, expected: int, limit: int) -> None:
         """What this worker's processes take, what running jobs will probably add to it, and the limit; in bytes."""
 

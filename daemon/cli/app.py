@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli.asyncapi import asyncapi
 from daemon.cli.bench import bench
 from daemon.cli.demo import demo
 from daemon.cli.dev import dev
@@ -89,6 +90,7 @@ app.command(rich_help_panel=OPERATING)(doctor)
 app.command(rich_help_panel=ASKING)(explain)
 app.command(rich_help_panel=ASKING)(cancel)
 app.command(rich_help_panel=ASKING)(retry)
+app.command(rich_help_panel=ASKING)(asyncapi)
 app.command(rich_help_panel=OPERATING)(workers)
 app.command(rich_help_panel=OPERATING)(verify)
 app.command(rich_help_panel=OPERATING)(republish)

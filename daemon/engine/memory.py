@@ -149,7 +149,6 @@ class MemoryAdmission:
             child.evict(Failed(JobError(Kind.OUT_OF_MEMORY, f"ended, although it ran alone: {text}")))
         else:
             child.evict(Evicted(JobError(Kind.EVICTED, f"ended to free memory, to run again alone: {text}")))
-        self._observer.job_evicted(claim, size, self._used)
 
     def _open_or_close(self, limit: int) -> None:
         closed = not admits(limit, self._used, self.expected)

@@ -86,7 +86,7 @@ def settle(
             error = JobError(Kind.INTERRUPTED, f"the worker stopped it: {result.reason}")
             return _settlement(claim, Action.INTERRUPT, error, delay=result.still_runs_for, cause=Cause.INTERRUPTED)
         case Evicted():
-            return _settlement(claim, Action.INTERRUPT, result.error, cause=Cause.EVICTED)
+            return _settlement(claim, Action.RETRY, result.error, cause=Cause.EVICTED)
         case Unknown():
             return _unknown(claim, result, unknown_job_grace, rng)
         case Failed():

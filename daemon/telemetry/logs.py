@@ -2,7 +2,7 @@
 
 `configure` is called once by the command that runs; `Logs` is built by the service and hears the worker. One line per
 thing that matters: nothing per message or job at `info`, and floods are summed up. Handlers' `ctx.log` and libraries
-go the same way, through the steps in `shape.py`.
+go the same way, through the steps in `log_format.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 from daemon.job import Action, Cause, Claim, JobMessage, Refusal, Settled, Settlement
 from daemon.observe import BlockedLoop, LogLine, Observer
 from daemon.telemetry.limiter import Limiter
-from daemon.telemetry.shape import CURRENT, OURS, add_claim, as_json, cloud_shape, mask, person_shape
+from daemon.telemetry.log_format import CURRENT, ROOT_LOGGER, add_claim, as_json, cloud_format, console_format, mask
 
 FAILURES = {
     Action.FAIL: ("warning", "the job is Errored"),
@@ -48,7 +48,7 @@ def configure(
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(form, project, colors=stream.isatty()))
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
-    for name in (OURS, *own):
+    for name in (ROOT_LOGGER, *own):
         logging.getLogger(name).setLevel(threshold)
     _keep_googles_lines(max(threshold, logging.WARNING))
     logging.captureWarnings(True)
@@ -80,11 +80,11 @@ def _formatter(form: Literal["json", "console"], project: str, *, colors: bool) 
         mask,
     ]
     if form == "json":
-        last: list[Processor] = [cloud_shape(project), as_json]
+        last: list[Processor] = [cloud_format(project), as_json]
     else:
         last = [
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            person_shape,
+            console_format,
             structlog.dev.ConsoleRenderer(colors=colors),
         ]
     return structlog.stdlib.ProcessorFormatter(
@@ -96,9 +96,9 @@ class Logs(Observer):
     """Writes a line for what an operator should know."""
 
     def __init__(self, limiter: Limiter | None = None) -> None:
-        self._log: FilteringBoundLogger = structlog.get_logger(OURS)
+        self._log: FilteringBoundLogger = structlog.get_logger(ROOT_LOGGER)
         self._limiter = limiter or Limiter()
-        self._debugs = logging.getLogger(OURS).isEnabledFor(logging.DEBUG)
+        self._debugs = logging.getLogger(ROOT_LOGGER).isEnabledFor(logging.DEBUG)
 
     # --- one job -------------------------------------------------------------------------------------------------
 
@@ -124,12 +124,6 @@ class Logs(Observer):
         text = "a handler computed in a thread, where all other jobs wait for it: give it executor='process'"
         self._limited(f"computed {claim.job_name}", "warning", text, **_labels(claim), cpu_seconds=round(seconds, 1))
 
-    def job_evicted(self, claim: Claim, size: int, used: int) -> None:
-        """The worker had no memory left."""
-        text = "the process of a job was ended to free memory; the job runs again"
-        sizes = {"process_mib": size // MIB, "used_mib": used // MIB}
-        self._limited(f"evicted {claim.job_name}", "warning", text, **_labels(claim), **sizes)
-
     def handler_logged(self, claim: Claim | None, line: LogLine) -> None:
         """As it would look if the handler ran here; not limited either."""
         labels = {} if claim is None else _labels(claim)
@@ -142,8 +136,8 @@ class Logs(Observer):
 
     def claim_lost(self, job_id: UUID, attempt: int) -> None:
         """Somebody else owns the job."""
-        text = "an attempt lost its claim; its handler is cancelled"
-        self._limited("claim lost", "warning", text, job_id=str(job_id), attempt=attempt)
+        shown = {"job_id": str(job_id), "attempt": attempt}
+        self._limited("claim lost", "warning", "an attempt lost its claim; its handler is cancelled", **shown)
 
     # --- messages ------------------------------------------------------------------------------------------------
 
@@ -199,16 +193,13 @@ class Logs(Observer):
 
     def database_unavailable(self, operation: str, error: BaseException, pause: float) -> None:
         """The database does not answer."""
-        text = "the database does not answer; nothing is lost, it is tried again"
-        self._limited(
-            f"away {operation}", "warning", text, operation=operation, problem=_sentence(error), pause=round(pause, 2)
-        )
+        text, shown = "the database does not answer; nothing is lost, it is tried again", {"problem": _sentence(error)}
+        self._limited(f"away {operation}", "warning", text, operation=operation, pause=round(pause, 2), **shown)
 
     def database_available(self, operation: str, seconds: float) -> None:
         """The database answers again."""
-        self._limited(
-            f"back {operation}", "info", "the database answers again", operation=operation, seconds=round(seconds, 1)
-        )
+        text = "the database answers again"
+        self._limited(f"back {operation}", "info", text, operation=operation, seconds=round(seconds, 1))
 
     # --- relay, rescue, sweeper ----------------------------------------------------------------------------------
 
@@ -225,8 +216,7 @@ class Logs(Observer):
     def jobs_released(self, jobs: Iterable[UUID]) -> None:
         """Held but not run: a bug of ours, or a lost answer of the database."""
         listed = [str(job) for job in jobs]
-        text = "jobs were held here but not run; they were freed"
-        self._log.error(text, count=len(listed), jobs=listed[:10])
+        self._log.error("jobs were held here but not run; they were freed", count=len(listed), jobs=listed[:10])
 
     def deadline_passed(self, orchestration_id: UUID, errored: int) -> None:
         """An orchestration ran out of time."""
@@ -252,10 +242,9 @@ class Logs(Observer):
     def heartbeat(self, seconds: float, late: float) -> None:
         """A late heartbeat is worth a line; each one is the moment to sum up what was left out."""
         if late >= LATE_BEAT:
-            self._limited(
-                "late beat", "warning", "a heartbeat was late", late=round(late, 1), seconds=round(seconds, 1)
-            )
-        self._sum_up()
+            text = "a heartbeat was late"
+            self._limited("late beat", "warning", text, late=round(late, 1), seconds=round(seconds, 1))
+        self._log_suppressed()
 
     def heartbeat_failed(self, error: BaseException) -> None:
         """A heartbeat was not written."""
@@ -272,8 +261,7 @@ class Logs(Observer):
     def memory_short(self, short: bool, used: int, expected: int) -> None:
         """Nothing is taken, or something again."""
         text = "no jobs are taken: there is no memory for them" if short else "there is memory for jobs again"
-        level = "warning" if short else "info"
-        self._limited(f"memory {short}", level, text, used_mib=used // MIB, expected_mib=expected // MIB)
+        self._limited(f"memory {short}", "warning", text, used=used, expected=expected)
 
     def draining(self, running: int, seconds: float) -> None:
         """The end begins."""
@@ -281,14 +269,14 @@ class Logs(Observer):
 
     def drained(self, interrupted: int, seconds: float) -> None:
         """The end."""
-        self._sum_up(everything=True)
+        self._log_suppressed(everything=True)
         self._log.info("the worker has drained", interrupted=interrupted, seconds=round(seconds, 2))
 
     def _limited(self, key: str, level: str, text: str, **values: object) -> None:
         if self._limiter.allows(key):
             self._log.log(logging.getLevelNamesMapping()[level.upper()], text, **values)
 
-    def _sum_up(self, *, everything: bool = False) -> None:
+    def _log_suppressed(self, *, everything: bool = False) -> None:
         left = sorted(self._limiter.left_out(everything=everything).items(), key=lambda one: one[1], reverse=True)
         for like, count in left[:SUMMARY_LINES]:
             self._log.info("more lines like this were left out", like=like, count=count)

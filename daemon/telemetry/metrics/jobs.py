@@ -66,9 +66,6 @@ class JobMetrics(Observer):
         self._stuck = registry.counter(
             "headcount_handlers_stuck_total", "Handlers that went on although they were cancelled.", name, known=names
         )
-        self._evicted = registry.counter(
-            "headcount_jobs_evicted_total", "Jobs whose process was ended to free memory.", name, known=names
-        )
         self._computed = registry.counter(
             "headcount_thread_cpu_seconds_total",
             "CPU time of attempts that computed for over a second in a thread, where other jobs wait for them.",
@@ -125,9 +122,6 @@ class JobMetrics(Observer):
 
     def handler_stuck(self, claim: Claim, seconds: float) -> None:
         self._stuck.labels(self._name(claim)).inc()
-
-    def job_evicted(self, claim: Claim, size: int, used: int) -> None:
-        self._evicted.labels(self._name(claim)).inc()
 
     def thread_computed(self, claim: Claim, seconds: float) -> None:
         self._computed.labels(self._name(claim)).inc(seconds)
