@@ -39,7 +39,7 @@ def run(
         raise typer.Exit(_supervise(processes, settings.http_port))
     registry = discover(settings.packages, settings.handlers_path)
     asyncio.run(_check_pubsub(settings, registry))
-    _check_database(settings)
+    _check_database(settings, registry)
 
     from daemon.service.worker import Worker
 
@@ -69,13 +69,15 @@ async def _check_pubsub(settings: Settings, registry: Registry) -> None:
         _warn("the subscription is not as it should be", problem)
 
 
-def _check_database(settings: Settings) -> None:
+def _check_database(settings: Settings, registry: Registry) -> None:
     """Raises DatabaseNotReady for what a worker can't run with; warns of a memory limit that is too small."""
     from daemon.doctor.database import refuse_database
     from daemon.doctor.platform import check_memory
 
     refuse_database(settings)
-    for finding in check_memory(settings):  # Cloud Run has no shell for the doctor: only a worker sees its own limit
+    for finding in check_memory(
+        settings, registry
+    ):  # Cloud Run has no shell for the doctor: only a worker sees its own limit
         _warn("the container is too small for these settings", finding)
 
 

@@ -63,4 +63,4 @@ def _worker(settings: Settings, registry: Registry | None, *, here: bool) -> Ite
     if here:
         yield from worker.check_port(settings)
         yield from platform.check_signals()
-        yield from platform.check_memory(settings)
+        yield from platform.check_memory(settings, registry or ())

@@ -1,7 +1,8 @@
 """Opens and closes the intake: nothing is pulled without the database, without memory, or once a stop has begun.
 
-Called by the store's operations and the admission, on the event loop. A stall shorter than a second changes nothing, because closing
-streams for a deadlock would cost more than it saves; running handlers and their leases are never touched.
+Called by the store's operations and the admission, on the event loop. A stall shorter than a second changes nothing,
+because closing streams for a deadlock would cost more than it saves; running handlers and their leases are never
+touched.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ processes, once one of a name has run. A job whose process was ended runs again 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from daemon.registry import Handler
 from daemon.rules.memory import admits, learned, left_to_grow, to_evict
 
 MIB = 1024 * 1024
+READING_SHARE = 0.02  # of the time, at most: a machine with many other processes has much to read
 
 
 @dataclass(slots=True)
@@ -48,8 +50,8 @@ class _Waiting:
 class MemoryAdmission:
     """Lets jobs in as long as there is memory. `read` gives the memory of each process of this worker, by its id.
 
-    Without a `limit` (bytes) it lets everybody in. `stall` is told True when nothing more fits, and False after that;
-    who has waited for `patience` seconds is refused.
+    Without a `limit` (bytes) it lets everybody in. `stall` is told True when nothing more fits, and False after that.
+    While nothing runs, one job is let in however little memory there is: there will never be more.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class MemoryAdmission:
         observer: Observer,
         stall: Callable[[bool], None],
         patience: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._limit = limit
         self._read = read
         self._pool = pool
@@ -76,7 +80,9 @@ class MemoryAdmission:
         self._waiting: deque[_Waiting] = deque()
         self._to_run_alone: dict[Attempt, asyncio.Future[None]] = {}
         self._alone: Attempt | None = None
-        self.is_closed = False
+        self._stalls = False
+        self._look_at = 0.0
+        self.is_closed = False  # nothing more fits
 
     @property
     def expected(self) -> int:
@@ -84,19 +90,23 @@ class MemoryAdmission:
         return sum(job.left for job in self._running.values())
 
     async def enter(self, handler: Handler, attempt: Attempt) -> None:
-        """Wait until there is memory for a job of this handler. Raises TimeoutError when there was none for too long."""
+        """Wait until there is memory for a job of this handler.
+
+        Raises TimeoutError after `patience` when there is none for any: another worker may have some.
+        """
         if self._limit is None or self._fits(handler, self._limit):
             self._let_in(handler, attempt)
             return
         waiting = _Waiting(handler, attempt, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         try:
-            await asyncio.wait({waiting.turn}, timeout=self._patience)
+            while not waiting.turn.done():
+                await asyncio.wait({waiting.turn}, timeout=self._patience)
+                if self.is_closed and not waiting.turn.done():
+                    self._observer.nacked(1, "memory")
+                    raise TimeoutError
         finally:
             self._waiting.remove(waiting)
-        if not waiting.turn.done():
-            self._observer.nacked(1, "memory")
-            raise TimeoutError
 
     async def until_alone(self, attempt: Attempt) -> None:
         """Wait until no other job runs in a child process, if this one was ended for its memory before."""
@@ -111,19 +121,25 @@ class MemoryAdmission:
 
     async def look(self) -> None:
         """Measure, end a process if need be, and let in what fits now."""
-        if self._limit is None:
+        began = self._clock()
+        if self._limit is None or began < self._look_at:
             return
-        taken = self._read()
+        taken = await asyncio.to_thread(self._read)
+        self._look_at = self._clock() + (self._clock() - began) / READING_SHARE
         self._used = max(taken.values(), default=0)  # the whole tree's: that of its root
         children = [child for child in self._pool.children if child.pid in taken and not child.is_ending]
         for child in children:
             self._follow(child, taken[child.pid])
         self._observer.memory_measured(self._used, self.expected, self._limit)
         number = to_evict(self._limit, self._used, [taken[child.pid] for child in children])
-        if number is not None and len(children) == len(self._pool.children):  # else the memory of one is free soon
+        if number is not None and not any(child.is_ending for child in self._pool.children):  # that frees some soon
             self._evict(children[number], taken[children[number].pid], self._limit)
         self._open_or_close(self._limit)
         self._let_in_what_fits(self._limit)
+
+    @property
+    def _is_idle(self) -> bool:
+        return not self._running and not self._in_flight.claimed
 
     def _follow(self, child: ChildProcess, now: int) -> None:
         job = self._job_of(child.claim)
@@ -154,12 +170,15 @@ class MemoryAdmission:
         closed = not admits(limit, self._used, self.expected)
         if closed is not self.is_closed:
             self.is_closed = closed
-            self._stall(closed)
             self._observer.memory_short(closed, self._used, self.expected)
+        stalls = closed and not self._is_idle
+        if stalls is not self._stalls:
+            self._stalls = stalls
+            self._stall(stalls)
 
     def _let_in_what_fits(self, limit: int) -> None:
         waiting = [one for one in self._waiting if not one.turn.done()]
-        if waiting and not self._running and not self._in_flight.claimed:  # less memory than now there will never be
+        if waiting and self._is_idle:
             self._let_in(waiting[0].handler, waiting[0].attempt)
             waiting[0].turn.set_result(None)
         for one in waiting:

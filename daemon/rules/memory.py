@@ -16,7 +16,7 @@ FORGETTING = 8
 
 
 def admits(limit: int, used: int, expected: int, growth: int = 0) -> bool:
-    """Whether a job that grows by `growth` has room beside what is `used` and what running jobs are `expected` to add."""
+    """Whether a job that grows by `growth` has room, beside what is `used` and what running jobs will add to that."""
     return used + expected + growth <= ADMITTED_SHARE * limit
 
 
@@ -33,7 +33,7 @@ def learned(known: int, grown: int) -> int:
 def to_evict(limit: int, used: int, processes: Sequence[int]) -> int | None:
     """The number of the process to end, the largest.
 
-    None where there is room, where ending all of them would make none, and where even the largest is too small to matter.
+    None where there is room, where ending all of them would make none, and where the largest is too small to matter.
     """
     if used <= EVICTION_SHARE * limit or used - sum(processes) > EVICTION_SHARE * limit:
         return None

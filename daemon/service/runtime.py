@@ -34,7 +34,7 @@ from daemon.engine.shutdown import Shutdown
 from daemon.engine.ticker import Step, Ticker
 from daemon.errors import SlotsExhausted
 from daemon.job import StopReason
-from daemon.memory import memory_limit, memory_of_tree
+from daemon.machine import memory_limit, memory_of_tree
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine
 from daemon.postgres.dead_letters import DeadLetterStore
