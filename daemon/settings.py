@@ -65,6 +65,10 @@ class Settings(BaseModel):
     memory_limit_mib: Annotated[int, Field(ge=0)] = Field(
         0, description="What a worker and its processes may take; 0 is the limit of its control group, if it has one"
     )
+    step_connections: Annotated[int, Field(ge=1, le=100)] = Field(
+        4, description="Database connections, beside the worker's own, for steps with tx=True; opened when needed"
+    )
+    step_statement_timeout_seconds: Seconds = Field(60.0, description="How long a statement of such a step may take")
     prefetch: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
         None, description="Messages buffered beyond the running ones; default twice the slots, 0 for long jobs"
     )
