@@ -112,16 +112,8 @@ class WorkerRuntime:
         )
         self._cloud_run: CloudRun | None = None
         self._processes = process_pool(settings, registry, observer)
-        self.memory_limit = settings.memory_limit_mib * MIB or memory_limit()
-        self._memory = MemoryAdmission(
-            self.memory_limit,
-            partial(memory_of_tree, os.getpid()),
-            self._processes,
-            in_flight,
-            observer,
-            self.intake.stall,
-            settings.buffer_timeout_seconds,
-        )
+        self._memory_limit = settings.memory_limit_mib * MIB or memory_limit()
+        self._memory = self._make_memory_admission()
         self.consumer = self._make_consumer(registry)
         self._tickers = self._make_tickers(identity, registry)
         self.opened = False
@@ -174,6 +166,17 @@ class WorkerRuntime:
             busy=lambda: self.consumer.busy,
             lease_seconds=settings.lease_seconds,
             observer=self._observer,
+        )
+
+    def _make_memory_admission(self) -> MemoryAdmission:
+        return MemoryAdmission(
+            self._memory_limit,
+            partial(memory_of_tree, os.getpid()),
+            self._processes,
+            self._in_flight,
+            self._observer,
+            self.intake.stall,
+            self._settings.buffer_timeout_seconds,
         )
 
     def _make_consumer(self, registry: Registry) -> Consumer:
@@ -248,7 +251,7 @@ class WorkerRuntime:
             "retries": (5.0, Retries(self._engine).continue_abandoned),
             "dead-letters": (10.0, letters.consume),
         }
-        if self.memory_limit is not None:
+        if self._memory_limit is not None:
             steps["memory"] = (MEMORY_SECONDS, self._memory.look)
         if settings.sweep_interval_seconds:
             steps["sweep"] = (settings.sweep_interval_seconds, Sweeper(self._engine, self._observer, wake).sweep)
