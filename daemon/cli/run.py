@@ -36,7 +36,7 @@ def run(
     settings = load()
     configure(settings.log_format, settings.log_level, project=settings.project, own=settings.packages)
     if processes > 1:
-        raise typer.Exit(_supervise(processes, settings.http_port))
+        raise typer.Exit(_supervise(processes, settings))
     registry = discover(settings.packages, settings.handlers_path)
     asyncio.run(_check_pubsub(settings, registry))
     _check_database(settings, registry)
@@ -46,7 +46,7 @@ def run(
     raise typer.Exit(Worker(settings, registry).run())
 
 
-def _supervise(processes: int, first_port: int) -> int:
+def _supervise(processes: int, settings: Settings) -> int:
     """Each worker is this very command in a process of its own, and makes its own checks."""
     import structlog
 
@@ -55,7 +55,13 @@ def _supervise(processes: int, first_port: int) -> int:
     own = ["-P"] if sys.flags.safe_path else []
     log = structlog.get_logger("headcount")
     command = [sys.executable, *own, "-m", "daemon", "run"]
-    return Supervisor(command, processes, first_port, lambda text, values: log.warning(text, **values)).run()
+    return Supervisor(
+        command,
+        processes,
+        settings.http_port,
+        lambda text, values: log.warning(text, **values),
+        has_memory_limit=settings.memory_limit_mib > 0,
+    ).run()
 
 
 async def _check_pubsub(settings: Settings, registry: Registry) -> None:

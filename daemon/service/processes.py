@@ -73,11 +73,16 @@ class WorkerChild:
 
 
 class Supervisor:
-    """Keeps `count` workers running until a signal, or until one of them says that it can't start at all."""
+    """Keeps `count` workers running until a signal, or until one of them says that it can't start at all.
 
-    def __init__(self, command: Sequence[str], count: int, first_port: int, report: Report) -> None:
+    They share what memory the control group has, unless the settings of each name its limit (`has_memory_limit`).
+    """
+
+    def __init__(
+        self, command: Sequence[str], count: int, first_port: int, report: Report, *, has_memory_limit: bool = False
+    ) -> None:
         ports = [first_port + number if first_port else 0 for number in range(count)]
-        limit = None if os.environ.get("HEADCOUNT_MEMORY_LIMIT_MIB") else memory_limit()
+        limit = None if has_memory_limit else memory_limit()
         share = None if limit is None else max(1, limit // count // MIB)
         self._children = [WorkerChild(command, port, share) for port in ports]
         self._report = report

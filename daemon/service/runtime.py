@@ -100,16 +100,7 @@ class WorkerRuntime:
         self._permits_store = Permits(self._engine)
         self._permits = Ticker("permits", 1.0, self._wake_waiting, observer)
         self._events = Ticker("relay-events", 1.0, self._event_relay.publish_due, observer)
-        self.store = Store(
-            self._engine,
-            lambda: identity.id,
-            settings.worker_ttl_seconds,
-            observer,
-            completed=self._events.wake,
-            released=self._permits.wake,
-            limits=registry.limits,
-            on_unavailable=self.intake.stall,
-        )
+        self.store = self._make_store(identity, registry)
         self._cloud_run: CloudRun | None = None
         self._processes = process_pool(settings, registry, observer)
         self._memory_limit = settings.memory_limit_mib * MIB or memory_limit()
@@ -166,6 +157,18 @@ class WorkerRuntime:
             busy=lambda: self.consumer.busy,
             lease_seconds=settings.lease_seconds,
             observer=self._observer,
+        )
+
+    def _make_store(self, identity: WorkerId, registry: Registry) -> Store:
+        return Store(
+            self._engine,
+            lambda: identity.id,
+            self._settings.worker_ttl_seconds,
+            self._observer,
+            completed=self._events.wake,
+            released=self._permits.wake,
+            limits=registry.limits,
+            on_unavailable=self.intake.stall,
         )
 
     def _make_memory_admission(self) -> MemoryAdmission:
