@@ -40,7 +40,7 @@ class _Growth:
         return self.expected if self.start is None else left_to_grow(self.expected, self.start, self.now)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     handler: Handler
     attempt: Attempt
@@ -51,7 +51,7 @@ class MemoryAdmission:
     """Lets jobs in as long as there is memory. `read` gives the memory of each process of this worker, by its id.
 
     Without a `limit` (bytes) it lets everybody in. `stall` is told True when nothing more fits, and False after that.
-    While nothing runs, one job is let in however little memory there is: there will never be more.
+    Where the worker itself fills its memory, jobs are let in one after the other: it may never take less.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class MemoryAdmission:
 
     @property
     def _is_idle(self) -> bool:
-        return not self._running and not self._in_flight.claimed
+        return not self._running and not self._in_flight.running
 
     def _follow(self, child: ChildProcess, now: int) -> None:
         job = self._job_of(child.claim)
@@ -186,6 +186,9 @@ class MemoryAdmission:
                 self._let_in(one.handler, one.attempt)
                 one.turn.set_result(None)
 
+    def _let_in_soon(self, limit: int) -> None:
+        asyncio.get_running_loop().call_soon(self._let_in_what_fits, limit)
+
     def _fits(self, handler: Handler, limit: int) -> bool:
         if handler.executor != "process":
             return admits(limit, self._used, self.expected)
@@ -195,6 +198,8 @@ class MemoryAdmission:
         return admits(limit, self._used, self.expected, growth)
 
     def _let_in(self, handler: Handler, attempt: Attempt) -> None:
+        if self.is_closed and self._limit is not None:  # once this one's outcome is being stored, the next may run
+            attempt.releases.append(partial(self._let_in_soon, self._limit))
         if handler.executor == "process" and self._limit is not None:
             self._running[attempt] = _Growth(handler.name, self._known.get(handler.name, 0))
             attempt.releases.append(partial(self._leave, attempt, self._limit))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-ADMITTED_SHARE = 0.8
+ADMITTED_SHARE = 0.85
 """Up to this share of the limit jobs are taken: what a job grows to is known only after the first of its kind."""
 EVICTION_SHARE = 0.95
 """From this share of the limit on a process is ended: the kernel would end any, the worker included, at the whole."""

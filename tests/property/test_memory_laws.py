@@ -12,7 +12,7 @@ LIMITS = st.integers(2**20, 2**40)
 
 
 @given(LIMITS, SIZES, SIZES, SIZES)
-def test_what_is_admitted_leaves_a_fifth_of_the_limit_when_all_have_grown(
+def test_what_is_admitted_leaves_a_part_of_the_limit_free_when_all_have_grown(
     limit: int, used: int, expected: int, growth: int
 ) -> None:
     if admits(limit, used, expected, growth):

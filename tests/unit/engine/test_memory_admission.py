@@ -74,12 +74,12 @@ async def is_kept_waiting(task: asyncio.Task[Attempt]) -> bool:
     return not done
 
 
-async def test_nothing_is_let_in_beyond_four_fifths_of_the_limit_and_the_intake_is_told() -> None:
+async def test_nothing_is_let_in_beyond_its_share_of_the_limit_and_the_intake_is_told() -> None:
     async with processes(0) as made:
         worker = Worker(made.pool, patience=0.05)
-        await worker.look(800)
+        await worker.look(850)
         first = await worker.enter(WAITS)
-        await worker.look(801)
+        await worker.look(851)
         assert (worker.admission.is_closed, worker.stalls) == (True, [True])
         with pytest.raises(TimeoutError):
             await worker.enter(WAITS)
@@ -104,8 +104,8 @@ async def test_a_worker_with_too_little_memory_runs_one_job_at_a_time_rather_tha
         attempt = await first
         await worker.look(900)
         assert (await is_kept_waiting(second), worker.stalls) == (True, [True])
+        attempt.settling = True
         attempt.handler_done()
-        await worker.look(900)
         await second
 
 
