@@ -12,7 +12,8 @@ from daemon.engine.attempt import Attempt, InFlight
 from daemon.engine.executors.process.child_process import ChildProcess
 from daemon.engine.executors.process.pool import ProcessPool
 from daemon.engine.memory import MemoryAdmission
-from daemon.job import Cause, Evicted, Failed, Kind
+from daemon.engine.turns import Turns
+from daemon.job import Cause, Evicted, Failed, Kind, StopReason
 from daemon.registry import Handler
 from tests.fakes.delivery import CLAIM, a_handler
 from tests.fakes.observer import Listening
@@ -91,6 +92,25 @@ async def test_nothing_is_let_in_beyond_its_share_of_the_limit_and_the_intake_is
         assert (worker.admission.is_closed, worker.stalls) == (False, [True, False])
         assert [short for short, *_ in worker.heard.all("memory_short")] == [True, False]
         first.handler_done()
+
+
+async def test_a_delivery_that_finds_no_memory_or_is_asked_to_stop_meanwhile_is_not_claimed() -> None:
+    async with processes(0) as made:
+        worker = Worker(made.pool, patience=0.05)
+        turns = Turns({}, worker.admission)
+        assert not turns.is_needed(WAITS)
+        await worker.enter(WAITS)
+        await worker.look(900)
+        assert turns.is_needed(WAITS)
+        assert not await turns.wait(WAITS, Attempt())
+        stopped = Attempt()
+        waiting = asyncio.create_task(turns.wait(WAITS, stopped))
+        await until(lambda: stopped.waiting)
+        stopped.stop(StopReason.DRAINING)
+        assert not await waiting
+        await worker.look(100)
+        assert not turns.is_needed(WAITS)
+        assert await turns.wait(WAITS, Attempt())
 
 
 async def test_a_worker_with_too_little_memory_runs_one_job_at_a_time_rather_than_none() -> None:
