@@ -106,7 +106,7 @@ class Claims:
             return await self._claim_free(connection, batch, me)
         free = [request for request in batch if request.message.job_name not in limited]
         rows = await self._claim_free(connection, free, me) if free else []
-        # A message may give another name than its job has, so that whoever is left may have limits too.
+        # A message may give another name than its job has: those that are left may have limits or not.
         claimed = {row.id for row in rows}
         left = [request for request in batch if request.message.job_id not in claimed]
         return [*rows, *await self._claim_limited(connection, left, me)] if left else rows

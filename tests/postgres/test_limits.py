@@ -126,6 +126,17 @@ async def test_the_limits_of_a_job_are_those_of_its_row_whatever_name_a_message_
     assert await worker.answer(JobMessage("renamed", second.job_id, second.orchestration_id, 0, None, None)) == LIMITED
 
 
+async def test_a_job_without_limits_is_claimed_though_a_message_gives_the_name_of_a_limited_one(scene: Scene) -> None:
+    worker, made = await scene.worker(of(Limit(1))), await scene.kick_off(job_name="other")
+    (message,) = pointers(made)
+
+    claim = await worker.claim(JobMessage("count", message.job_id, made.id, 0, None, None))
+
+    assert claim.job_name == "other"
+    assert await permits(scene) == []
+    assert not (await scene.job(claim.job_id))["has_permits"]
+
+
 async def test_a_repeated_claim_is_the_same_one_and_takes_no_second_permit(scene: Scene) -> None:
     worker, made = await scene.worker(of(Limit(1))), await scene.kick_off()
     request = ClaimRequest(pointers(made)[0])

@@ -4,8 +4,9 @@ The statements of a limited claim leave in one packet, between the guards of eve
 rows, free and dated; LOCK_KEYS locks the free due jobs by id, then the rows of their limits and keys in order;
 CLAIM_WITH_PERMITS, with a snapshot that is newer than these locks, takes those that get a permit of each of their
 limits, and parks the others: dated, and named as waiting for the first limit that was full. Two claims therefore never
-count the same permits. `xmin` tells which keys this very transaction has locked: a job that became free between the two
-statements, whose key nobody locked, is left for the next try.
+count the same permits. Which limits a job has its row says, not the name in a message: one without any is simply taken.
+`xmin` tells which keys this very transaction has locked: a job that became free between the two statements, whose key
+nobody locked, is left for the next try.
 
 A settlement deletes permits and locks no key, so a claim that is parking a job may not see them go: whoever released
 looks for waiters in a later statement, and each second all keys with room and waiters are looked for. WAKE gives its
@@ -82,11 +83,11 @@ WITH due AS MATERIALIZED (
         ORDER BY i.id
         OFFSET 0
     ) d
-    JOIN unnest(CAST(:limit_jobs AS text[]), CAST(:limit_names AS text[]), CAST(:limit_sources AS text[]),
-                CAST(:limit_fields AS text[]), CAST(:limit_sizes AS int[]))
+    LEFT JOIN unnest(CAST(:limit_jobs AS text[]), CAST(:limit_names AS text[]), CAST(:limit_sources AS text[]),
+                     CAST(:limit_fields AS text[]), CAST(:limit_sizes AS int[]))
          AS r (job_name, limit_name, source, field, size) ON r.job_name = d.job_name
 ), wanted AS MATERIALIZED (
-    SELECT d.id, d.limit_name, d.key, d.size, k.key IS NOT NULL AS locked, p.job_id IS NOT NULL AS own,
+    SELECT d.id, d.limit_name, d.key, d.size, d.limit_name IS NULL OR k.key IS NOT NULL AS locked, p.job_id IS NOT NULL AS own,
            row_number() OVER (PARTITION BY d.limit_name, d.key, p.job_id IS NOT NULL ORDER BY d.created_at, d.id)
                AS number,
            (SELECT count(*) FROM permit t WHERE t.limit_name = d.limit_name AND t.key = d.key) AS taken
@@ -95,7 +96,8 @@ WITH due AS MATERIALIZED (
                          AND k.xmin = CAST(pg_current_xact_id() AS xid)
     LEFT JOIN permit p ON p.job_id = d.id AND p.limit_name = d.limit_name AND p.key = d.key
 ), judged AS MATERIALIZED (
-    SELECT id, bool_and(own OR number <= size - taken) AS granted,
+    SELECT id, bool_and(limit_name IS NULL OR own OR number <= size - taken) AS granted,
+           count(limit_name) > 0 AS limited,
            min(limit_name) FILTER (WHERE NOT own AND number > size - taken) AS waits_limit
     FROM wanted GROUP BY id HAVING bool_and(locked)
 ), input AS (
@@ -106,7 +108,7 @@ WITH due AS MATERIALIZED (
     SET attempt = j.attempt + 1, worker_id = :me, claim_token = i.token, publish_at = NULL, not_before = NULL,
         dead_letters = 0, started_at = statement_timestamp(), message_id = i.message_id,
         first_started_at = coalesce(j.first_started_at, statement_timestamp()),
-        has_permits = true, waits_limit = NULL, waits_key = NULL
+        has_permits = g.limited, waits_limit = NULL, waits_key = NULL
     FROM judged g JOIN input i ON i.id = g.id
     WHERE g.granted AND j.id = g.id
     RETURNING j.id, j.orchestration_id, j.index, j.job_name, j.attempt, j.failures, j.losses, j.cause, j.params,
@@ -114,7 +116,7 @@ WITH due AS MATERIALIZED (
 ), given AS (
     INSERT INTO permit (job_id, limit_name, key)
     SELECT w.id, w.limit_name, w.key FROM wanted w JOIN judged g ON g.id = w.id
-    WHERE g.granted AND NOT w.own
+    WHERE g.granted AND g.limited AND NOT w.own
     ON CONFLICT DO NOTHING
 ), parked AS (
     UPDATE job j
