@@ -20,7 +20,7 @@ from daemon.cli.handlers import handlers
 from daemon.cli.kickoff import kickoff
 from daemon.cli.listing import list_orchestrations
 from daemon.cli.migrate import migrate
-from daemon.cli.operations import cancel, republish, retry, verify, workers
+from daemon.cli.operations import cancel, complete, republish, retry, verify, workers
 from daemon.cli.output import HELP
 from daemon.cli.pauses import pause, resume
 from daemon.cli.provision import provision
@@ -91,6 +91,7 @@ app.command(rich_help_panel=OPERATING)(doctor)
 app.command(rich_help_panel=ASKING)(explain)
 app.command(rich_help_panel=ASKING)(cancel)
 app.command(rich_help_panel=ASKING)(retry)
+app.command(rich_help_panel=ASKING)(complete)
 app.command(rich_help_panel=ASKING)(asyncapi)
 app.command(rich_help_panel=OPERATING)(pause)
 app.command(rich_help_panel=OPERATING)(resume)
