@@ -87,7 +87,8 @@ WITH due AS MATERIALIZED (
                      CAST(:limit_fields AS text[]), CAST(:limit_sizes AS int[]))
          AS r (job_name, limit_name, source, field, size) ON r.job_name = d.job_name
 ), wanted AS MATERIALIZED (
-    SELECT d.id, d.limit_name, d.key, d.size, d.limit_name IS NULL OR k.key IS NOT NULL AS locked, p.job_id IS NOT NULL AS own,
+    SELECT d.id, d.limit_name, d.key, d.size, d.limit_name IS NULL OR k.key IS NOT NULL AS locked,
+           p.job_id IS NOT NULL AS own,
            row_number() OVER (PARTITION BY d.limit_name, d.key, p.job_id IS NOT NULL ORDER BY d.created_at, d.id)
                AS number,
            (SELECT count(*) FROM permit t WHERE t.limit_name = d.limit_name AND t.key = d.key) AS taken
