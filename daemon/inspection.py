@@ -159,6 +159,15 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
+class PausedJob:
+    """A job name that is paused, and how many jobs have been delivered and held back since."""
+
+    job_name: str
+    paused_at: datetime
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """A registered worker; `holds` jobs are claimed by it in the database, `running` is what it said itself."""
 

@@ -81,12 +81,15 @@ async def _create(connection: AsyncConnection, new: NewOrchestration, grace: flo
         "deadline": new.deadline_seconds,
         "idempotency_key": new.idempotency_key,
         "traceparent": new.traceparent,
+        "parallelism": new.parallelism,
     }
     if (await connection.execute(sql.CREATE, values)).first() is None:
         return await _existing(connection, new)
     jobs: list[OutboxItem[JobMessage]] = []
     for first in range(0, len(new.params), CHUNK):
         jobs += await _create_jobs(connection, new, range(first, min(first + CHUNK, len(new.params))), grace)
+    if new.parallelism is not None:
+        await connection.execute(sql.GIVE_FIRST_PERMITS, {"id": new.id, "parallelism": new.parallelism})
     return Created(new.id, True, jobs)
 
 
@@ -101,6 +104,7 @@ async def _existing(connection: AsyncConnection, new: NewOrchestration) -> Creat
 async def _create_jobs(
     connection: AsyncConnection, new: NewOrchestration, indexes: range, grace: float
 ) -> list[OutboxItem[JobMessage]]:
+    """Those of them that are to be published now."""
     ids = {instance_id(new.id, index): index for index in indexes}
     rows = await connection.execute(
         sql.CREATE_JOBS,
@@ -108,6 +112,7 @@ async def _create_jobs(
             "orchestration_id": new.id,
             "job_name": new.job_name,
             "start_at": new.start_at,
+            "parallelism": new.parallelism,
             "grace": grace,
             "ids": list(ids),
             "indexes": list(indexes),
@@ -115,7 +120,12 @@ async def _create_jobs(
         },
     )
     dates = {row.id: row.publish_at for row in rows}
-    return [OutboxItem(job_id, 0, dates[job_id], _message(new, job_id, index)) for job_id, index in ids.items()]
+    first = len(new.params) if new.parallelism is None else new.parallelism
+    return [
+        OutboxItem(job_id, 0, dates[job_id], _message(new, job_id, index))
+        for job_id, index in ids.items()
+        if index < first
+    ]
 
 
 def _message(new: NewOrchestration, job_id: UUID, index: int) -> JobMessage:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 SOURCES = ("tags", "params")
 MAX_LIMIT_NAME = 200
+RESERVED = "*"  # begins the names of limits that no handler declares
+PARALLELISM = "*parallelism"  # of one orchestration
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ def limits_of(job_name: str, limits: tuple[Limit, ...]) -> list[JobLimit]:
         source, _, field = (limit.per or "").partition(".")
         default = f"{job_name} per {limit.per}" if limit.per else job_name
         found.append(JobLimit(job_name, limit.name or default, source, field, limit.size))
+    if any(limit.limit_name.startswith(RESERVED) for limit in found):
+        raise ValueError(f"the name of a limit can't begin with {RESERVED}")
     if len({limit.limit_name for limit in found}) < len(found):
         raise ValueError("two limits have the same name")
     return found

@@ -22,6 +22,7 @@ WITH fleet AS (
                 WHEN j.worker_id IS NOT NULL THEN 'HELD_BY_DEAD_WORKER'
                 WHEN j.attempt > 0 AND f.kind = 'UnknownJob' AND f.attempt = j.attempt
                      AND j.worker_id IS NULL THEN 'UNKNOWN_JOB'
+                WHEN EXISTS (SELECT FROM paused_job p WHERE p.job_name = j.job_name) THEN 'PAUSED'
                 WHEN j.waits_limit IS NOT NULL THEN 'WAITING_LIMIT'
                 WHEN j.not_before > statement_timestamp() AND j.attempt > 0 THEN 'WAITING_RETRY'
                 WHEN j.not_before > statement_timestamp() THEN 'WAITING_START'

@@ -1,5 +1,8 @@
 """Claiming jobs under limits, and waking those that wait: permits are rows, counted under the lock of their key.
 
+A job has the limits of its handler, which its worker declares; one for its orchestration, if that was kicked off with a
+parallelism (`*parallelism`, by its id); and one of no job at all while its name is paused (`*paused`, by the name).
+
 The statements of a limited claim leave in one packet, between the guards of every claim: REGISTER_JOBS makes missing
 rows, free and dated; LOCK_KEYS locks the free due jobs by id, then the rows of their limits and keys in order;
 CLAIM_WITH_PERMITS, with a snapshot that is newer than these locks, takes those that get a permit of each of their
@@ -9,7 +12,8 @@ count the same permits. Which limits a job has its row says, not the name in a m
 nobody locked, is left for the next try.
 
 A settlement deletes permits and locks no key, so a claim that is parking a job may not see them go: whoever released
-looks for waiters in a later statement, and each second all keys with room and waiters are looked for. WAKE gives its
+looks for waiters in a later statement, and each second all keys with room and waiters are looked for; the date of a
+waiter is far ahead, and only there for the case that nobody looks. WAKE gives its
 permit to a waiter at once, so that no newer job takes its place, and dates it now.
 """
 
@@ -34,9 +38,9 @@ ON CONFLICT (id) DO NOTHING
 
 LOCK_KEYS = text("""
 WITH due AS MATERIALIZED (
-    SELECT d.id, d.created_at, r.limit_name, r.size, headcount_limit_key(r.source, r.field, d.tags, d.params) AS key
+    SELECT d.id, d.created_at, r.limit_name, r.size, r.key
     FROM (
-        SELECT j.id, j.created_at, j.job_name, j.params, o.tags
+        SELECT j.id, j.created_at, j.job_name, j.params, j.orchestration_id, o.tags, o.parallelism
         FROM unnest(CAST(:ids AS uuid[])) AS i (id)
         CROSS JOIN LATERAL (
             SELECT id, created_at, job_name, params, orchestration_id FROM job
@@ -45,7 +49,7 @@ WITH due AS MATERIALIZED (
             FOR NO KEY UPDATE
         ) j
         CROSS JOIN LATERAL (
-            SELECT tags FROM orchestration
+            SELECT tags, parallelism FROM orchestration
             WHERE id = j.orchestration_id AND cancelled_at IS NULL AND pruning_at IS NULL
               AND (deadline IS NULL OR deadline > statement_timestamp())
             LIMIT 1
@@ -53,9 +57,16 @@ WITH due AS MATERIALIZED (
         ORDER BY i.id
         OFFSET 0
     ) d
-    JOIN unnest(CAST(:limit_jobs AS text[]), CAST(:limit_names AS text[]), CAST(:limit_sources AS text[]),
-                CAST(:limit_fields AS text[]), CAST(:limit_sizes AS int[]))
-         AS r (job_name, limit_name, source, field, size) ON r.job_name = d.job_name
+    JOIN LATERAL (
+        SELECT limit_name, size, headcount_limit_key(source, field, d.tags, d.params) AS key
+        FROM unnest(CAST(:limit_jobs AS text[]), CAST(:limit_names AS text[]), CAST(:limit_sources AS text[]),
+                    CAST(:limit_fields AS text[]), CAST(:limit_sizes AS int[]))
+             AS i (job_name, limit_name, source, field, size) WHERE i.job_name = d.job_name
+        UNION ALL
+        SELECT '*parallelism', d.parallelism, CAST(d.orchestration_id AS text) WHERE d.parallelism IS NOT NULL
+        UNION ALL
+        SELECT '*paused', 0, job_name FROM paused_job WHERE job_name = d.job_name
+    ) r ON true
 )
 INSERT INTO limit_key AS k (limit_name, key, size)
 SELECT limit_name, key, min(size) FROM due GROUP BY limit_name, key ORDER BY limit_name, key
@@ -64,9 +75,9 @@ ON CONFLICT (limit_name, key) DO UPDATE SET size = excluded.size, used_at = stat
 
 CLAIM_WITH_PERMITS = text("""
 WITH due AS MATERIALIZED (
-    SELECT d.id, d.created_at, r.limit_name, r.size, headcount_limit_key(r.source, r.field, d.tags, d.params) AS key
+    SELECT d.id, d.created_at, r.limit_name, r.size, r.key
     FROM (
-        SELECT j.id, j.created_at, j.job_name, j.params, o.tags
+        SELECT j.id, j.created_at, j.job_name, j.params, j.orchestration_id, o.tags, o.parallelism
         FROM unnest(CAST(:ids AS uuid[])) AS i (id)
         CROSS JOIN LATERAL (
             SELECT id, created_at, job_name, params, orchestration_id FROM job
@@ -75,7 +86,7 @@ WITH due AS MATERIALIZED (
             FOR NO KEY UPDATE SKIP LOCKED
         ) j
         CROSS JOIN LATERAL (
-            SELECT tags FROM orchestration
+            SELECT tags, parallelism FROM orchestration
             WHERE id = j.orchestration_id AND cancelled_at IS NULL AND pruning_at IS NULL
               AND (deadline IS NULL OR deadline > statement_timestamp())
             LIMIT 1
@@ -83,9 +94,16 @@ WITH due AS MATERIALIZED (
         ORDER BY i.id
         OFFSET 0
     ) d
-    LEFT JOIN unnest(CAST(:limit_jobs AS text[]), CAST(:limit_names AS text[]), CAST(:limit_sources AS text[]),
-                     CAST(:limit_fields AS text[]), CAST(:limit_sizes AS int[]))
-         AS r (job_name, limit_name, source, field, size) ON r.job_name = d.job_name
+    LEFT JOIN LATERAL (
+        SELECT limit_name, size, headcount_limit_key(source, field, d.tags, d.params) AS key
+        FROM unnest(CAST(:limit_jobs AS text[]), CAST(:limit_names AS text[]), CAST(:limit_sources AS text[]),
+                    CAST(:limit_fields AS text[]), CAST(:limit_sizes AS int[]))
+             AS i (job_name, limit_name, source, field, size) WHERE i.job_name = d.job_name
+        UNION ALL
+        SELECT '*parallelism', d.parallelism, CAST(d.orchestration_id AS text) WHERE d.parallelism IS NOT NULL
+        UNION ALL
+        SELECT '*paused', 0, job_name FROM paused_job WHERE job_name = d.job_name
+    ) r ON true
 ), wanted AS MATERIALIZED (
     SELECT d.id, d.limit_name, d.key, d.size, d.limit_name IS NULL OR k.key IS NOT NULL AS locked,
            p.job_id IS NOT NULL AS own,
@@ -99,7 +117,8 @@ WITH due AS MATERIALIZED (
 ), judged AS MATERIALIZED (
     SELECT id, bool_and(limit_name IS NULL OR own OR number <= size - taken) AS granted,
            count(limit_name) > 0 AS limited,
-           min(limit_name) FILTER (WHERE NOT own AND number > size - taken) AS waits_limit
+           -- a pause before all others: what waits for it gets no permit of them meanwhile
+           min(limit_name COLLATE "C") FILTER (WHERE NOT own AND number > size - taken) AS waits_limit
     FROM wanted GROUP BY id HAVING bool_and(locked)
 ), input AS (
     SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:tokens AS uuid[]), CAST(:message_ids AS text[]))
@@ -121,8 +140,8 @@ WITH due AS MATERIALIZED (
     ON CONFLICT DO NOTHING
 ), parked AS (
     UPDATE job j
-    SET not_before = statement_timestamp() + greatest(interval '1 minute', statement_timestamp() - j.created_at),
-        publish_at = statement_timestamp() + greatest(interval '1 minute', statement_timestamp() - j.created_at),
+    SET not_before = statement_timestamp() + greatest(interval '2 hours', statement_timestamp() - j.created_at),
+        publish_at = statement_timestamp() + greatest(interval '2 hours', statement_timestamp() - j.created_at),
         has_permits = false, waits_limit = w.limit_name, waits_key = w.key
     FROM judged g JOIN wanted w ON w.id = g.id AND w.limit_name = g.waits_limit
     WHERE NOT g.granted AND j.id = g.id
