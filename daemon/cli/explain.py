@@ -27,7 +27,7 @@ MEANING = {
     "UNKNOWN_JOB": "the worker that took them has no handler of this name; they wait for one that has it",
     "WAITING_RETRY": "they failed, and wait for their next attempt",
     "PAUSED": "their job name is paused; they begin when it is resumed",
-    "WAITING_LIMIT": "a limit of theirs is full; the longest waiting goes on when a job with a permit ends",
+    "WAITING_LIMIT": "a limit of theirs is full; the longest waiting goes on when a job with a permit ends, or at its rate",
     "WAITING_START": "they are scheduled for later",
     "QUEUED_NO_WORKER": "no worker has a fresh heartbeat: look at the worker pool, or here: headcount run",
     "PUBLICATION_DUE": "their message is due; a relay publishes it within a second, if Pub/Sub answers",
@@ -138,6 +138,8 @@ def _limit(job: JobSnapshot) -> str:
     else:
         limit = f"the limit {shorten(job.waits_limit or '', 80)!r}"
         of = f" of {shorten(job.waits_key, 80)!r}" if job.waits_key else ""
+    if job.limit_period is not None:
+        return f"number {job.limit_place} in line for {limit}{of}: {job.limit_size} starts every {job.limit_period:g} s"
     holders = ", ".join(map(str, job.limit_holders or ())) or "nobody"
     used = f"{job.limit_used} of {job.limit_size} permits{of} are taken, by {holders}"
     return f"number {job.limit_place} in line for {limit}: {used}"

@@ -86,8 +86,10 @@ async def _create(connection: AsyncConnection, new: NewOrchestration, grace: flo
     if (await connection.execute(sql.CREATE, values)).first() is None:
         return await _existing(connection, new)
     jobs: list[OutboxItem[JobMessage]] = []
+    limits = await _limits(connection, new)
     for first in range(0, len(new.params), CHUNK):
-        jobs += await _create_jobs(connection, new, range(first, min(first + CHUNK, len(new.params))), grace)
+        indexes = range(first, min(first + CHUNK, len(new.params)))
+        jobs += await _create_jobs(connection, new, indexes, grace, limits)
     if new.parallelism is not None:
         await connection.execute(sql.GIVE_FIRST_PERMITS, {"id": new.id, "parallelism": new.parallelism})
     return Created(new.id, True, jobs)
@@ -101,8 +103,16 @@ async def _existing(connection: AsyncConnection, new: NewOrchestration) -> Creat
     return Created(row.id, False, ())
 
 
+async def _limits(connection: AsyncConnection, new: NewOrchestration) -> str:
+    """The limits of its handler, as JSON. None where something else holds its jobs back already: they wait for one
+    thing at a time."""
+    if new.parallelism is not None or new.start_at is not None:
+        return "[]"
+    return (await connection.execute(sql.LIMITS, {"job_name": new.job_name})).scalar() or "[]"
+
+
 async def _create_jobs(
-    connection: AsyncConnection, new: NewOrchestration, indexes: range, grace: float
+    connection: AsyncConnection, new: NewOrchestration, indexes: range, grace: float, limits: str
 ) -> list[OutboxItem[JobMessage]]:
     """Those of them that are to be published now."""
     ids = {instance_id(new.id, index): index for index in indexes}
@@ -113,18 +123,19 @@ async def _create_jobs(
             "job_name": new.job_name,
             "start_at": new.start_at,
             "parallelism": new.parallelism,
+            "tags": json.dumps(dict(new.tags)),
+            "limits": limits,
             "grace": grace,
             "ids": list(ids),
             "indexes": list(indexes),
             "params": list(new.params[indexes.start : indexes.stop]),
         },
     )
-    dates = {row.id: row.publish_at for row in rows}
-    first = len(new.params) if new.parallelism is None else new.parallelism
+    dates = {row.id: row.publish_at for row in rows if row.waits_limit is None}
     return [
         OutboxItem(job_id, 0, dates[job_id], _message(new, job_id, index))
         for job_id, index in ids.items()
-        if index < first
+        if job_id in dates
     ]
 
 

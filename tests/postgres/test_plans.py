@@ -61,6 +61,7 @@ OWN_VALUES: dict[str, dict[str, Any]] = {
     "rejected.SHOW": {"id": 1},
     "rejected.CANDIDATE": {"id": 1},
     "orchestrations.CREATE": {"tags": "{}"},
+    "orchestrations.CREATE_JOBS": {"tags": "{}", "limits": "[]"},
     "maintenance.YOUNG": {"first": 0},
     "maintenance.DELETE_JOBS": {"first": 0},
 }
@@ -98,6 +99,7 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
         "traceparents": None, "message_ids": "1", "messages": "half", "reasons": "NotJson", "texts": "a line",
         "lows": 0, "highs": 500, "limits": "count", "keys": "", "limited": "other", "limit_jobs": "count",
         "limit_names": "count", "limit_sources": "tags", "limit_fields": "customer", "limit_sizes": 5,
+        "limit_periods": 60.0,
     }  # fmt: skip
     single: dict[str, Any] = {
         "me": uuid4(), "id": jobs[0], "orchestration_id": jobs[0], "limit": 100, "after": 5,
