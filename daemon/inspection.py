@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
     """An unfinished job, with its worker, its message, its last failure and the limit that it waits for, each None
-    where there is none. `limit_place` is its place in line, from 1; `limit_holders` are some jobs with a permit. A rate has a
-    `limit_period` in seconds."""
+    where there is none. `limit_place` is its place in line, from 1; `limit_holders` are some jobs with a permit. A
+    rate has a `limit_period` in seconds."""
 
     id: UUID
     index: int

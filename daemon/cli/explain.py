@@ -27,7 +27,7 @@ MEANING = {
     "UNKNOWN_JOB": "the worker that took them has no handler of this name; they wait for one that has it",
     "WAITING_RETRY": "they failed, and wait for their next attempt",
     "PAUSED": "their job name is paused; they begin when it is resumed",
-    "WAITING_LIMIT": "a limit of theirs is full; the longest waiting goes on when a job with a permit ends, or at its rate",
+    "WAITING_LIMIT": "a limit of theirs is full; the longest waiting goes on when a permit is free, or at the rate",
     "WAITING_START": "they are scheduled for later",
     "QUEUED_NO_WORKER": "no worker has a fresh heartbeat: look at the worker pool, or here: headcount run",
     "PUBLICATION_DUE": "their message is due; a relay publishes it within a second, if Pub/Sub answers",
