@@ -38,6 +38,7 @@ class Kind(StrEnum):
     RESULT_NOT_STORABLE = "ResultNotStorable"
     STEPS_CHANGED = "StepsChanged"
     INTERRUPTED = "Interrupted"
+    EVICTED = "Evicted"
     WORKER_LOST = "WorkerLost"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     CANCELLED = "Cancelled"
@@ -50,6 +51,7 @@ class Cause(StrEnum):
 
     RETRY = "retry"
     INTERRUPTED = "interrupted"
+    EVICTED = "evicted"
     WORKER_LOST = "worker_lost"
     LEASE_EXPIRED = "lease_expired"
     DUPLICATE_PUBLISH = "duplicate_publish"
@@ -200,7 +202,14 @@ class Interrupted:
     still_runs_for: float = 0.0
 
 
-Result = Returned | Failed | Unknown | Interrupted | Suspension
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """Its process was ended because the worker ran out of memory: no failure of its own, and it runs again alone."""
+
+    error: JobError
+
+
+Result = Returned | Failed | Unknown | Interrupted | Evicted | Suspension
 
 
 class Action(StrEnum):
@@ -221,7 +230,7 @@ class Settlement:
     It holds for the job only as long as `attempt` and `worker_id` are still the row's (None: nobody holds it).
     `delay` (seconds) dates a RETRY, and an INTERRUPT whose thread still runs; `counts_as_failure` says that the
     attempt spends one of the handler's max_attempts, `counts_as_loss` that a worker was lost with it; `cause` is why
-    the job's message comes again. A SUSPEND has its `suspension`.
+    the job's message comes again.
     """
 
     job_id: UUID
