@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from daemon.cloud_run_job import CloudRunJob
 from daemon.command import Command
 from daemon.context import JobContext
-from daemon.errors import ClaimLost, GiveUp, HeadcountError, RetryLater, Stopped
+from daemon.errors import ClaimLost, GiveUp, HeadcountError, RetryLater, Stopped, WaitTimedOut
 from daemon.lifespan import lifespan
 from daemon.registry import job
 from daemon.rules.limits import Limit, Rate
@@ -37,6 +37,7 @@ __all__ = [
     "Stopped",
     "SyncClient",
     "SyncOrchestration",
+    "WaitTimedOut",
     "job",
     "lifespan",
 ]

@@ -7,7 +7,8 @@ the run that recorded it; `kind` is `step`, `tx` for one whose effects committed
 `signal` (it took `signal_id`) or `timeout`; `due_at` is when a sleep or wait is over. `losses_before_step` of a job is
 how many workers it had lost when its newest step was recorded: only those lost since then count against
 max_worker_losses. `waits_signal` names the signal that a suspended job waits for, `signals` counts those sent to it.
-A signal needs no job row; `counted_at` is when it was counted on one. A worker of the release before leaves all of
+A signal needs no job row; `counted_at` is when it was counted on one. The index tells orchestrations that
+wait on purpose from those that are stuck. A worker of the release before leaves all of
 this as it is, and runs a suspended job when it is due.
 """
 
@@ -48,12 +49,22 @@ CREATE INDEX signal_uncounted ON signal (sent_at) WHERE counted_at IS NULL;
 """
 
 
+SUSPENDED = """
+CREATE INDEX CONCURRENTLY job_suspended ON job (orchestration_id)
+WHERE cause = 'resumed' AND worker_id IS NULL AND status = 'InProgress'
+"""
+
+
 def upgrade() -> None:
     op.execute(TABLES)
+    with op.get_context().autocommit_block():
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS job_suspended")
+        op.execute(SUSPENDED)
     op.execute("COMMENT ON TABLE headcount_schema IS 'suits releases from 0001 on'")
 
 
 def downgrade() -> None:
+    op.execute("DROP INDEX job_suspended")
     op.execute("DROP TABLE signal")
     op.execute(
         "ALTER TABLE job DROP COLUMN losses_before_step, DROP COLUMN suspensions, DROP COLUMN signals,"

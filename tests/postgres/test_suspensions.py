@@ -14,6 +14,7 @@ from daemon.job import Action, Cause, Claim, Failed, Refusal, Refused, Settled, 
 from daemon.observe import Observer
 from daemon.postgres.database import async_engine
 from daemon.postgres.maintenance import Ages, Maintenance
+from daemon.postgres.outbox import JobOutbox
 from daemon.postgres.queries import Queries
 from daemon.postgres.signals import Signals
 from daemon.postgres.steps import DurableSteps
@@ -230,3 +231,15 @@ async def test_a_job_that_waited_often_has_the_grace_of_any_other_while_its_hand
     await worker.store(replace(decided(claim, Failed(BOOM)), attempt=90))
     again = await worker.claim(pointer_to(message))
     assert decided(again, Unknown(())).action is Action.RETRY
+
+
+async def test_an_orchestration_with_a_suspended_job_does_not_count_as_stuck(scene: Scene) -> None:
+    worker, message = await scene.worker(), message_for(uuid4())
+    claim = await worker.claim(message)
+    await scene.run("UPDATE orchestration SET created_at = now() - interval '3 days'")
+    outbox = JobOutbox(scene.engine, HOUR)
+    assert (await outbox.backlog()).oldest_unfinished > 2 * 86_400
+    await suspend(scene, claim, seen=0)
+    assert (await outbox.backlog()).oldest_unfinished == 0
+    await send(scene, message.job_id)
+    assert (await outbox.backlog()).oldest_unfinished > 2 * 86_400

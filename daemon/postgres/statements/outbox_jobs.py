@@ -111,6 +111,7 @@ SET publish_at = greatest(j.publish_at, statement_timestamp() + make_interval(se
 FROM free WHERE j.id = free.id
 """)
 
+# An orchestration with a job that sleeps or waits for a signal is not old: nothing is wrong with it.
 BACKLOG = text("""
 SELECT (SELECT count(*) FROM (SELECT FROM job WHERE publish_at <= statement_timestamp() LIMIT 10000) d)
        + (SELECT count(*) FROM (SELECT FROM orchestration
@@ -126,7 +127,13 @@ SELECT (SELECT count(*) FROM (SELECT FROM job WHERE publish_at <= statement_time
        (SELECT count(*) FROM (SELECT FROM orchestration WHERE event_refused IS NOT NULL LIMIT 10000) r) AS refused,
        (SELECT count(*) FROM (SELECT FROM orchestration WHERE completed_at IS NULL LIMIT 100000) u) AS unfinished,
        CAST(extract(epoch FROM statement_timestamp()
-                               - (SELECT min(created_at) FROM orchestration WHERE completed_at IS NULL)) AS float8)
+                               - (SELECT created_at FROM orchestration o
+                                  WHERE completed_at IS NULL
+                                    AND NOT EXISTS (SELECT FROM job j
+                                                    WHERE j.orchestration_id = o.id AND j.cause = 'resumed'
+                                                      AND j.worker_id IS NULL AND j.status = 'InProgress'
+                                                      AND j.not_before > statement_timestamp())
+                                  ORDER BY created_at LIMIT 1)) AS float8)
            AS oldest_unfinished
 """)
 
