@@ -289,10 +289,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class RescuedWorker:
-    """What was taken back from one dead worker. `completes`: an orchestration completed in this round.
-
-    `jobs` are some of them, those that are Errored first.
-    """
+    """What was taken back from one dead worker, `jobs` some of it, Errored ones first. `completes`: so did an
+    orchestration."""
 
     worker_id: UUID
     freed: int
