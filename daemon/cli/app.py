@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli.api import api
 from daemon.cli.bench import bench
 from daemon.cli.demo import demo
 from daemon.cli.dev import dev
@@ -83,6 +84,7 @@ app.command("list", rich_help_panel=ASKING)(list_orchestrations)
 app.command(rich_help_panel=ASKING)(status)
 app.command(rich_help_panel=ASKING)(results)
 app.command(rich_help_panel=OPERATING)(run)
+app.command(rich_help_panel=OPERATING)(api)
 app.command(rich_help_panel=OPERATING)(migrate)
 app.command(rich_help_panel=OPERATING)(provision)
 app.command(rich_help_panel=OPERATING)(doctor)

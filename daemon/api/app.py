@@ -1,0 +1,70 @@
+"""The application: routes, errors and middlewares put together.
+
+Built by `server`. The order of the middlewares matters: a request has its id before it can be refused, and is let in
+before its body is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from daemon.api import problems
+from daemon.api.authentication import Authentication
+from daemon.api.credentials import Credentials, is_loopback
+from daemon.api.identity_tokens import IdentityTokens
+from daemon.api.requests import BodyLimit, Requests
+from daemon.api.resources import opened
+from daemon.api.routes import fleet, orchestrations, results
+from daemon.settings import Settings
+from daemon.telemetry.metrics.requests import RequestMetrics
+
+BEARER = {"bearer": {"type": "http", "scheme": "bearer", "description": "A static token, or Google's identity token."}}
+
+
+def make_app(settings: Settings, credentials: Credentials, metrics: RequestMetrics, version: str) -> FastAPI:
+    """The application of one process."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
+        async with opened(settings) as resources:
+            yield {"resources": resources}
+
+    app = FastAPI(
+        title="Headcount",
+        version=version,
+        lifespan=lifespan,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,  # both pages load their scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for part in (orchestrations, results, fleet):  # each has its whole prefix: a metric's label is a route's own path
+        app.include_router(part.router, responses=problems.RESPONSES)
+    problems.register(app)
+    app.add_middleware(BodyLimit, limit=settings.api_body_limit_bytes)
+    app.add_middleware(
+        Authentication,
+        credentials=credentials,
+        metrics=metrics,
+        local=is_loopback(settings.api_host) and settings.api_auth is None,
+        identity_tokens=IdentityTokens(credentials.audience) if credentials.accounts else None,
+    )
+    app.add_middleware(Requests, metrics=metrics)
+    _require_bearer(app, required=credentials.required)
+    return app
+
+
+def _require_bearer(app: FastAPI, *, required: bool) -> None:
+    """Say in the OpenAPI document how a caller shows who it is: a middleware does not tell by itself."""
+    describe = app.openapi
+
+    def described() -> dict[str, object]:
+        document = describe()
+        document.setdefault("components", {})["securitySchemes"] = BEARER
+        document["security"] = [{"bearer": []}] if required else []
+        return document
+
+    app.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
