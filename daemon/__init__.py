@@ -1,7 +1,7 @@
 """The door of Headcount: the only module that handlers and producers import.
 
-Light on purpose: importing it loads neither grpc nor sqlalchemy; `Client` is loaded when it is first asked for. Nothing
-inside the package imports the door.
+Light on purpose: importing it loads neither grpc nor sqlalchemy; the clients are loaded when they are first asked for.
+Nothing inside the package imports the door.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from daemon.rules.retry import Backoff
 
 if TYPE_CHECKING:
     from daemon.client import Client, Orchestration
+    from daemon.sync_client import SyncClient, SyncOrchestration
 
 __all__ = [
     "Backoff",
@@ -33,11 +34,18 @@ __all__ = [
     "Orchestration",
     "RetryLater",
     "Stopped",
+    "SyncClient",
+    "SyncOrchestration",
     "job",
     "lifespan",
 ]
 
-_LAZY = {"Client": "daemon.client", "Orchestration": "daemon.client"}
+_LAZY = {
+    "Client": "daemon.client",
+    "Orchestration": "daemon.client",
+    "SyncClient": "daemon.sync_client",
+    "SyncOrchestration": "daemon.sync_client",
+}
 
 
 def __getattr__(name: str) -> object:

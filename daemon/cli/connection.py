@@ -110,8 +110,8 @@ async def _retried(work: Callable[[], Awaitable[T]], tries: int) -> T:
 def _diagnose(url: str, error: Exception) -> None:
     """Raises DatabaseNotReady if the database is down, its schema is another one, or the error is the database's."""
     from daemon.postgres.database import sync_engine
-    from daemon.postgres.migrations import check_database
     from daemon.postgres.problems import as_refusal
+    from daemon.postgres.schema_version import check_database
 
     engine = sync_engine(url, timeout=3)
     try:

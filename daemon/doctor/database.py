@@ -21,7 +21,7 @@ from daemon.doctor.finding import Finding, Severity, advice, fatal, loses_work, 
 from daemon.doctor.server import Server, check_facts, look_at
 from daemon.errors import DatabaseNotReady
 from daemon.postgres.database import sqlstate, sync_engine
-from daemon.postgres.migrations import VERSION_TABLE, pending, unknown
+from daemon.postgres.schema_version import VERSION_TABLE, pending, unknown
 from daemon.settings import Settings
 
 AREA = "database"

@@ -23,7 +23,7 @@ from daemon.engine.shutdown import Shutdown
 from daemon.observe import Observer, Observers
 from daemon.postgres.database import sync_engine
 from daemon.postgres.handlers import record_handlers
-from daemon.postgres.migrations import check_database
+from daemon.postgres.schema_version import check_database
 from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.registry import Registry
 from daemon.rules.shutdown import ShutdownPlan

@@ -1,6 +1,6 @@
 """The log of a child process: every line is handed to a function, which sends it to the worker.
 
-Called by the entry point of a child. The worker shapes, masks and writes the lines (`Observer.handler_logged`).
+Called by the entry point of a child. The worker formats, masks and writes the lines (`Observer.handler_logged`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import structlog
 
 from daemon.observe import LogLine
 from daemon.rules.storable import storable_text
+from daemon.telemetry.log_format import ROOT_LOGGER
 from daemon.telemetry.masking import text_of
-from daemon.telemetry.shape import OURS
 
 LEVELS = (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO)
 LABELS = ("orchestration_id", "job_id", "job_name", "attempt")  # the worker names the job itself
@@ -24,7 +24,7 @@ def forward(send: Callable[[LogLine], None], level: str, own: Sequence[str]) -> 
     """Hand every line of this process to `send`; levels as in `logs.configure`."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(handlers=[_Forwarder(send)], level=max(threshold, logging.WARNING), force=True)
-    for name in (OURS, *own):
+    for name in (ROOT_LOGGER, *own):
         logging.getLogger(name).setLevel(threshold)
     logging.captureWarnings(True)
     structlog.configure(

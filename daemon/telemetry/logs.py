@@ -2,7 +2,7 @@
 
 `configure` is called once by the command that runs; `Logs` is built by the service and hears the worker. One line per
 thing that matters: nothing per message or job at `info`, and floods are summed up. Handlers' `ctx.log` and libraries
-go the same way, through the steps in `shape.py`.
+go the same way, through the steps in `log_format.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 from daemon.job import Action, Cause, Claim, JobMessage, Refusal, Settled, Settlement
 from daemon.observe import BlockedLoop, LogLine, Observer
 from daemon.telemetry.limiter import Limiter
-from daemon.telemetry.shape import CURRENT, OURS, add_claim, as_json, cloud_shape, mask, person_shape
+from daemon.telemetry.log_format import CURRENT, ROOT_LOGGER, add_claim, as_json, cloud_format, console_format, mask
 
 FAILURES = {
     Action.FAIL: ("warning", "the job is Errored"),
@@ -48,7 +48,7 @@ def configure(
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(form, project, colors=stream.isatty()))
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
-    for name in (OURS, *own):
+    for name in (ROOT_LOGGER, *own):
         logging.getLogger(name).setLevel(threshold)
     _keep_googles_lines(max(threshold, logging.WARNING))
     logging.captureWarnings(True)
@@ -80,11 +80,11 @@ def _formatter(form: Literal["json", "console"], project: str, *, colors: bool) 
         mask,
     ]
     if form == "json":
-        last: list[Processor] = [cloud_shape(project), as_json]
+        last: list[Processor] = [cloud_format(project), as_json]
     else:
         last = [
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            person_shape,
+            console_format,
             structlog.dev.ConsoleRenderer(colors=colors),
         ]
     return structlog.stdlib.ProcessorFormatter(
@@ -96,9 +96,9 @@ class Logs(Observer):
     """Writes a line for what an operator should know."""
 
     def __init__(self, limiter: Limiter | None = None) -> None:
-        self._log: FilteringBoundLogger = structlog.get_logger(OURS)
+        self._log: FilteringBoundLogger = structlog.get_logger(ROOT_LOGGER)
         self._limiter = limiter or Limiter()
-        self._debugs = logging.getLogger(OURS).isEnabledFor(logging.DEBUG)
+        self._debugs = logging.getLogger(ROOT_LOGGER).isEnabledFor(logging.DEBUG)
 
     # --- one job -------------------------------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ class Logs(Observer):
             self._limited(
                 "late beat", "warning", "a heartbeat was late", late=round(late, 1), seconds=round(seconds, 1)
             )
-        self._sum_up()
+        self._log_suppressed()
 
     def heartbeat_failed(self, error: BaseException) -> None:
         """A heartbeat was not written."""
@@ -269,14 +269,14 @@ class Logs(Observer):
 
     def drained(self, interrupted: int, seconds: float) -> None:
         """The end."""
-        self._sum_up(everything=True)
+        self._log_suppressed(everything=True)
         self._log.info("the worker has drained", interrupted=interrupted, seconds=round(seconds, 2))
 
     def _limited(self, key: str, level: str, text: str, **values: object) -> None:
         if self._limiter.allows(key):
             self._log.log(logging.getLevelNamesMapping()[level.upper()], text, **values)
 
-    def _sum_up(self, *, everything: bool = False) -> None:
+    def _log_suppressed(self, *, everything: bool = False) -> None:
         left = sorted(self._limiter.left_out(everything=everything).items(), key=lambda one: one[1], reverse=True)
         for like, count in left[:SUMMARY_LINES]:
             self._log.info("more lines like this were left out", like=like, count=count)

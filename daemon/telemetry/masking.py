@@ -1,6 +1,6 @@
 """Secrets in what is written: whole values by the name they stand under, parts of a text by their look.
 
-Used by `shape` for every log line, whoever wrote it, and by `spans`. Must never raise, and must stay linear in the
+Used by `log_format` for every log line, whoever wrote it, and by `spans`. Must never raise, and must stay linear in the
 length of a text, whatever a handler logs.
 """
 

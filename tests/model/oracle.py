@@ -162,10 +162,12 @@ class Oracle(Generic[Job]):
         self._apply(job, Settlement(job.id, job.worker, job.attempt, action, error=error, counts_as_loss=lost))
 
     def die(self, worker: UUID, draining: bool) -> None:
-        """Its jobs are taken back: a loss each, unless it was draining."""
+        """Its jobs are taken back: a loss each, unless it was draining. Those lost before start again apart."""
+        apart = [job for job in self.held_by(worker) if not draining and job.losses + 2 >= min(self._max_losses, 3)]
         for job in self.held_by(worker):
             final = not draining and job.losses + 1 >= self._max_losses
             self._take(job, Kind.INTERRUPTED if draining else Kind.WORKER_LOST, lost=not draining, final=final)
+            job.early = job in apart[1:] and not final
         self.vacate(worker)
 
     def leave(self, worker: UUID) -> int:

@@ -7,15 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
 from daemon.errors import DatabaseNotReady
 from daemon.postgres import migrations
 from daemon.postgres.database import sync_engine
-from daemon.postgres.migrations import check_database, pending, unknown, upgrade
+from daemon.postgres.migrations import upgrade
+from daemon.postgres.schema_version import check_database, pending, revisions, unknown
 from tests.harness.worker import free_port
 
-NEWEST = migrations._revisions()[-1]
+ALL = list(revisions())
+NEWEST = ALL[-1]
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def _pretend(engine: Engine, revision: str, suits: str = "0001") -> None:
 
 
 def test_a_database_without_tables_gets_them_all_and_is_ready(empty: Engine) -> None:
-    assert upgrade(_url(empty)) == migrations._revisions()
+    assert upgrade(_url(empty)) == ALL
     assert {"orchestration", "job", "worker", "failed_attempt", "headcount_schema"} <= _tables(empty)
     check_database(empty)
 
@@ -57,7 +60,7 @@ def test_migrating_again_changes_nothing(empty: Engine) -> None:
 def test_of_several_that_migrate_at_the_same_time_one_does_the_work(empty: Engine) -> None:
     with ThreadPoolExecutor(4) as threads:
         applied = list(threads.map(upgrade, [_url(empty)] * 4))
-    assert sorted(map(len, applied)) == [0, 0, 0, len(migrations._revisions())]
+    assert sorted(map(len, applied)) == [0, 0, 0, len(ALL)]
     check_database(empty)
 
 
@@ -69,7 +72,7 @@ def test_the_way_back_leaves_nothing_and_the_way_forward_works_again(empty: Engi
         command.downgrade(config, "base")
         connection.commit()
     assert _tables(empty) == {"headcount_schema"}
-    assert upgrade(_url(empty)) == migrations._revisions()
+    assert upgrade(_url(empty)) == ALL
 
 
 def test_a_database_without_tables_is_not_ready_and_the_command_that_fixes_it_is_named(empty: Engine) -> None:
@@ -77,7 +80,7 @@ def test_a_database_without_tables_is_not_ready_and_the_command_that_fixes_it_is
         check_database(empty)
     assert refused.value.fix == "headcount migrate"
     with empty.connect() as connection:
-        assert pending(connection) == migrations._revisions()
+        assert pending(connection) == ALL
         assert unknown(connection) is None
 
 
@@ -154,3 +157,8 @@ def test_rejected_messages_under_an_old_reason_are_renamed(empty: Engine) -> Non
     with empty.connect() as connection:
         reasons = connection.execute(text("SELECT reason FROM rejected_message ORDER BY id")).scalars().all()
     assert reasons == ["InvalidJson", "ParamsNotObject", "ParamsContainNul", "BadUuid"]
+
+
+def test_the_files_names_and_alembic_agree_on_which_migrations_there_are_and_in_which_order() -> None:
+    chain = ScriptDirectory.from_config(migrations._config()).walk_revisions()
+    assert [one.revision for one in chain] == ALL[::-1]

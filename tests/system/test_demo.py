@@ -251,6 +251,7 @@ def test_dev_runs_my_handlers_and_starts_the_worker_again_when_i_save(
         session.end()
 
 
+@pytest.mark.long
 def test_dev_keeps_its_data_and_goes_on_with_the_jobs_that_waited(
     project_folder: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:

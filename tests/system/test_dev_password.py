@@ -46,6 +46,7 @@ def sourced(folder: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in told.split("\0") if line.startswith("HEADCOUNT_"))
 
 
+@pytest.mark.long
 def test_dev_lets_nobody_into_its_database_without_the_password_that_only_its_owner_can_read(
     project_folder: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def _bare(orchestration: UUID, index: int, count: int) -> JobMessage:
     return JobMessage("at_once", job_id, orchestration, index, count, "{}")
 
 
+@pytest.mark.long
 async def test_every_bare_message_ends_although_its_orchestration_is_cancelled_and_retried_while_they_are_published(
     environment: dict[str, str], client: Client, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def states(environment: dict[str, str], *options: str) -> list[str]:
     return [one["tags"]["state"] for one in listed(environment, *options)]
 
 
+@pytest.mark.long
 async def test_orchestrations_are_listed_newest_first_by_state_job_tag_kind_and_age(
     ids: dict[str, str], provisioned: dict[str, str]
 ) -> None:

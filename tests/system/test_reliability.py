@@ -16,6 +16,8 @@ from tests.chaos.report import Report
 from tests.chaos.scenarios import bus, database, endings, fence, hostile, latency, leases, messages, recovery
 from tests.chaos.stack import pointed_at
 
+pytestmark = pytest.mark.long
+
 TTL = 3.0
 DEFAULT_TTL = 30.0
 PLATFORM_KILLS = 10.0

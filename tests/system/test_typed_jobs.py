@@ -49,6 +49,7 @@ async def test_a_handler_that_is_kicked_off_itself_gives_results_of_its_type(
     assert [one.result for one in by_id] == [{"user": "eve", "length": 11, "since": "2026-01-02"}]
 
 
+@pytest.mark.long
 async def test_secret_params_are_masked_wherever_the_command_line_shows_them(
     environment: dict[str, str], client: Client, tmp_path: Path
 ) -> None:

@@ -34,7 +34,7 @@ VARIABLE_LIMIT = 128 * 1024
 """MAX_ARG_STRLEN of Linux, for `NAME=value` and the NUL after it: execve(2) refuses a longer one."""
 
 TRANSIENT = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
-OURS = ("HEADCOUNT_", "DATABASE_URL", "JOB_PARAMS")
+PRIVATE_VARIABLES = ("HEADCOUNT_", "DATABASE_URL", "JOB_PARAMS")
 
 
 class CommandExecutor:
@@ -50,7 +50,7 @@ class CommandExecutor:
     ) -> None:
         self._result_limit = result_limit
         self._recorder = recorder
-        self._environment = {name: text for name, text in environment.items() if not name.startswith(OURS)}
+        self._environment = {name: text for name, text in environment.items() if not name.startswith(PRIVATE_VARIABLES)}
         self._drain_grace = drain_grace
         self._grace = grace
         self._loop = asyncio.get_running_loop()

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel, JsonValue
 
-from daemon import Backoff, Client, JobContext, job
+from daemon import Backoff, Client, JobContext, SyncClient, job
 
 
 class Thumbnail(BaseModel):
@@ -55,12 +55,21 @@ async def kicks_off(client: Client, photos: Sequence[Thumbnail]) -> None:
     assert other is not None
 
 
+def kicks_off_without_a_loop(client: SyncClient, photos: Sequence[Thumbnail]) -> None:
+    made = client.kick_off(thumbnail, photos)
+    reveal_type(made.results()[0][0].result)
+    reveal_type(made.wait(timeout=3).completed)
+    reveal_type(client.cancel(made.id))
+
+
 async def calls(ctx: JobContext) -> None:
     reveal_type(await thumbnail(Thumbnail(source="a", sizes=[]), ctx))
     reveal_type(count({}))
 """
 
+SYNC = ["shop.Made | None", "int", "int"]
 WRONG = {
+    "SyncClient().cancel(3)": "arg-type",
     'await client.kick_off(thumbnail, [{"source": "a"}])': "arg-type",
     "await client.kick_off(thumbnail, Thumbnail(source='a', sizes=[]))": "arg-type",
     'await client.kick_off(count, [{"a": "text"}])': "arg-type",
@@ -81,7 +90,7 @@ def test_mypy_infers_params_and_results_and_refuses_what_does_not_fit(tmp_path: 
     lines = source.read_text().splitlines()
     found = [(lines[int(line.split(":")[1]) - 1].strip(), line.split(": ", 1)[1]) for line in said.splitlines()]
     types = [text.split('"')[1] for _, text in found if "Revealed type" in text]
-    assert types == ["shop.Made | None", "int | None", *types[2:3], "int | None", "shop.Made", "int"], said
+    assert types == ["shop.Made | None", "int | None", *types[2:3], "int | None", *SYNC, "shop.Made", "int"], said
     assert "JsonValue" in types[2] or "str" in types[2]
     for line, code in WRONG.items():
         assert any(at == line and f"[{code}]" in text for at, text in found), f"{line}: {said}"

@@ -17,9 +17,9 @@ from daemon.errors import PublishFailed, StoreUnavailable
 from daemon.job import Kind, Refusal, Settled
 from daemon.observe import BlockedLoop
 from daemon.telemetry.limiter import Limiter
+from daemon.telemetry.log_format import CURRENT
 from daemon.telemetry.logs import Logs, configure
 from daemon.telemetry.masking import TEXT_LIMIT, mask_text
-from daemon.telemetry.shape import CURRENT
 from tests.unit.telemetry.samples import (
     CLAIM,
     COMPLETED,

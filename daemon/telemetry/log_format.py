@@ -1,7 +1,7 @@
-"""The shape of a log line: JSON as Cloud Logging reads it, or a line for people.
+"""The format of a log line: JSON as Cloud Logging reads it, or a line for people.
 
 Used by `logs.py`. Lines of structlog and of the standard library pass through the same steps; secrets are masked here,
-once, whoever wrote the line. Must never raise: a line that can't be shaped is still written.
+once, whoever wrote the line. Must never raise: a line that cannot be formatted is still written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CURRENT: ContextVar[Claim | None] = ContextVar("headcount_claim", default=None)
 """The attempt whose handler runs in this context; set and cleared by `Logs`, read for every line."""
 
 LABELS = ("orchestration_id", "job_id", "job_name", "attempt")
-OURS = "headcount"
+ROOT_LOGGER = "headcount"
 
 _SEVERITY = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "critical": "CRITICAL"}
 
@@ -39,7 +39,7 @@ def add_claim(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
     The worker's own lines name their job themselves: its loops may inherit the context of the job that started them.
     """
     claim = CURRENT.get()
-    if claim is not None and event.get("logger") != OURS:
+    if claim is not None and event.get("logger") != ROOT_LOGGER:
         event.setdefault("orchestration_id", str(claim.orchestration_id))
         event.setdefault("job_id", str(claim.job_id))
         event.setdefault("job_name", claim.job_name)
@@ -48,10 +48,10 @@ def add_claim(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
     return event
 
 
-def cloud_shape(project: str) -> Processor:
+def cloud_format(project: str) -> Processor:
     """The step that renames to Cloud Logging's fields; `project` makes the trace a link."""
 
-    def shape(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    def formatted(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         level = str(event.pop("level", method))
         line: dict[str, object] = {
             "severity": _SEVERITY.get(level, "DEFAULT"),
@@ -67,10 +67,10 @@ def cloud_shape(project: str) -> Processor:
         line.update((key if key not in line else f"{key}_", value) for key, value in event.items())
         return line
 
-    return shape
+    return formatted
 
 
-def person_shape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def console_format(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """The step that leaves out what a person at a terminal does not read."""
     event.pop("traceparent", None)
     event.pop("logger", None)
