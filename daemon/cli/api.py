@@ -22,7 +22,7 @@ def api() -> None:
             raise
         raise StartupError("The API needs the extra `api`.", "pip install 'headcount[api]'") from None
     from daemon.postgres.database import sync_engine
-    from daemon.postgres.migrations import check_database
+    from daemon.postgres.schema_version import check_database
     from daemon.settings import load
     from daemon.telemetry.logs import configure
 
