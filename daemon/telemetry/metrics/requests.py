@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from daemon.telemetry.limiter import Limiter
 from daemon.telemetry.metrics.registry import TIME_BUCKETS, MetricsRegistry
-from daemon.telemetry.shape import OURS
+from daemon.telemetry.log_format import ROOT_LOGGER
 
 PATH_SHOWN = 200
 
@@ -20,7 +20,7 @@ class RequestMetrics:
     """Counts requests and writes lines about those that were refused or failed."""
 
     def __init__(self, registry: MetricsRegistry, limiter: Limiter | None = None) -> None:
-        self._log: FilteringBoundLogger = structlog.get_logger(OURS)
+        self._log: FilteringBoundLogger = structlog.get_logger(ROOT_LOGGER)
         self._limiter = limiter or Limiter()
         self._requests = registry.counter(
             "headcount_api_requests_total", "Requests answered by the API.", "method", "route", "status"
