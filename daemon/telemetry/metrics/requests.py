@@ -10,8 +10,8 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from daemon.telemetry.limiter import Limiter
-from daemon.telemetry.metrics.registry import TIME_BUCKETS, MetricsRegistry
 from daemon.telemetry.log_format import ROOT_LOGGER
+from daemon.telemetry.metrics.registry import TIME_BUCKETS, MetricsRegistry
 
 PATH_SHOWN = 200
 
