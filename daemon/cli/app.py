@@ -10,7 +10,11 @@ from typing import Annotated
 
 import typer
 
+<<<<<<< HEAD
 from daemon.cli.api import api
+=======
+from daemon.cli.asyncapi import asyncapi
+>>>>>>> main
 from daemon.cli.bench import bench
 from daemon.cli.demo import demo
 from daemon.cli.dev import dev
@@ -91,6 +95,7 @@ app.command(rich_help_panel=OPERATING)(doctor)
 app.command(rich_help_panel=ASKING)(explain)
 app.command(rich_help_panel=ASKING)(cancel)
 app.command(rich_help_panel=ASKING)(retry)
+app.command(rich_help_panel=ASKING)(asyncapi)
 app.command(rich_help_panel=OPERATING)(workers)
 app.command(rich_help_panel=OPERATING)(verify)
 app.command(rich_help_panel=OPERATING)(republish)

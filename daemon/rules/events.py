@@ -53,6 +53,7 @@ def event_body(done: CompletedOrchestration) -> bytes:
     return orjson.dumps(
         {
             "orchestration_id": str(done.id),
+            "generation": done.generation,
             "job_name": done.job_name,
             "outcome": done.outcome.value,
             "total": done.total,

@@ -82,3 +82,8 @@ async def test_a_node_program_publishes_jobs_and_receives_their_event(
     assert event["attributes"]["customer"] == "from node"
     assert event["attributes"]["outcome"] == "Completed"
     assert (event["body"]["total"], event["body"]["completed"], event["body"]["errored"]) == (20, 20, 0)
+
+
+def test_the_program_in_the_documentation_is_the_one_that_was_run() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "messages.md").read_text()
+    assert f"```js\n{PROGRAM.read_text()}```" in page
