@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DATABASE = "demo"
 HANDLER = Path("handlers") / "checksum_file.py"
+HANDLERS = "handlers.checksum_file,handlers.build_manifest"  # the others have processes of their own
 CLONE = "git clone https://github.com/headcount-dev/headcount && cd headcount && make demo"
 
 
@@ -104,7 +105,7 @@ def _start_workers(
     for number in range(1, count + 1):
         environment = {
             **stack.environment(DATABASE),
-            "HEADCOUNT_HANDLERS": "handlers",
+            "HEADCOUNT_HANDLERS": HANDLERS,
             "HEADCOUNT_HANDLERS_PATH": str(handlers),
             "HEADCOUNT_HTTP_HOST": "127.0.0.1",
             "HEADCOUNT_HTTP_PORT": str(free_port()),

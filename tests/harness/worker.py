@@ -24,6 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60.0
 EXIT_SECONDS = 15.0
 LINES_SHOWN = 20
+QUICK_EXAMPLES = "handlers.checksum_file,handlers.build_manifest,handlers.compress_file"  # no child processes
 
 
 def worker_environment(database_url: str, project: str, pubsub: str, **settings: object) -> dict[str, str]:
@@ -52,7 +53,8 @@ def free_port() -> int:
 class WorkerProcess:
     """One worker. `async with WorkerProcess(environment, tmp_path) as worker:` starts it and waits until it is ready.
 
-    folder: its current folder (the one with `handlers/`) is `handlers_in`; its log is written to `folder`.
+    folder: its current folder (the one with `handlers/`) is `handlers_in`; its log is written to `folder`. Of this
+    repository's handlers it has those that need no processes of their own, unless `environment` names others.
     On leaving it is killed if it still runs; after a failure its log is printed for the report.
     """
 
@@ -65,7 +67,9 @@ class WorkerProcess:
         command: tuple[str, ...] = ("run",),
     ) -> None:
         self.port = int(environment.get("HEADCOUNT_HTTP_PORT", 0)) or free_port()
-        self._environment = {**environment, "HEADCOUNT_HTTP_PORT": str(self.port)}
+        examples = handlers_in == REPOSITORY and "HEADCOUNT_HANDLERS_PATH" not in environment
+        handlers = {"HEADCOUNT_HANDLERS": QUICK_EXAMPLES} if examples else {}
+        self._environment = {**handlers, **environment, "HEADCOUNT_HTTP_PORT": str(self.port)}
         self._handlers_in = handlers_in
         self._command = command
         self._log = folder / f"worker-{self.port}.log"

@@ -61,6 +61,8 @@ def context(into: Path) -> Path:
         else:
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, into / name)
+    for name in (line for line in lines if "*" not in line and not line.startswith(("!", "#"))):
+        (into / name).unlink()
     return into
 
 
