@@ -10,11 +10,8 @@ from typing import Annotated
 
 import typer
 
-<<<<<<< HEAD
 from daemon.cli.api import api
-=======
 from daemon.cli.asyncapi import asyncapi
->>>>>>> main
 from daemon.cli.bench import bench
 from daemon.cli.demo import demo
 from daemon.cli.dev import dev
