@@ -6,10 +6,11 @@ before its body is read.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from daemon.api import problems
 from daemon.api.authentication import Authentication
@@ -17,19 +18,42 @@ from daemon.api.credentials import Credentials, is_loopback
 from daemon.api.identity_tokens import IdentityTokens
 from daemon.api.requests import BodyLimit, Requests
 from daemon.api.resources import opened
-from daemon.api.routes import fleet, orchestrations, results
+from daemon.api.routes import fleet, orchestrations, progress, results
+from daemon.api.streams.events import EventStream
 from daemon.settings import Settings
 from daemon.telemetry.metrics.requests import RequestMetrics
 
 BEARER = {"bearer": {"type": "http", "scheme": "bearer", "description": "A static token, or Google's identity token."}}
 
+EVENTS = {
+    "summary": "Events",
+    "description": "Progress as Server-Sent Events: snapshot, facts, state, final. An event's id is the cursor.",
+    "tags": ["orchestrations"],
+    "parameters": [
+        {"name": "orchestration_id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}},
+        {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "string"}},
+        {"name": "last_event_id", "in": "query", "required": False, "schema": {"type": "string"}},
+    ],
+    "responses": {
+        "200": {"description": "The stream", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        "204": {"description": "Everything is known"},
+        **problems.RESPONSES,
+    },
+}
 
-def make_app(settings: Settings, credentials: Credentials, metrics: RequestMetrics, version: str) -> FastAPI:
-    """The application of one process."""
+
+def make_app(
+    settings: Settings,
+    credentials: Credentials,
+    metrics: RequestMetrics,
+    version: str,
+    stopping: Callable[[], bool],
+) -> FastAPI:
+    """The application of one process. `stopping` says that its streams are to end."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
-        async with opened(settings) as resources:
+        async with opened(settings, metrics, stopping) as resources:
             yield {"resources": resources}
 
     app = FastAPI(
@@ -41,8 +65,15 @@ def make_app(settings: Settings, credentials: Credentials, metrics: RequestMetri
         redoc_url=None,
         redirect_slashes=False,
     )
-    for part in (orchestrations, results, fleet):  # each has its whole prefix: a metric's label is a route's own path
+    for part in (
+        orchestrations,
+        results,
+        progress,
+        fleet,
+    ):  # each has its whole prefix: a metric's label is a route's own path
         app.include_router(part.router, responses=problems.RESPONSES)
+    stream = EventStream(settings.api_stream_seconds)
+    app.router.routes.append(Route("/v1/orchestrations/{orchestration_id:uuid}/events", stream, methods=["GET"]))
     problems.register(app)
     app.add_middleware(BodyLimit, limit=settings.api_body_limit_bytes)
     app.add_middleware(
@@ -64,6 +95,7 @@ def _require_bearer(app: FastAPI, *, required: bool) -> None:
     def described() -> dict[str, object]:
         document = describe()
         document.setdefault("components", {})["securitySchemes"] = BEARER
+        document["paths"]["/v1/orchestrations/{orchestration_id}/events"] = {"get": EVENTS}
         document["security"] = [{"bearer": []}] if required else []
         return document
 

@@ -5,17 +5,21 @@ Made by `app`; a route gets at it by its `Opened` parameter.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
+import anyio
 from fastapi import Depends, Request
 
+from daemon.api.streams.reader import Reader
 from daemon.client import Client
 from daemon.postgres.database import async_engine
+from daemon.postgres.live import LiveQueries
 from daemon.postgres.queries import Queries
 from daemon.settings import Settings
+from daemon.telemetry.metrics.requests import RequestMetrics
 
 CONNECTIONS = 5  # for what is asked, and as many for what is changed
 
@@ -26,18 +30,25 @@ class Resources:
 
     client: Client
     queries: Queries
+    reader: Reader
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Resources]:
-    """Connections for as long as the application lives; none is made before it is needed."""
+async def opened(settings: Settings, metrics: RequestMetrics, stopping: Callable[[], bool]) -> AsyncIterator[Resources]:
+    """Connections for as long as the application lives, and the reader of its streams; none is made before it is
+    needed."""
     url = settings.database_url.get_secret_value()
     engine = async_engine(url, CONNECTIONS, settings.database_pooler, show_values=settings.log_values)
+    own = async_engine(url, 1, settings.database_pooler, hangs_up=True)  # streams wait for no other request
+    reader = Reader(LiveQueries(own).changes, stopping, metrics)
     try:
-        async with Client(settings, connections=CONNECTIONS) as client:
-            yield Resources(client, Queries(engine, settings.worker_ttl_seconds))
+        async with Client(settings, connections=CONNECTIONS) as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(reader.run)
+            yield Resources(client, Queries(engine, settings.worker_ttl_seconds), reader)
+            tasks.cancel_scope.cancel()
     finally:
         await engine.dispose()
+        await own.dispose()
 
 
 def _resources(request: Request) -> Resources:

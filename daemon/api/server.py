@@ -48,7 +48,7 @@ def serve(settings: Settings) -> None:
     allowed = credentials(settings)
     registry = MetricsRegistry(settings.pool)
     metrics = RequestMetrics(registry)
-    app = make_app(settings, allowed, metrics, version("headcount"))
+    app = make_app(settings, allowed, metrics, version("headcount"), lambda: server.should_exit)
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -97,7 +97,7 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
         "actions": "complete", "kinds": "Raised", "causes": "retry", "names": "count",
         "traceparents": None, "message_ids": "1", "messages": "half", "reasons": "NotJson", "texts": "a line",
         "lows": 0, "highs": 500, "limits": "count", "keys": "", "limited": "other", "limit_jobs": "count",
-        "limit_names": "count", "limit_sources": "tags", "limit_fields": "customer", "limit_sizes": 5,
+        "afters": 5, "limit_names": "count", "limit_sources": "tags", "limit_fields": "customer", "limit_sizes": 5,
     }  # fmt: skip
     single: dict[str, Any] = {
         "me": uuid4(), "id": jobs[0], "orchestration_id": jobs[0], "limit": 100, "after": 5,
@@ -114,6 +114,7 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
         "pool": "default", "lock_timeout": "5s", "first": 30.0, "longest": 3600.0, "most": 10,
         "timeout": "60s", "attempt": 1,
         "name": "count", "handlers": '[{"name": "count", "secrets": ["/a"]}]',
+        "small": 1000, "window": 10_000, "shown": 10,
     }  # fmt: skip
     repeated = {name: value if isinstance(value, list) else [value] * len(jobs) for name, value in arrays.items()}
     known = repeated | single

@@ -31,6 +31,10 @@ class RequestMetrics:
         self._refusals = registry.counter(
             "headcount_api_refusals_total", "Requests without the credentials or the role they need.", "reason"
         )
+        self.streams = registry.gauge("headcount_api_streams", "Streams and long polls that are open.")
+        self._looks = registry.histogram(
+            "headcount_api_look_seconds", "One look at all that is followed.", TIME_BUCKETS
+        )
 
     def serving(self, address: str, auth: str) -> None:
         """The API answers from now on."""
@@ -59,3 +63,13 @@ class RequestMetrics:
         if self._limiter.allows(f"failed {type(error).__name__}"):
             text = "a request failed"
             self._log.error(text, method=method, path=path[:PATH_SHOWN], request_id=request_id, exc_info=error)
+
+    def looked(self, seconds: float) -> None:
+        """The reader of the streams has asked the database for everything that is followed."""
+        self._looks.observe(seconds)
+
+    def look_failed(self, error: BaseException) -> None:
+        """The database did not answer the reader of the streams; it asks again."""
+        if self._limiter.allows("look"):
+            text = "the streams wait for the database"
+            self._log.warning(text, problem=f"{type(error).__name__}: {error}")
