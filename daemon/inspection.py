@@ -23,7 +23,8 @@ MEANING = {
     "HELD_BY_DEAD_WORKER": "their worker's heartbeat stopped; another worker rescues them after worker_ttl",
     "UNKNOWN_JOB": "the worker that took them has no handler of this name; they wait for one that has it",
     "WAITING_RETRY": "they failed, and wait for their next attempt",
-    "WAITING_LIMIT": "a limit of their handler is full; the longest waiting goes on when a job with a permit ends",
+    "PAUSED": "their job name is paused; they begin when it is resumed",
+    "WAITING_LIMIT": "a limit of theirs is full; the longest waiting goes on when a permit is free, or at the rate",
     "WAITING_START": "they are scheduled for later",
     "QUEUED_NO_WORKER": "no worker has a fresh heartbeat: look at the worker pool, or here: headcount run",
     "PUBLICATION_DUE": "their message is due; a relay publishes it within a second, if Pub/Sub answers",
@@ -42,7 +43,8 @@ MEANING = {
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
     """An unfinished job, with its worker, its message, its last failure and the limit that it waits for, each None
-    where there is none. `limit_place` is its place in line, from 1; `limit_holders` are some jobs with a permit."""
+    where there is none. `limit_place` is its place in line, from 1; `limit_holders` are some jobs with a permit. A
+    rate has a `limit_period` in seconds."""
 
     id: UUID
     index: int
@@ -68,6 +70,7 @@ class JobSnapshot:
     waits_key: str | None
     verdict: str
     limit_size: int | None = None
+    limit_period: float | None = None
     limit_used: int | None = None
     limit_place: int | None = None
     limit_holders: list[UUID] | None = None
@@ -214,6 +217,15 @@ class Violation:
     check: str
     id: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PausedJob:
+    """A job name that is paused, and how many jobs have been delivered and held back since."""
+
+    job_name: str
+    paused_at: datetime
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)

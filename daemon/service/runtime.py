@@ -109,7 +109,7 @@ class WorkerRuntime:
         self._cloud_run: CloudRun | None = None
         self._processes = process_pool(settings, registry, observer)
         self.consumer = self._make_consumer(registry)
-        self._tickers = self._make_tickers(identity, registry)
+        self._tickers = self._make_tickers(identity)
         self.opened = False
 
     async def run(self) -> None:
@@ -202,7 +202,7 @@ class WorkerRuntime:
             on_buffer_timeout=self.streaming_pull.waited_in_vain,
         )
 
-    def _make_tickers(self, identity: WorkerId, registry: Registry) -> list[Ticker]:
+    def _make_tickers(self, identity: WorkerId) -> list[Ticker]:
         settings = self._settings
         beat = settings.heartbeat_seconds
         rescue = Rescue(
@@ -234,7 +234,7 @@ class WorkerRuntime:
         }
         if settings.sweep_interval_seconds:
             steps["sweep"] = (settings.sweep_interval_seconds, Sweeper(self._engine, self._observer, wake).sweep)
-        own = [self._events, self._jobs, *([self._permits] if registry.limits else [])]
+        own = (self._events, self._jobs, self._permits)
         return [*own, *(Ticker(name, pause, step, self._observer) for name, (pause, step) in steps.items())]
 
     async def _wake_waiting(self) -> None:
