@@ -7,60 +7,30 @@ when they are called; `save` must be awaited in an `async def`, and waits by its
 from __future__ import annotations
 
 import json
-import math
 import threading
 import time
 from asyncio import AbstractEventLoop, run_coroutine_threadsafe, sleep
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import structlog
 from pydantic import JsonValue
 
-from daemon.errors import ClaimLost, Stopped
+from daemon.errors import ClaimLost, InvalidStep
 from daemon.job import Claim, Progress, StopReason
 from daemon.recorder import Done, Recorder, Waiting
-from daemon.rules.storable import encode_json, storable_text
+from daemon.rules.retry import Backoff
+from daemon.rules.storable import encode_json, finite, storable_text
+from daemon.steps import Steps
+from daemon.stop_signal import StopSignal
 
 T = TypeVar("T")
 CHECKPOINT_LIMIT = 1024 * 1024
 NOTE_LIMIT = 4_000
 SAVE_EVERY = 5.0
 ROOM_SECONDS = 0.05
-
-
-class StopSignal:
-    """Says whether and why a handler should stop. Set by the engine, read from any thread."""
-
-    def __init__(self) -> None:
-        self._reason: StopReason | None = None
-        self._events: dict[str, threading.Event] = {}  # made only when somebody waits: it is expensive
-        self._listener: Callable[[StopReason], None] | None = None
-
-    def set(self, reason: StopReason) -> None:
-        """Ask for a stop; the first reason counts, but a lost claim overrules it."""
-        if self._reason is None or reason is StopReason.CLAIM_LOST:
-            self._reason = reason
-        for event in list(self._events.values()):  # after the reason is set; `wait` looks the other way round
-            event.set()
-        if self._listener is not None:
-            self._listener(self._reason)
-
-    def on_set(self, listener: Callable[[StopReason], None] | None) -> None:
-        """From here on `set` calls this function, in the thread that calls `set`; None ends that."""
-        self._listener = listener
-
-    @property
-    def reason(self) -> StopReason | None:
-        """Why to stop, or None to go on."""
-        return self._reason
-
-    def wait(self, seconds: float) -> bool:
-        """Block a thread until a stop is asked for, at most `seconds`; True if it was."""
-        event = self._events.setdefault("stop", threading.Event())
-        return self._reason is not None or event.wait(seconds)
 
 
 class JobContext:
@@ -71,14 +41,20 @@ class JobContext:
     """
 
     def __init__(
-        self, claim: Claim, recorder: Recorder, stop: StopSignal, loop: AbstractEventLoop, thread: int
+        self,
+        claim: Claim,
+        recorder: Recorder,
+        stop: StopSignal,
+        loop: AbstractEventLoop,
+        thread: int,
+        steps: Steps | None = None,
     ) -> None:
         self._claim = claim
         self._recorder = recorder
         self._stop = stop
+        self._steps = steps
         self._loop, self._loop_thread = loop, thread
-        self._checkpoint = claim.checkpoint
-        left = claim.deadline_in
+        self._checkpoint, left = claim.checkpoint, claim.deadline_in
         self._deadline = None if left is None else datetime.now(UTC) + timedelta(seconds=left)
 
     @property
@@ -144,11 +120,9 @@ class JobContext:
     @property
     def log(self) -> structlog.typing.FilteringBoundLogger:
         """A logger that names this job on each line."""
+        ids = {"orchestration_id": str(self.orchestration_id), "job_id": str(self.job_id)}
         logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("headcount.handler").bind(
-            orchestration_id=str(self.orchestration_id),
-            job_id=str(self.job_id),
-            job_name=self.job_name,
-            attempt=self.attempt,
+            **ids, job_name=self.job_name, attempt=self.attempt
         )
         return logger
 
@@ -167,8 +141,7 @@ class JobContext:
 
     def stop_point(self) -> None:
         """End the attempt here if the worker wants it to stop: raises Stopped. The job goes on elsewhere."""
-        if self._stop.reason is not None:
-            raise Stopped(str(self._stop.reason))
+        self._stop.raise_if_set()
 
     def wait_stop(self, seconds: float) -> bool:
         """In a plain `def` handler: pause for `seconds`, or shorter if a stop is asked for; True if it was."""
@@ -179,11 +152,10 @@ class JobContext:
     ) -> Awaitable[None]:
         """Say how far the job is. Never blocks; many calls within a second become one write.
 
-        Any number will do (an int, a Decimal, one of an array); NaN and infinity say nothing. Raises TypeError or
-        ValueError for what is not a number.
+        Any number will do; NaN and infinity say nothing. Raises TypeError or ValueError for what is not a number.
         """
         text = None if message is None else storable_text(str(message), NOTE_LIMIT)
-        self._recorder.progress(self._claim, Progress(_finite(current), _finite(total), text))
+        self._recorder.progress(self._claim, Progress(finite(current), finite(total), text))
         return Done()
 
     def note(self, text: str) -> Awaitable[None]:
@@ -203,6 +175,45 @@ class JobContext:
         Stopped, after storing, when the worker wants the handler to stop.
         """
         return self._finish(self._save(encode_json(cursor, CHECKPOINT_LIMIT)))
+
+    def step(
+        self,
+        name: str,
+        function: Callable[..., object],
+        *arguments: object,
+        retry: Backoff | None = None,
+        max_attempts: int = 3,
+        tx: bool = False,
+    ) -> Any:
+        """Call `function(*arguments)` once and record its result; a later attempt of the job gets that result instead.
+
+        Recorded steps never run again; the one in flight at a crash may have run twice. It gives the result as JSON
+        (1 MiB at most), also the first time: to be awaited in an `async def`, itself in a plain `def`. With `retry`
+        it is tried `max_attempts` times in place, with pauses of up to 30 s. With `tx` the function gets a database
+        connection as its first argument, and what it writes commits together with the record.
+
+        Raises what the function raises; ClaimLost when another worker owns the job now; Stopped before a step that is
+        not recorded, and after one that has just been; ResultNotStorable; StepsChanged when the recorded steps are not
+        those of this handler; InvalidStep for a name used twice, a step within a step, or one beside another.
+        """
+        step = self._durable.begin(name, function, arguments, retry, max_attempts, tx)
+        return self._durable.run(step) if self._on_loop else self._durable.run_in_thread(step)
+
+    def steps(self, **functions: Callable[[], object]) -> Any:
+        """Steps that run at the same time, each under the name of its argument: their results by name, as of `step`."""
+        steps = [self._durable.begin(name, function, beside=list(functions)) for name, function in functions.items()]
+        return self._durable.run_all(steps) if self._on_loop else self._durable.run_all_in_threads(steps)
+
+    @property
+    def step_key(self) -> str:
+        """Within a step: a key that is the same whenever that step of this job runs."""
+        return self._durable.key
+
+    @property
+    def _durable(self) -> Steps:
+        if self._steps is not None:
+            return self._steps
+        raise InvalidStep("steps are for handlers with executor='async' or 'thread'")
 
     def shard(self, items: Sequence[T]) -> Sequence[T]:
         """This instance's share of `items`: every count-th one from index on."""
@@ -287,9 +298,3 @@ class Track(Generic[T]):
         if self._ctx.should_stop:
             self._ctx.stop_point()
         return False
-
-
-def _finite(number: float | None) -> float | None:
-    """Convert to a finite float. A non-number raises here, in its handler, not later in a shared batch."""
-    value = None if number is None else float(number)
-    return value if value is not None and math.isfinite(value) else None

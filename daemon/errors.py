@@ -13,6 +13,8 @@ HeadcountError
 ├── SlotsExhausted            threads that nothing can stop occupy half of the slots; the worker drains and exits
 ├── ClaimLost                 the attempt that is running no longer owns its job
 ├── ResultNotStorable         a value that JSON in Postgres can't hold
+├── InvalidStep               a durable step that could not be told from another one
+├── StepsChanged              the recorded steps of a job are not those of its handler
 ├── TooManyNotes              a handler adds notes faster than the database can store them
 ├── PublishFailed             Pub/Sub did not take a batch
 │   └── PublishRefused        it refuses a message of that batch
@@ -95,6 +97,14 @@ class ClaimLost(HeadcountError):
 
 class ResultNotStorable(HeadcountError):
     """A value is not JSON that Postgres can hold: NaN, a NUL character, a lone surrogate, or too large."""
+
+
+class InvalidStep(HeadcountError):
+    """A durable step that could not be told from another one: its name is taken, or it runs within or beside one."""
+
+
+class StepsChanged(HeadcountError):
+    """The steps that a job has recorded are not those of its handler: one was renamed, removed, moved or inserted."""
 
 
 class TooManyNotes(HeadcountError):

@@ -186,13 +186,25 @@ class Redelivery:
 
 
 @dataclass(frozen=True, slots=True)
+class StepSummary:
+    """A durable step without its result; `attempt` recorded it, `kind` is `step`, or `tx` for one with tx=True."""
+
+    name: str
+    number: int
+    attempt: int
+    kind: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class JobExplanation:
-    """One job: its row, its verdict while it is unfinished, its failed attempts and its repeated deliveries."""
+    """One job: its row, its verdict while it is unfinished, its failed attempts, its repeated deliveries, its steps."""
 
     job: JobRow
     verdict: Verdict | None
     history: tuple[FailedAttempt, ...]
     redeliveries: tuple[Redelivery, ...]
+    steps: tuple[StepSummary, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     INVALID_PARAMS = "InvalidParams"
     UNKNOWN_JOB = "UnknownJob"
     RESULT_NOT_STORABLE = "ResultNotStorable"
+    STEPS_CHANGED = "StepsChanged"
     INTERRUPTED = "Interrupted"
     WORKER_LOST = "WorkerLost"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
@@ -232,7 +233,10 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedJob:
-    """An unfinished job as its row shows it, and whether its holder (if any) was draining."""
+    """An unfinished job as its row shows it, and whether its holder (if any) was draining.
+
+    `losses` are the workers it has lost since its newest durable step was recorded.
+    """
 
     job_id: UUID
     worker_id: UUID | None

@@ -1,11 +1,12 @@
-"""Where the progress, notes and checkpoints of a running handler go, and what its context returns to it.
+"""Where the progress, notes, checkpoints and steps of a running handler go, and what its context returns to it.
 
 Used by the context; the recorder of a worker is in `postgres/`, that of the testing kit keeps everything in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from daemon.job import Claim, Progress
@@ -31,6 +32,51 @@ class Recorder(Protocol):
 
     async def save(self, claim: Claim, checkpoint: str) -> bool:
         """Store a checkpoint (JSON text); False when the claim is lost."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedStep:
+    """A durable step of a job: the how manieth of its run it was (from 1), and its result as JSON text.
+
+    `in_transaction`: its effects committed together with its record.
+    """
+
+    name: str
+    number: int
+    result: str
+    in_transaction: bool = False
+
+
+class StepStore(Protocol):
+    """Keeps the durable steps of jobs. Whatever writes is under the fence of the claim: False when that is lost."""
+
+    async def recorded(self, claim: Claim) -> list[RecordedStep]:
+        """The steps that earlier attempts have recorded."""
+        ...
+
+    async def record(self, claim: Claim, step: RecordedStep) -> bool:
+        """Store a step; done when it is committed."""
+        ...
+
+    async def forget(self, claim: Claim) -> bool:
+        """Delete all steps of the job."""
+        ...
+
+
+class StepTransactions(Protocol):
+    """Runs steps in transactions that their record is the last statement of; None when the claim is lost.
+
+    `body` gets a connection and gives the result as JSON text. What it and the database raise is raised; then nothing
+    has taken effect.
+    """
+
+    async def run(self, claim: Claim, name: str, number: int, body: Callable[[object], Awaitable[str]]) -> str | None:
+        """On the event loop."""
+        ...
+
+    def run_in_thread(self, claim: Claim, name: str, number: int, body: Callable[[object], str]) -> str | None:
+        """In a thread of a handler."""
         ...
 
 

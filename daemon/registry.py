@@ -32,6 +32,7 @@ from daemon.signature import json_schema, signature_of
 
 Executor = Literal["async", "thread", "process", "command", "cloud_run_job"]
 EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
+StepsChangedPolicy = Literal["fail", "ignore", "restart"]
 OPTIONS = "__headcount_job__"
 NEW_REPOSITORY = "headcount new example && cd example"
 
@@ -59,6 +60,7 @@ class Handler:
     memory_mib: int | None = None
     result: TypeAdapter[object] | None = None
     resources: tuple[object, ...] = ()
+    steps_changed: StepsChangedPolicy = "fail"
 
     @property
     def location(self) -> str:
@@ -81,6 +83,7 @@ class JobOptions:
     concurrency: int | None
     limits: tuple[Limit, ...] = ()
     memory_mib: int | None = None
+    steps_changed: StepsChangedPolicy = "fail"
 
 
 def job(
@@ -96,6 +99,7 @@ def job(
     concurrency: int | None = None,
     limits: Sequence[Limit] = (),
     memory_mib: int | None = None,
+    steps_changed: StepsChangedPolicy = "fail",
 ) -> Callable[[F], F]:
     """Register the function below as the handler of jobs called `name`; the function itself stays as it is.
 
@@ -105,11 +109,12 @@ def job(
     first attempt over all of them and the pauses between them (seconds or timedelta). `executor` is `async` for
     `async def` and `thread` for plain `def`. One may ask for `process`, a child process that can be killed, with
     `memory_mib` as its limit; with `command` it returns a Command. `concurrency` bounds this name per worker, `limits`
-    over the whole fleet.
+    over the whole fleet. `steps_changed` says what becomes of a job whose recorded steps are not this handler's.
     """
     retried = None if retry_on is None else _types(retry_on)
     policy = RetryPolicy(max_attempts, retry or Backoff(), retried, _types(give_up_on), _seconds(overall_timeout))
-    options = JobOptions(name, executor, policy, _seconds(timeout), concurrency, tuple(limits), memory_mib)
+    bounds = (_seconds(timeout), concurrency, tuple(limits), memory_mib)
+    options = JobOptions(name, executor, policy, *bounds, steps_changed)
 
     def register(function: F) -> F:
         setattr(function, OPTIONS, options)
@@ -206,6 +211,7 @@ def handler_of(function: Callable[..., object]) -> Handler:
         options.memory_mib,
         signature.result,
         signature.resources,
+        options.steps_changed,
     )
 
 
@@ -233,6 +239,8 @@ def _check_options(options: JobOptions, function: Callable[..., object]) -> Exec
             raise HandlersInvalid(f"{where}: retry_on and give_up_on hold types of exceptions, not {kind!r}.")
     if options.concurrency is not None and options.concurrency < 1:
         raise HandlersInvalid(f"{where}: concurrency must be at least 1.")
+    if options.steps_changed not in typing.get_args(StepsChangedPolicy):
+        raise HandlersInvalid(f"{where}: steps_changed is fail, ignore or restart, not {options.steps_changed!r}.")
     if options.memory_mib is not None and (executor != "process" or options.memory_mib < 1):
         raise HandlersInvalid(f"{where}: memory_mib must be at least 1, and needs executor='process'.")
     return executor

@@ -62,6 +62,10 @@ class Settings(BaseModel):
     process_max_memory_mib: Annotated[int, Field(ge=0)] = Field(
         0, description="A child process that takes more memory after a job is replaced; 0 is never"
     )
+    step_connections: Annotated[int, Field(ge=1, le=100)] = Field(
+        4, description="Database connections, beside the worker's own, for steps with tx=True; opened when needed"
+    )
+    step_statement_timeout_seconds: Seconds = Field(60.0, description="How long a statement of such a step may take")
     prefetch: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
         None, description="Messages buffered beyond the running ones; default twice the slots, 0 for long jobs"
     )

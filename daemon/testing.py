@@ -24,6 +24,7 @@ from daemon.engine.runner import HandlerRunner
 from daemon.errors import HeadcountError
 from daemon.job import Claim, Failed, Interrupted, JobError, Progress, Returned, StopReason, Unknown
 from daemon.observe import Observer
+from daemon.recorder import RecordedStep
 from daemon.registry import handler_of
 from daemon.rules.storable import encode_json
 
@@ -51,6 +52,7 @@ class Recording:
     progress: list[Progress] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     checkpoint: str | None = None
+    steps: dict[str, RecordedStep] = field(default_factory=dict)
 
 
 async def run_handler(
@@ -68,10 +70,10 @@ async def run_handler(
 ) -> JsonValue:
     """One attempt of a handler, and its result as JSON.
 
-    Raises HandlerFailed for whatever would fail the attempt. `recording` collects what it reports, and carries a
-    checkpoint from one run to the next; with `stopping` the handler is asked to stop at its first
-    await, and HandlerStopped is raised at its next stop point. `resources` stand for what lifespans would yield, in the
-    order of the handler's parameters. Raises ValueError for a `cloud_run_job` handler.
+    Raises HandlerFailed for whatever would fail the attempt. `recording` collects what it reports, and carries its
+    checkpoint and its recorded steps from one run to the next (with `attempt=2`); with `stopping` the handler is asked
+    to stop at its first await, and HandlerStopped is raised at its next stop point. `resources` stand for what
+    lifespans would yield, in the order of the handler's parameters. Raises ValueError for a `cloud_run_job` handler.
     """
     handler = handler_of(function)
     if handler.executor == "cloud_run_job":
@@ -100,7 +102,7 @@ async def run_handler(
         asyncio.get_running_loop().call_soon(running.signal.set, StopReason.DRAINING)
     handler = replace(handler, executor="thread" if handler.executor == "process" else handler.executor)
     executors = _executors(recorder)
-    runner = HandlerRunner(recorder, executors, resources=lambda _handler: resources, show_values=True)
+    runner = HandlerRunner(recorder, executors, steps=recorder, resources=lambda _handler: resources, show_values=True)
     result = await runner.run(claim, handler, running)
     match result:
         case Returned():
@@ -136,4 +138,15 @@ class _Recorder:
 
     async def save(self, claim: Claim, checkpoint: str) -> bool:
         self._said.checkpoint = checkpoint
+        return True
+
+    async def recorded(self, claim: Claim) -> list[RecordedStep]:
+        return list(self._said.steps.values())
+
+    async def record(self, claim: Claim, step: RecordedStep) -> bool:
+        self._said.steps[step.name] = step
+        return True
+
+    async def forget(self, claim: Claim) -> bool:
+        self._said.steps.clear()
         return True

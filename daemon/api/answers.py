@@ -16,7 +16,7 @@ import orjson
 from fastapi import Query, Request
 from pydantic import BaseModel, JsonValue
 
-from daemon.inspection import MEANING, Explanation, JobExplanation, JobSnapshot, RejectedExample, Verdict
+from daemon.inspection import MEANING, Explanation, JobExplanation, JobSnapshot, RejectedExample, StepSummary, Verdict
 from daemon.job import JobError, Kind, Status
 from daemon.orchestration import JobOutcome, OrchestrationState
 from daemon.rules.secret_fields import masked_text
@@ -107,6 +107,7 @@ class JobAnswer(BaseModel):
     verdict: VerdictAnswer | None
     history: list[FailedAttemptAnswer]
     redeliveries: list[dict[str, JsonValue]]
+    steps: list[StepSummary]
 
 
 def next_page(request: Request, after: object | None) -> str | None:
@@ -130,6 +131,7 @@ def job(found: JobExplanation, secrets: Collection[str]) -> bytes:
         "verdict": found.verdict and _verdict(found.verdict).model_dump(mode="json"),
         "history": [asdict(one) for one in found.history],
         "redeliveries": [asdict(one) for one in found.redeliveries],
+        "steps": [asdict(one) for one in found.steps],
     }
     return orjson.dumps(shown)
 

@@ -18,6 +18,8 @@ from daemon.cli.output import echo, echo_json, shorten
 from daemon.inspection import MEANING, Explanation, JobExplanation, JobSnapshot, Verdict, to_json
 from daemon.rules.secret_fields import masked_text
 
+NEWEST_STEPS = 10
+
 
 def explain(
     identifier: Annotated[UUID, typer.Argument(metavar="ID", help="An orchestration or a job.", show_default=False)],
@@ -67,6 +69,11 @@ def _job(found: JobExplanation, as_json: bool) -> None:
     echo(f"  params: {shorten(job.params, 160)}")
     if found.verdict is not None:
         _show_verdict(found.verdict)
+    if len(found.steps) > NEWEST_STEPS:
+        echo(f"  {len(found.steps)} steps are recorded; the last {NEWEST_STEPS}:")
+    for step in found.steps[-NEWEST_STEPS:]:
+        when = f"{step.created_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        echo(f"  step {step.number} {step.name}: recorded {when} by attempt {step.attempt}")
     if job.error is not None:
         echo(f"  {job.error['kind']}: {shorten(job.error['message'], 300)}", style="red")
     for attempt in found.history:

@@ -15,10 +15,11 @@ import typer
 
 from daemon.cli.connection import with_database
 from daemon.cli.formatting import COLOURS
-from daemon.cli.options import AsJson, duration, pairs
+from daemon.cli.options import AsJson, Where, duration, pairs
 from daemon.cli.output import echo_err, echo_json, shorten, show_table
 from daemon.job import Kind
 from daemon.orchestration import ListState, OrchestrationFilter, OrchestrationSummary
+from daemon.rules.filters import parse_filter
 
 TAGS_WIDTH = 60
 
@@ -35,12 +36,13 @@ def list_orchestrations(
     kind: Annotated[Kind | None, typer.Option(help="Only those with an Errored instance of this kind.")] = None,
     older_than: Annotated[str | None, typer.Option(metavar="AGE", help="Kicked off longer ago: 1d, 90m.")] = None,
     newer_than: Annotated[str | None, typer.Option(metavar="AGE", help="Kicked off since: 1d, 90m.")] = None,
+    where: Where = None,
     after: Annotated[UUID | None, typer.Option(metavar="ID", help="The next page: older than this one.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List orchestrations, newest first: the ids that explain, results, retry and cancel take."""
-    wanted = OrchestrationFilter(
+    options = OrchestrationFilter(
         state=state,
         job_name=job,
         tags=pairs(tag or ()),
@@ -48,19 +50,23 @@ def list_orchestrations(
         older_than=None if older_than is None else duration(older_than).total_seconds(),
         newer_than=None if newer_than is None else duration(newer_than).total_seconds(),
     )
+    if where is not None and options != OrchestrationFilter():
+        raise typer.BadParameter("--where says it all: leave the other filters out, or leave --where out")
+    wanted = options if where is None else parse_filter(where)
     found = with_database(lambda database: database.queries.orchestrations(wanted, after, limit))
     if as_json:
         for one in found:
             echo_json({**asdict(one), "tags": dict(one.tags), "outcome": one.outcome and one.outcome.value})
     elif found:
-        _show(found)
+        show_orchestrations(found)
         if len(found) == limit:
             echo_err(f"more: {_next_page(context, found[-1].id)}")
     else:
         echo_err("no orchestration matches")
 
 
-def _show(found: Sequence[OrchestrationSummary]) -> None:
+def show_orchestrations(found: Sequence[OrchestrationSummary]) -> None:
+    """A table of orchestrations, a line each."""
     columns = ("id", "kicked off", "job", "state", "finished", "Errored", "tags")
     show_table(columns, [_line(one) for one in found])
 

@@ -10,22 +10,37 @@ from uuid import UUID
 
 import typer
 
+from daemon.cli.bulk import cancel_all, retry_all
 from daemon.cli.connection import Database, with_client, with_database
-from daemon.cli.options import AsJson, OrchestrationId
+from daemon.cli.options import AsJson, OptionalId, Where, Yes
 from daemon.cli.output import Exit, echo, echo_err, echo_json, show_table
 from daemon.inspection import Violation, WorkerStatus, to_json
 
 
-def retry(orchestration_id: OrchestrationId, as_json: AsJson = False) -> None:
+def retry(orchestration_id: OptionalId = None, where: Where = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """Run the Errored instances of a finished orchestration again; it completes once more, with a new event id."""
-    count = with_client(lambda client: client.retry_failed(orchestration_id))
+    one = _one_of(orchestration_id, where)
+    if one is None:
+        retry_all(where or "", yes=yes, as_json=as_json)
+        return
+    count = with_client(lambda client: client.retry_failed(one))
     _echo_count("retried", count, as_json, "instances run again", "no Errored instance has anything to run")
 
 
-def cancel(orchestration_id: OrchestrationId, as_json: AsJson = False) -> None:
+def cancel(orchestration_id: OptionalId = None, where: Where = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """End every unfinished instance as Errored (kind Cancelled); running handlers are stopped within two seconds."""
-    count = with_client(lambda client: client.cancel(orchestration_id))
+    one = _one_of(orchestration_id, where)
+    if one is None:
+        cancel_all(where or "", yes=yes, as_json=as_json)
+        return
+    count = with_client(lambda client: client.cancel(one))
     _echo_count("cancelled", count, as_json, "instances cancelled", "every instance had finished")
+
+
+def _one_of(orchestration_id: UUID | None, where: str | None) -> UUID | None:
+    if (orchestration_id is None) == (where is None):
+        raise typer.BadParameter("give either the ID of one orchestration, or --where for all that match")
+    return orchestration_id
 
 
 def republish(

@@ -6,13 +6,14 @@ Called by the commands. A text that can't be read is a usage error that shows wh
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
 import typer
+
+from daemon.rules.filters import seconds_of
 
 Reveal = Annotated[
     bool,
@@ -21,16 +22,22 @@ Reveal = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 OrchestrationId = Annotated[UUID, typer.Argument(metavar="ID", help="The id that kickoff printed.", show_default=False)]
 
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+OptionalId = Annotated[
+    UUID | None, typer.Argument(metavar="ID", help="The id that kickoff printed.", show_default=False)
+]
+Where = Annotated[
+    str | None,
+    typer.Option("--where", metavar="FILTER", help="All that match, like 'job:thumbnail kind:TimedOut age<2d'."),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def duration(text: str) -> timedelta:
     """`90s`, `10m`, `1h30m`, `2d`."""
-    parts = _PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    seconds = seconds_of(text)
+    if seconds is None:
         raise typer.BadParameter(f"{text!r} is not a duration; write it like 90s, 10m, 1h30m or 2d")
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    return timedelta(seconds=seconds)
 
 
 def moment(text: str) -> datetime:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from daemon.context import StopSignal
 from daemon.job import Claim, StopReason
+from daemon.stop_signal import StopSignal
 
 
 class Attempt:

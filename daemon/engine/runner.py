@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -17,9 +17,10 @@ from daemon.context import JobContext
 from daemon.engine.attempt import Attempt
 from daemon.engine.executors import Executor
 from daemon.job import Claim, Failed, JobError, Kind, Result
-from daemon.recorder import Recorder
+from daemon.recorder import Recorder, StepStore, StepTransactions
 from daemon.registry import Handler
 from daemon.rules.storable import safe_str
+from daemon.steps import Steps, StepsRestarted
 
 
 class HandlerRunner:
@@ -30,11 +31,14 @@ class HandlerRunner:
         recorder: Recorder,
         executors: Mapping[str, Executor],
         *,
+        steps: StepStore | None = None,
+        transactions: StepTransactions | None = None,
         resources: Callable[[Handler], Sequence[object]] = lambda _handler: (),
         show_values: bool = False,
     ) -> None:
         self._recorder = recorder
         self._executors = executors
+        self._steps, self._transactions = steps, transactions
         self._resources = resources
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
@@ -51,10 +55,46 @@ class HandlerRunner:
             return Failed(JobError(Kind.INVALID_PARAMS, f"validating the params raised {words}"), final=True)
         arguments: tuple[object, ...] = (params,)
         if handler.wants_context:
-            arguments = (params, JobContext(claim, self._recorder, attempt.signal, self._loop, self._loop_thread))
+            steps = self._steps_of(claim, handler, attempt)
+            context = JobContext(claim, self._recorder, attempt.signal, self._loop, self._loop_thread, steps)
+            arguments = (params, context)
+            if steps is not None and claim.attempt > 1:
+                handler = replace(handler, function=_to_the_end(handler, steps))
         if handler.resources and handler.executor != "process":  # a child process has its own
             arguments += tuple(self._resources(handler))
         return await self._executors[handler.executor].call(_within_overall_timeout(handler, claim), arguments, attempt)
+
+    def _steps_of(self, claim: Claim, handler: Handler, attempt: Attempt) -> Steps | None:
+        if self._steps is None or handler.executor not in ("async", "thread"):
+            return None
+        return Steps(claim, self._steps, self._transactions, attempt.signal, self._loop, handler.steps_changed)
+
+
+def _to_the_end(handler: Handler, steps: Steps) -> Callable[..., object]:
+    """The function of a handler: called again when its steps begin anew, and checked for steps it did not come to."""
+    function = handler.function
+
+    async def call(*arguments: object) -> object:
+        while True:
+            try:
+                called = function(*arguments)
+                assert isinstance(called, Awaitable), "discovery lets only `async def` be run on the event loop"
+                result: object = await called
+                await steps.finish()
+                return result
+            except StepsRestarted:
+                continue
+
+    def call_in_thread(*arguments: object) -> object:
+        while True:
+            try:
+                result = function(*arguments)
+                steps.finish_in_thread()
+                return result
+            except StepsRestarted:
+                continue
+
+    return call if handler.executor == "async" else call_in_thread
 
 
 def _within_overall_timeout(handler: Handler, claim: Claim) -> Handler:

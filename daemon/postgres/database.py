@@ -150,6 +150,25 @@ def sync_engine(
     return engine
 
 
+def step_engines(url: str, size: int, pooler: str = "none", *, show_values: bool = False) -> tuple[AsyncEngine, Engine]:
+    """Connections for authors' own statements, as the driver makes them: for an event loop, and for threads.
+
+    Whoever wants one waits until it is free. Errors tell bound and stored values only with `show_values`.
+    """
+    named: dict[str, Any] = {
+        "pool_size": size,
+        "max_overflow": 0,
+        "pool_timeout": None,
+        "connect_args": _connect_args(url, pooler),
+        "hide_parameters": not show_values,
+    }
+    engines = create_async_engine(_driver_url(url), **named), create_engine(_driver_url(url), **named)
+    if not show_values:
+        for engine in (engines[0].sync_engine, engines[1]):
+            event.listen(engine, "handle_error", on_error)
+    return engines
+
+
 def sqlstate(error: BaseException) -> str | None:
     """Postgres's five-letter code of an error, if the server sent one."""
     original = _original(error)

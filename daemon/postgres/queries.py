@@ -29,6 +29,7 @@ from daemon.inspection import (
     RejectedMessage,
     RejectedSummary,
     ReplayCandidate,
+    StepSummary,
     Verdict,
     Violation,
     WorkerStatus,
@@ -127,6 +128,7 @@ class Queries:
             verdicts[0] if verdicts else None,
             tuple(await self._all(FailedAttempt, sql.HISTORY, {"id": job_id})),
             tuple(await self._all(Redelivery, sql.REDELIVERIES, {"id": job_id})),
+            tuple(await self._all(StepSummary, sql.STEPS, {"id": job_id})),
         )
 
     async def secrets_in_params(self, job_name: str) -> tuple[str, ...]:

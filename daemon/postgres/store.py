@@ -19,6 +19,7 @@ from daemon.postgres.group_commit import GroupCommit
 from daemon.postgres.progress import ProgressBuffer
 from daemon.postgres.rejections import Rejection, Rejections
 from daemon.postgres.settlements import Settlements
+from daemon.postgres.steps import DurableSteps
 from daemon.rules.limits import JobLimit
 
 
@@ -40,6 +41,7 @@ class Store:
     ) -> None:
         self._completed = completed
         self.progress = ProgressBuffer(engine, observer, on_unavailable)
+        self.steps = DurableSteps(engine, observer, on_unavailable)
         claims, settlements = Claims(engine, me, worker_ttl, limits), Settlements(engine, completed, released)
         self._pinned = (claims.pinned, settlements.pinned)
         self._claims: GroupCommit[ClaimRequest, ClaimAnswer] = GroupCommit(
@@ -89,14 +91,14 @@ class Store:
     @property
     def unavailable(self) -> bool:
         """Whether anything waits for the database to answer again."""
-        commits = (self._claims, self._settlements, self._rejections, self.progress)
+        commits = (self._claims, self._settlements, self._rejections, self.progress, self.steps)
         return any(commit.unavailable for commit in commits)
 
     async def run(self) -> None:
         """Write until cancelled."""
         try:
             async with anyio.create_task_group() as tasks:
-                for commit in (self._claims, self._settlements, self._rejections, self.progress):
+                for commit in (self._claims, self._settlements, self._rejections, self.progress, self.steps):
                     tasks.start_soon(commit.run)
         finally:
             with anyio.CancelScope(shield=True):

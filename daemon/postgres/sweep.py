@@ -65,6 +65,11 @@ _CHECKS = (
         sql.IDLE_PERMITS,
         lambda row: f"does not run and has a permit of {row['limit_name']!r} ({row['key']!r})",
     ),
+    _Check(
+        "steps",
+        sql.STEPS,
+        lambda row: f"has step {row['name']!r} of attempt {row['attempt']}, and is at attempt {row['current']}",
+    ),
     _Check("constraints", sql.CONSTRAINTS, lambda _row: "is missing from the schema, or not validated"),
 )
 

@@ -7,6 +7,7 @@ surrogate, UTF-8) and from RFC 8259 (no NaN, no Infinity).
 from __future__ import annotations
 
 import json
+import math
 import re
 from itertools import accumulate
 
@@ -88,6 +89,12 @@ def parsed(text: str) -> JsonValue:
         return text
     value: JsonValue = json.loads(text)
     return value
+
+
+def finite(number: float | None) -> float | None:
+    """A number as a finite float, None for NaN and infinity. Raises TypeError or ValueError for what is not one."""
+    value = None if number is None else float(number)
+    return value if value is not None and math.isfinite(value) else None
 
 
 def storable_text(text: str, limit: int = _TEXT_LIMIT) -> str:

@@ -40,6 +40,7 @@ from daemon.postgres.outbox import EventOutbox, JobOutbox
 from daemon.postgres.permits import Permits
 from daemon.postgres.rescue import Rescue
 from daemon.postgres.retries import Retries
+from daemon.postgres.step_transactions import DatabaseTransactions
 from daemon.postgres.store import Store
 from daemon.postgres.sweep import Sweeper
 from daemon.postgres.terminations import Terminations
@@ -130,6 +131,7 @@ class WorkerRuntime:
             await self._puller.close()
             if self._cloud_run is not None:
                 await self._cloud_run.close()
+            await self._transactions.close()
             await self._engine.dispose()
 
     async def _drain(self) -> None:
@@ -174,7 +176,21 @@ class WorkerRuntime:
             self._cloud_run = connect_cloud_run()
             executors["cloud_run_job"] = CloudRunJobExecutor(limit, recorder, self._cloud_run)
         self._resources = Resources((one for one in registry if one.executor != "process"), registry.lifespans)
-        runner = HandlerRunner(recorder, executors, resources=self._resources.of, show_values=settings.log_values)
+        self._transactions = DatabaseTransactions(
+            settings.database_url.get_secret_value(),
+            settings.step_connections,
+            settings.step_statement_timeout_seconds,
+            settings.database_pooler,
+            show_values=settings.log_values,
+        )
+        runner = HandlerRunner(
+            recorder,
+            executors,
+            steps=self.store.steps,
+            transactions=self._transactions,
+            resources=self._resources.of,
+            show_values=settings.log_values,
+        )
         grace = settings.unknown_job_grace_seconds
         places = {"process": self._processes.slots}
         return Consumer(

@@ -37,6 +37,7 @@ from daemon.postgres.progress import ProgressBuffer
 from daemon.postgres.rescue import Rescue
 from daemon.postgres.retries import Retries
 from daemon.postgres.settlements import Settlements
+from daemon.postgres.steps import DurableSteps
 from daemon.postgres.terminations import Terminations
 from daemon.postgres.worker_registration import WorkerRegistration
 from daemon.rules.lifecycle import RetryPolicy, settle
@@ -218,7 +219,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def writing(buffer: ProgressBuffer) -> AsyncIterator[ProgressBuffer]:
+async def writing(buffer: ProgressBuffer | DurableSteps) -> AsyncIterator[ProgressBuffer | DurableSteps]:
     """The lanes of what handlers say, running."""
     lanes = asyncio.create_task(buffer.run())
     yield buffer

@@ -112,7 +112,9 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
         "detail": "of a test", "host": "h", "revision": "r", "slots": 100, "running": 1, "draining": False,
         "generation": 1, "finishes": 5, "longest_due": True, "all": False, "delay": 1.0,
         "pool": "default", "lock_timeout": "5s", "first": 30.0, "longest": 3600.0, "most": 10,
-        "small": 1000, "window": 10_000, "shown": 10, "name": "count", "handlers": '[{"name": "count", "secrets": ["/a"]}]',
+        "timeout": "60s", "attempt": 1,
+        "name": "count", "handlers": '[{"name": "count", "secrets": ["/a"]}]',
+        "small": 1000, "window": 10_000, "shown": 10,
     }  # fmt: skip
     repeated = {name: value if isinstance(value, list) else [value] * len(jobs) for name, value in arrays.items()}
     known = repeated | single

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from daemon.context import JobContext, StopSignal
+from daemon.context import JobContext
 from daemon.errors import Stopped, TooManyNotes
 from daemon.job import Claim, StopReason
 from daemon.local.postgres import EmbeddedPostgres
@@ -16,6 +16,7 @@ from daemon.observe import Observer
 from daemon.postgres.database import async_engine
 from daemon.postgres.migrations import upgrade
 from daemon.postgres.progress import NOTE_BYTES_LIMIT, NOTES_LIMIT, ProgressBuffer
+from daemon.stop_signal import StopSignal
 from tests.harness.waiting import until
 from tests.postgres.scene import Scene, message_for, messages_for, writing
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from daemon.engine.attempt import Attempt
 from daemon.engine.cancellation import TaskCancellation
-from daemon.errors import ClaimLost, GiveUp, ResultNotStorable, RetryLater, Stopped
+from daemon.errors import ClaimLost, GiveUp, ResultNotStorable, RetryLater, StepsChanged, Stopped
 from daemon.job import Failed, Interrupted, JobError, Kind, Result, Returned, StopReason
 from daemon.registry import Handler
 from daemon.rules.storable import encode_json, safe_str, storable_text
@@ -64,6 +64,8 @@ def failure_of(error: BaseException, handler: Handler, attempt: Attempt) -> Resu
         return Interrupted(reason)
     if isinstance(error, GiveUp):
         return Failed(JobError(Kind.GAVE_UP, safe_str(error), _trace(error)), final=True)
+    if isinstance(error, StepsChanged):
+        return Failed(JobError(Kind.STEPS_CHANGED, safe_str(error), _trace(error)), final=True)
     if isinstance(error, RetryLater):
         return Failed(JobError(Kind.RETRY_LATER, safe_str(error), _trace(error)), retry_in=_seconds(error.after))
     why_final = handler.policy.why_final(error)

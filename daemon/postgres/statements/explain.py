@@ -82,3 +82,7 @@ FROM failed_attempt WHERE job_id = :id ORDER BY attempt
 REDELIVERIES = text("""
 SELECT cause, message_id, worker_id, received_at FROM redelivery WHERE job_id = :id ORDER BY id
 """)
+
+STEPS = text("""
+SELECT name, number, attempt, kind, created_at FROM durable_step WHERE job_id = :id ORDER BY number, name
+""")

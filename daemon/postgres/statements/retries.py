@@ -57,7 +57,8 @@ DELETE_PLACEHOLDERS = text("DELETE FROM job WHERE id = ANY(CAST(:ids AS uuid[]))
 # The handler of a job that was ended from outside may still run: its worker dates the job when that has ended.
 REOPEN_JOBS = text("""
 UPDATE job j
-SET status = 'InProgress', attempt = j.attempt + 1, failures = 0, losses = 0, finish_number = NULL, finished_at = NULL,
+SET status = 'InProgress', attempt = j.attempt + 1, failures = 0, losses = 0, losses_before_step = 0,
+    finish_number = NULL, finished_at = NULL,
     error = NULL, cause = 'operator', not_before = NULL, first_started_at = NULL,
     publish_at = statement_timestamp() + CASE WHEN j.occupied_by IS NULL THEN interval '0' ELSE interval '1 minute' END
 WHERE id = ANY(CAST(:ids AS uuid[]))

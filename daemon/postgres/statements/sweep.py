@@ -126,6 +126,15 @@ ORDER BY p.job_id
 LIMIT :limit
 """)
 
+# Page by page would need a cursor: steps are few beside jobs, and of each job only the newest attempt is compared.
+STEPS = text("""
+SELECT s.job_id AS id, s.name, s.attempt, j.attempt AS current
+FROM durable_step s JOIN job j ON j.id = s.job_id
+WHERE s.attempt > j.attempt
+ORDER BY s.job_id
+LIMIT :limit
+""")
+
 CONSTRAINTS = text("""
 SELECT name AS id FROM unnest(ARRAY['job_has_a_future', 'job_is_over', 'job_has_a_place', 'job_dates', 'job_place',
                                     'orchestration_counts', 'orchestration_complete', 'orchestration_outcome',

@@ -90,7 +90,7 @@ RETURNING w.id, w.draining_at IS NOT NULL AS draining
 """)
 
 JOBS_OF_WORKERS = text("""
-SELECT id, worker_id, attempt, losses FROM job
+SELECT id, worker_id, attempt, greatest(losses - losses_before_step, 0) AS losses FROM job
 WHERE worker_id = ANY(CAST(:ids AS uuid[])) AND status = 'InProgress'
 ORDER BY id
 LIMIT 20000

@@ -8,7 +8,7 @@ from __future__ import annotations
 from daemon.observe import Observer
 from daemon.telemetry.metrics.registry import TIME_BUCKETS, MetricsRegistry
 
-OPERATIONS = ("claim", "settle", "reject", "checkpoint")
+OPERATIONS = ("claim", "settle", "reject", "checkpoint", "step")
 HEARTBEAT, BACKLOG = "heartbeat", "backlog"
 SIZE_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500)
 

@@ -17,6 +17,7 @@ from daemon.engine.executors.coroutine import CoroutineExecutor
 from daemon.engine.executors.thread import GRACE_SECONDS, ThreadExecutor
 from daemon.engine.runner import HandlerRunner
 from daemon.job import Claim, Failed, JobError, Kind, Progress, Result
+from daemon.recorder import RecordedStep
 from daemon.registry import Handler
 from tests.fakes.delivery import CLAIM, a_handler
 from tests.fakes.observer import Listening
@@ -44,9 +45,33 @@ class Recorded:
         return self._saves
 
 
+class Steps:
+    """A store of durable steps, all of one job; `holds` says whether its claim does."""
+
+    def __init__(self, *recorded: RecordedStep) -> None:
+        self.kept = {step.name: step for step in recorded}
+        self.holds = True
+        self.reads = 0
+
+    async def recorded(self, claim: Claim) -> list[RecordedStep]:
+        self.reads += 1
+        return list(self.kept.values())
+
+    async def record(self, claim: Claim, step: RecordedStep) -> bool:
+        await asyncio.sleep(0)
+        if self.holds:
+            self.kept[step.name] = step
+        return self.holds
+
+    async def forget(self, claim: Claim) -> bool:
+        self.kept.clear()
+        return self.holds
+
+
 def a_runner(
     recorder: Recorded | None = None,
     *,
+    steps: Steps | None = None,
     result_limit: int = 100_000,
     threads: int = 4,
     observer: Listening | None = None,
@@ -58,7 +83,7 @@ def a_runner(
     """A runner on the running loop."""
     threaded = ThreadExecutor(result_limit, threads, in_flight or InFlight(), observer or Listening(), exit_in, grace)
     executors = {"async": CoroutineExecutor(result_limit), "thread": threaded}
-    return HandlerRunner(recorder or Recorded(), executors, show_values=show_values)
+    return HandlerRunner(recorder or Recorded(), executors, steps=steps or Steps(), show_values=show_values)
 
 
 async def run_attempt(
