@@ -37,6 +37,8 @@ TABLES = (
     "schedule",
     "handler",
     "rejected_message",
+    "progress_link",
+    "audit",
 )
 WRITES = "SELECT, INSERT, UPDATE, DELETE"
 

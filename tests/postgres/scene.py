@@ -145,7 +145,17 @@ class Scene:
 
     async def clear(self) -> None:
         """Remove every row."""
-        for table in ("job", "orchestration", "worker", "rejected_message", "repair", "limit_key", "handler"):
+        for table in (
+            "job",
+            "orchestration",
+            "worker",
+            "rejected_message",
+            "repair",
+            "limit_key",
+            "handler",
+            "progress_link",
+            "audit",
+        ):
             await self.run(f"DELETE FROM {table}")
 
     async def worker(self, limits: Sequence[JobLimit] = (), *, regular: bool = True) -> Worker:
