@@ -22,7 +22,7 @@ from daemon.cli.kickoff import kickoff
 from daemon.cli.link import link
 from daemon.cli.listing import list_orchestrations
 from daemon.cli.migrate import migrate
-from daemon.cli.operations import cancel, republish, retry, verify, workers
+from daemon.cli.operations import cancel, complete, republish, retry, verify, workers
 from daemon.cli.output import HELP
 from daemon.cli.provision import provision
 from daemon.cli.prune import prune
@@ -94,6 +94,7 @@ app.command(rich_help_panel=ASKING)(explain)
 app.command(rich_help_panel=ASKING)(cancel)
 app.command(rich_help_panel=ASKING)(retry)
 app.command(rich_help_panel=ASKING)(link)
+app.command(rich_help_panel=ASKING)(complete)
 app.command(rich_help_panel=ASKING)(asyncapi)
 app.command(rich_help_panel=OPERATING)(workers)
 app.command(rich_help_panel=OPERATING)(verify)

@@ -14,6 +14,7 @@ from daemon.errors import HeadcountError, StoreUnavailable
 
 if TYPE_CHECKING:
     from daemon.client import Client
+    from daemon.postgres.job_operations import JobOperations
     from daemon.postgres.maintenance import Maintenance
     from daemon.postgres.queries import Queries
     from daemon.settings import Settings
@@ -31,6 +32,7 @@ class Database:
 
     queries: Queries
     maintenance: Maintenance
+    jobs: JobOperations
 
 
 def with_client(
@@ -59,13 +61,14 @@ def with_database(work: Callable[[Database], Awaitable[T]]) -> T:
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[Database]:
     from daemon.postgres.database import async_engine
+    from daemon.postgres.job_operations import JobOperations
     from daemon.postgres.maintenance import Maintenance
     from daemon.postgres.queries import Queries
 
     url = settings.database_url.get_secret_value()
     engine = async_engine(url, 2, settings.database_pooler, show_values=settings.log_values)
     try:
-        yield Database(Queries(engine, settings.worker_ttl_seconds), Maintenance(engine))
+        yield Database(Queries(engine, settings.worker_ttl_seconds), Maintenance(engine), JobOperations(engine))
     finally:
         await engine.dispose()
 

@@ -5,6 +5,7 @@ Called by people and programs. Each says what it changed; none of them is needed
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 from uuid import UUID
 
@@ -14,7 +15,10 @@ from daemon.cli.bulk import cancel_all, retry_all
 from daemon.cli.connection import Database, with_client, with_database
 from daemon.cli.options import AsJson, OptionalId, Where, Yes
 from daemon.cli.output import Exit, echo, echo_err, echo_json, show_table
+from daemon.errors import OrchestrationNotFound, RequestRefused, ResultNotStorable
 from daemon.inspection import Violation, WorkerStatus, to_json
+from daemon.rules.storable import encode_json
+from daemon.settings import load
 
 
 def retry(orchestration_id: OptionalId = None, where: Where = None, yes: Yes = False, as_json: AsJson = False) -> None:
@@ -28,13 +32,35 @@ def retry(orchestration_id: OptionalId = None, where: Where = None, yes: Yes = F
 
 
 def cancel(orchestration_id: OptionalId = None, where: Where = None, yes: Yes = False, as_json: AsJson = False) -> None:
-    """End every unfinished instance as Errored (kind Cancelled); running handlers are stopped within two seconds."""
+    """End every unfinished instance as Errored (kind Cancelled), or one job by its id; running handlers are stopped
+    within two seconds."""
     one = _one_of(orchestration_id, where)
     if one is None:
         cancel_all(where or "", yes=yes, as_json=as_json)
         return
-    count = with_client(lambda client: client.cancel(one))
+    try:
+        count = with_client(lambda client: client.cancel(one))
+    except OrchestrationNotFound:
+        count = int(with_database(lambda database: database.jobs.cancel(one)))
     _echo_count("cancelled", count, as_json, "instances cancelled", "every instance had finished")
+
+
+def complete(
+    job_id: Annotated[UUID, typer.Argument(metavar="JOB", help="A job's id, as results and explain show it.")],
+    result: Annotated[str, typer.Option(metavar="JSON", help="What its handler would have returned.")] = "null",
+    as_json: AsJson = False,
+) -> None:
+    """End one job that no worker runs as Completed, with a result given by hand."""
+    try:
+        value = json.loads(result)
+    except ValueError as error:
+        raise typer.BadParameter(f"the result is not JSON: {error}") from None
+    try:
+        text = encode_json(value, load(without=("project", "database_url")).result_limit_bytes)
+    except ResultNotStorable as error:
+        raise RequestRefused(str(error)) from None
+    count = int(with_database(lambda database: database.jobs.complete(job_id, text)))
+    _echo_count("completed", count, as_json, "job completed", "the job had finished")
 
 
 def _one_of(orchestration_id: UUID | None, where: str | None) -> UUID | None:

@@ -12,6 +12,7 @@ import pytest
 
 from daemon.client import Client, Orchestration
 from daemon.pubsub.publisher import Publisher
+from daemon.rules.messages import instance_id
 from daemon.settings import Settings, load
 from tests.harness.waiting import until
 from tests.harness.worker import WorkerProcess, worker_environment
@@ -72,6 +73,7 @@ async def finished(orchestration: Orchestration) -> Any:
     return await orchestration.wait(20)
 
 
+@pytest.mark.long
 async def test_explain_names_every_reason_why_an_orchestration_is_not_finished(
     environment: dict[str, str], client: Client, tmp_path: Path
 ) -> None:
@@ -159,6 +161,7 @@ async def test_a_message_that_the_topic_lost_comes_back_by_republish(
         assert (await finished(started)).completed == 3
 
 
+@pytest.mark.long
 async def test_a_rejected_message_is_listed_shown_whole_replayed_and_purged(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -196,3 +199,17 @@ async def test_prune_deletes_what_is_finished_and_keeps_what_is_not(
     assert (pruned["pruned"], pruned["jobs"]) == (1, 1)
     typed("status", str(done.id), environment=environment, code=3)
     assert (await client.state(waiting.id)).total == 1
+
+
+async def test_one_job_is_cancelled_or_completed_by_hand(client: Client, environment: dict[str, str]) -> None:
+    made = await client.kick_off("fail_until", [{"file": "/nowhere"}] * 2)
+    first, second = (str(instance_id(made.id, index)) for index in range(2))
+    assert asked("cancel", first, "--json", environment=environment) == {"cancelled": 1}
+    refused = typed("complete", second, "--result", "{", environment=environment, code=2)
+    assert "not JSON" in refused.stderr
+    assert "1 job completed" in typed("complete", second, "--result", '{"seen": 1}', environment=environment).stdout
+    assert "the job had finished" in typed("complete", second, environment=environment).stdout
+    successes, failures = await made.results()
+    assert [one.result for one in successes] == [{"seen": 1}]
+    assert [str(one.error.kind) for one in failures or () if one.error] == ["Cancelled"]
+    typed("cancel", str(uuid4()), environment=environment, code=3)

@@ -56,6 +56,8 @@ WHERE id = :id AND completed_at IS NULL AND reopening_at IS NULL
   AND pg_try_advisory_xact_lock(:key, hashtext(CAST(id AS text)))
 """)
 
+JOB_TO_END = text("SELECT status, attempt, worker_id, occupied_by FROM job WHERE id = :id")
+
 MISSING = text("""
 SELECT o.id, missing.index, o.job_name
 FROM unnest(CAST(:ids AS uuid[]), CAST(:generations AS int[]), CAST(:lows AS int[]), CAST(:highs AS int[]))
