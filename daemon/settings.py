@@ -108,6 +108,9 @@ class Settings(BaseModel):
     api_body_limit_bytes: Annotated[int, Field(ge=1024)] = Field(
         10 * 1024 * 1024, description="A request with a larger body is refused"
     )
+    api_link_keys: SecretStr = Field(
+        SecretStr(""), description="ID:SECRET of at least 32 bytes in hex, separated by commas; the first signs links"
+    )
     api_stream_seconds: Seconds = Field(
         300.0, description="A stream of progress ends after so long, up to twice that, and its client comes back"
     )

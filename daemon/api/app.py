@@ -18,7 +18,7 @@ from daemon.api.credentials import Credentials, is_loopback
 from daemon.api.identity_tokens import IdentityTokens
 from daemon.api.requests import BodyLimit, Requests
 from daemon.api.resources import opened
-from daemon.api.routes import fleet, orchestrations, progress, results
+from daemon.api.routes import fleet, links, orchestrations, progress, results
 from daemon.api.streams.events import EventStream
 from daemon.settings import Settings
 from daemon.telemetry.metrics.requests import RequestMetrics
@@ -65,12 +65,8 @@ def make_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    for part in (
-        orchestrations,
-        results,
-        progress,
-        fleet,
-    ):  # each has its whole prefix: a metric's label is a route's own path
+    # Each has its whole prefix, for a metric's label is a route's own path.
+    for part in (orchestrations, results, progress, links, fleet):
         app.include_router(part.router, responses=problems.RESPONSES)
     stream = EventStream(settings.api_stream_seconds)
     app.router.routes.append(Route("/v1/orchestrations/{orchestration_id:uuid}/events", stream, methods=["GET"]))

@@ -1,4 +1,4 @@
-"""Lets a request in, or not: a bearer token that is known, with the role that its method needs.
+"""Lets a request in, or not: a bearer token that is known, with the role that its method needs, or a progress link.
 
 A middleware in plain ASGI, before the body is read. Whatever is wrong, the answer is the same: 401 without credentials
 that count, 403 with a role that is too low. The log has the reason, never the token.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.api.credentials import Caller, Credentials, Role, is_loopback
 from daemon.api.identity_tokens import IdentityTokens, InvalidToken
+from daemon.api.links import HEADERS, link_token, opened_by
 from daemon.api.problems import problem
+from daemon.api.resources import Resources
+from daemon.progress_link import ProgressLink
 from daemon.telemetry.metrics.requests import RequestMetrics
 
 READING = ("GET", "HEAD")
@@ -53,21 +56,52 @@ class Authentication:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id, method, path = scope["state"]["request_id"], scope["method"], scope["path"]
+        token = link_token(scope)
+        if token is not None:
+            await self._with_link(token, scope, receive, _for_other_sites(send))
+            return
         try:
             caller = await self._caller(Headers(scope=scope))
         except _Refused as refused:
-            self._metrics.refused(refused.reason, method, path, request_id, refused.detail)
-            headers = {"WWW-Authenticate": 'Bearer realm="headcount"'}
-            answer = problem(401, "credentials that count are needed", request_id, headers=headers)
-            await answer(scope, receive, send)
+            await self._refuse(refused, scope, receive, send)
             return
-        if caller.role < (Role.READ if method in READING else Role.OPERATE):
-            self._metrics.refused("role", method, path, request_id, caller.name)
+        if caller.role < (Role.READ if scope["method"] in READING else Role.OPERATE):
+            request_id = scope["state"]["request_id"]
+            self._metrics.refused("role", scope["method"], scope["path"], request_id, caller.name)
             await problem(403, "the role `operate` is needed", request_id)(scope, receive, send)
             return
         scope["state"]["caller"] = caller
         await self._app(scope, receive, send)
+
+    async def _with_link(self, token: str, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            scope["state"]["link"] = await self._link(token, scope)
+        except _Refused as refused:
+            await self._refuse(refused, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _link(self, token: str, scope: Scope) -> ProgressLink:
+        resources: Resources = scope["state"]["resources"]
+        claims = resources.keys.claims(token)
+        if claims is None or scope["method"] not in READING:
+            raise _Refused("link_token")
+        try:
+            opened = opened_by(scope) == claims.orchestration_id
+        except ValueError:
+            opened = False
+        if not opened:
+            raise _Refused("link_of_another", str(claims.link_id))
+        link = (await resources.links.valid([claims.link_id])).get(claims.link_id)
+        if link is None or link.orchestration_id != claims.orchestration_id:
+            raise _Refused("link_revoked", str(claims.link_id))
+        return link
+
+    async def _refuse(self, refused: _Refused, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = scope["state"]["request_id"]
+        self._metrics.refused(refused.reason, scope["method"], scope["path"], request_id, refused.detail)
+        headers = {"WWW-Authenticate": 'Bearer realm="headcount"'}
+        await problem(401, "credentials that count are needed", request_id, headers=headers)(scope, receive, send)
 
     async def _caller(self, headers: Headers) -> Caller:
         if not self._credentials.required:
@@ -97,3 +131,14 @@ def _from_this_machine(headers: Headers) -> bool:
     host = urlsplit(f"//{headers.get('Host', '')}").hostname or ""
     origin = headers.get("Origin")
     return is_loopback(host) and (origin is None or is_loopback(urlsplit(origin).hostname or ""))
+
+
+def _for_other_sites(send: Send) -> Send:
+    """Answers that pages of any site may read, without cookies; the link must not travel on in a Referer."""
+
+    async def shared(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(HEADERS)
+        await send(message)
+
+    return shared

@@ -13,9 +13,11 @@ from typing import Annotated
 import anyio
 from fastapi import Depends, Request
 
+from daemon.api.links import LinkKeys
 from daemon.api.streams.reader import Reader
 from daemon.client import Client
 from daemon.postgres.database import async_engine
+from daemon.postgres.links import Audit, Links
 from daemon.postgres.live import LiveQueries
 from daemon.postgres.queries import Queries
 from daemon.settings import Settings
@@ -31,6 +33,9 @@ class Resources:
     client: Client
     queries: Queries
     reader: Reader
+    links: Links
+    audit: Audit
+    keys: LinkKeys
 
 
 @asynccontextmanager
@@ -40,11 +45,12 @@ async def opened(settings: Settings, metrics: RequestMetrics, stopping: Callable
     url = settings.database_url.get_secret_value()
     engine = async_engine(url, CONNECTIONS, settings.database_pooler, show_values=settings.log_values)
     own = async_engine(url, 1, settings.database_pooler, hangs_up=True)  # streams wait for no other request
-    reader = Reader(LiveQueries(own).changes, stopping, metrics)
+    reader = Reader(LiveQueries(own).changes, Links(own).valid, stopping, metrics)
+    queries, keys = Queries(engine, settings.worker_ttl_seconds), LinkKeys.of(settings)
     try:
         async with Client(settings, connections=CONNECTIONS) as client, anyio.create_task_group() as tasks:
             tasks.start_soon(reader.run)
-            yield Resources(client, Queries(engine, settings.worker_ttl_seconds), reader)
+            yield Resources(client, queries, reader, Links(engine), Audit(engine), keys)
             tasks.cancel_scope.cancel()
     finally:
         await engine.dispose()
@@ -54,6 +60,11 @@ async def opened(settings: Settings, metrics: RequestMetrics, stopping: Callable
 def _resources(request: Request) -> Resources:
     resources: Resources = request.state.resources
     return resources
+
+
+def caller_of(request: Request) -> str:
+    """Who asks, for the audit."""
+    return str(request.state.caller.name)
 
 
 Opened = Annotated[Resources, Depends(_resources)]

@@ -13,6 +13,7 @@ import uvicorn
 
 from daemon.api.app import make_app
 from daemon.api.credentials import Credentials, credentials
+from daemon.api.links import LinkKeys
 from daemon.errors import StartupError
 from daemon.settings import Settings
 from daemon.telemetry.health import HealthServer
@@ -46,6 +47,7 @@ class _Probes:
 def serve(settings: Settings) -> None:
     """Answer until a signal. Raises StartupError for a port that is taken, SettingsInvalid for bad credentials."""
     allowed = credentials(settings)
+    LinkKeys.of(settings)
     registry = MetricsRegistry(settings.pool)
     metrics = RequestMetrics(registry)
     app = make_app(settings, allowed, metrics, version("headcount"), lambda: server.should_exit)

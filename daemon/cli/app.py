@@ -19,6 +19,7 @@ from daemon.cli.doctor import doctor
 from daemon.cli.explain import explain
 from daemon.cli.handlers import handlers
 from daemon.cli.kickoff import kickoff
+from daemon.cli.link import link
 from daemon.cli.listing import list_orchestrations
 from daemon.cli.migrate import migrate
 from daemon.cli.operations import cancel, complete, republish, retry, verify, workers
@@ -93,6 +94,7 @@ app.command(rich_help_panel=OPERATING)(doctor)
 app.command(rich_help_panel=ASKING)(explain)
 app.command(rich_help_panel=ASKING)(cancel)
 app.command(rich_help_panel=ASKING)(retry)
+app.command(rich_help_panel=ASKING)(link)
 app.command(rich_help_panel=ASKING)(complete)
 app.command(rich_help_panel=ASKING)(asyncapi)
 app.command(rich_help_panel=OPERATING)(pause)

@@ -6,6 +6,7 @@ Included by `app`. Pages are keyset pages: what is kicked off meanwhile shifts n
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from starlette.exceptions import HTTPException
 
 from daemon.api.answers import Count, ExplanationAnswer, Page, Word, explanation, next_page
-from daemon.api.resources import Opened
+from daemon.api.resources import Opened, caller_of
 from daemon.errors import RequestRefused
 from daemon.inspection import JobSummary
 from daemon.job import Kind
@@ -112,15 +113,19 @@ async def explain(orchestration_id: UUID, resources: Opened) -> ExplanationAnswe
 
 
 @router.post("/{orchestration_id}/cancel")
-async def cancel(orchestration_id: UUID, resources: Opened) -> Count:
+async def cancel(orchestration_id: UUID, request: Request, resources: Opened) -> Count:
     """End every unfinished instance as Errored (kind Cancelled). Workers go on with it if the connection is cut."""
-    return Count(count=await resources.client.cancel(orchestration_id))
+    await resources.client.state(orchestration_id)
+    work = partial(resources.client.cancel, orchestration_id)
+    return Count(count=await resources.audit.around(caller_of(request), "cancel", orchestration_id, work))
 
 
 @router.post("/{orchestration_id}/retry")
-async def retry(orchestration_id: UUID, resources: Opened) -> Count:
+async def retry(orchestration_id: UUID, request: Request, resources: Opened) -> Count:
     """Run the Errored instances of a finished orchestration again, as a new generation; 409 while it is unfinished."""
-    return Count(count=await resources.client.retry_failed(orchestration_id))
+    await resources.client.state(orchestration_id)
+    work = partial(resources.client.retry_failed, orchestration_id)
+    return Count(count=await resources.audit.around(caller_of(request), "retry", orchestration_id, work))
 
 
 def _tags(texts: list[str] | tuple[str, ...]) -> dict[str, str]:

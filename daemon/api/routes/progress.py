@@ -15,7 +15,7 @@ from pydantic import BaseModel, JsonValue
 
 from daemon.api.problems import problem
 from daemon.api.resources import Opened
-from daemon.api.streams.events import instead_of_progress, wait_for
+from daemon.api.streams.events import instead_of_progress, link_of, wait_for
 from daemon.api.streams.follower import Follower
 
 router = APIRouter(prefix="/v1/orchestrations", tags=["orchestrations"])
@@ -47,8 +47,9 @@ async def progress(
     """
     loop, reader = asyncio.get_running_loop(), resources.reader
     end = loop.time() + wait_seconds
+    link = link_of(request)
     with reader.following(orchestration_id) as (watch, waker):
-        follower = Follower(watch, cursor)
+        follower = Follower(watch, cursor, None if link is None else frozenset(link.show))
         answer = await instead_of_progress(reader, watch, follower, waker, request.state.request_id)
         if answer is not None:
             return answer

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from uuid import UUID
 
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from daemon.api.problems import problem, unavailable
 from daemon.api.streams.follower import Follower, Update
 from daemon.api.streams.reader import Reader
 from daemon.api.streams.watch import Watch
+from daemon.progress_link import ProgressLink
 
 HEARTBEAT_SECONDS = 15.0
 WRITE_SECONDS = 10.0
@@ -48,8 +50,10 @@ class EventStream:
         request = Request(scope)
         reader: Reader = request.state.resources.reader
         given = request.headers.get("last-event-id") or request.query_params.get("last_event_id", "")
-        with reader.following(UUID(str(request.path_params["orchestration_id"]))) as (watch, waker):
-            follower = Follower(watch, given)
+        link = link_of(request)
+        link_id = None if link is None else link.id
+        with reader.following(UUID(str(request.path_params["orchestration_id"])), link_id) as (watch, waker):
+            follower = Follower(watch, given, None if link is None else frozenset(link.show))
             answer = await instead_of_progress(reader, watch, follower, waker, request.state.request_id)
             if answer is not None:
                 await answer(scope, receive, send)
@@ -58,7 +62,7 @@ class EventStream:
             gone = asyncio.ensure_future(_until_disconnected(receive))
             gone.add_done_callback(lambda _: waker.set())
             try:
-                await self._tell(reader, watch, follower, waker, gone, send)
+                await self._tell(lambda: reader.closed or reader.has_ended(link_id), watch, follower, waker, gone, send)
             except TimeoutError:
                 return  # it does not read; the kernel ends its connection
             finally:
@@ -68,7 +72,7 @@ class EventStream:
 
     async def _tell(
         self,
-        reader: Reader,
+        is_over: Callable[[], bool],
         watch: Watch,
         follower: Follower,
         waker: asyncio.Event,
@@ -84,10 +88,16 @@ class EventStream:
             update = follower.next()
             if update is not None:
                 await _write(send, _encoded(watch, key, update))
-            if follower.finished or watch.gone or reader.closed or loop.time() >= end:
+            if follower.finished or watch.gone or is_over() or loop.time() >= end:
                 return
             if not await wait_for(waker, min(end, loop.time() + HEARTBEAT_SECONDS)):
                 await _write(send, HEARTBEAT)
+
+
+def link_of(request: Request) -> ProgressLink | None:
+    """The progress link that opened a request, if one did."""
+    link: ProgressLink | None = getattr(request.state, "link", None)
+    return link
 
 
 async def instead_of_progress(

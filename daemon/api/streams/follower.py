@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from daemon.api.streams.watch import Watch
+from daemon.progress_link import Shown
 from daemon.rules.cursor import Cursor, parse_cursor
 
 UNKNOWN = Cursor("", -1, -1)
@@ -29,10 +30,12 @@ class Update:
 
 
 class Follower:
-    """One client. `given` is the cursor that it came with, '' when it had none."""
+    """One client. `given` is the cursor that it came with, '' when it had none; `show` is what its link shows, None for
+    all there is."""
 
-    def __init__(self, watch: Watch, given: str = "") -> None:
+    def __init__(self, watch: Watch, given: str = "", show: frozenset[Shown] | None = None) -> None:
         self._watch = watch
+        self._show = show
         self._at = (parse_cursor(given) or UNKNOWN) if given else None
         self._version = -1
         self.finished = False
@@ -61,7 +64,7 @@ class Follower:
     @property
     def key(self) -> tuple[object, ...]:
         """Followers with the same key are told the same."""
-        return (self._at, self._version)
+        return (self._at, self._version, self._show)
 
     def next(self) -> Update | None:
         """What it has not been told yet; None when there is nothing. It counts as told from now on."""
@@ -72,13 +75,25 @@ class Follower:
         facts: tuple[bytes, ...] = ()
         if self._is_known():
             assert self._at is not None
-            facts = tuple(watch.facts_after(self._at.finish_number))
+            facts = tuple(watch.facts_after(self._at.finish_number)) if self._shows_facts else ()
         else:
-            snapshot = _snapshot(watch, reset=self._at is not None and self._at.generation != 0)
+            snapshot = self._snapshot(reset=self._at is not None and self._at.generation != 0)
         cursor = watch.cursor
         self._at, self._version, self.finished = cursor, watch.version, watch.final
         shown = Cursor(cursor.epoch, cursor.generation, cursor.finish_number, watch.final)
-        return Update(shown, snapshot, facts, watch.state, watch.final)
+        return Update(shown, snapshot, facts, watch.shown(self._show), watch.final)
+
+    def _snapshot(self, *, reset: bool) -> bytes:
+        """Its state, and every instance that has finished in this generation unless there are too many (null)."""
+        watch = self._watch
+        known = self._shows_facts and watch.whole and watch.floor == 0
+        facts = b"[" + b",".join(watch.facts_after(0)) + b"]" if known else b"null"
+        state = watch.shown(self._show)
+        return b'{"reset":%s,"state":%s,"facts":%s}' % (b"true" if reset else b"false", state, facts)
+
+    @property
+    def _shows_facts(self) -> bool:
+        return self._show is None or Shown.FACTS in self._show
 
     def _without_facts(self) -> bool:
         return self._at is not None and not self._watch.facts_after(self._at.finish_number)
@@ -90,12 +105,6 @@ class Follower:
             and (at.epoch, at.generation) == (watch.epoch, watch.generation)
             and watch.floor <= at.finish_number <= watch.finish_number
         )
-
-
-def _snapshot(watch: Watch, *, reset: bool) -> bytes:
-    """Its state, and every instance that has finished in this generation unless there are too many (null)."""
-    facts = b"[" + b",".join(watch.facts_after(0)) + b"]" if watch.whole and watch.floor == 0 else b"null"
-    return b'{"reset":%s,"state":%s,"facts":%s}' % (b"true" if reset else b"false", watch.state, facts)
 
 
 def _without_final(cursor: Cursor) -> Cursor:

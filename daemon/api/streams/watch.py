@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from dataclasses import replace
 from uuid import UUID
 
 import orjson
 
 from daemon.live import LiveState, Position, Transition
+from daemon.progress_link import Shown
 from daemon.rules.cursor import Cursor
 
 FACTS_KEPT = 5_000
@@ -37,7 +39,8 @@ class Watch:
         self.gone = False
         self.whole = True
         self.final = False
-        self.state = b"null"
+        self.state: LiveState | None = None
+        self._shown: dict[frozenset[Shown] | None, bytes] = {}
         self.wakers: set[asyncio.Event] = set()
         self.encoded: dict[tuple[object, ...], bytes] = {}
         self._kept = kept
@@ -60,7 +63,7 @@ class Watch:
 
     def apply(self, epoch: str, state: LiveState | None) -> None:
         """What a look at the database found; None when there is no row."""
-        before = (self.epoch, self.generation, self.finish_number, self.state, self.looked, self.gone)
+        before = self._told
         if state is None:
             self.epoch, self.looked, self.gone = epoch, True, self.generation > 0
         elif self._continues(epoch, state):
@@ -68,15 +71,30 @@ class Watch:
         else:
             self._forget()
             return
-        if before != (self.epoch, self.generation, self.finish_number, self.state, self.looked, self.gone):
+        if before != self._told:
             self.version += 1
             self.encoded.clear()
+            self._shown.clear()
             self.wake()
+
+    def shown(self, show: frozenset[Shown] | None) -> bytes:
+        """The newest state as JSON, with what a link shows; with all there is for None."""
+        if self.state is None:
+            return b"null"
+        if show not in self._shown:
+            self._shown[show] = _state(self.state, show)
+        return self._shown[show]
 
     def wake(self) -> None:
         """Let every follower look whether there is something for it."""
         for waker in self.wakers:
             waker.set()
+
+    @property
+    def _told(self) -> tuple[object, ...]:
+        state = self.state
+        shown = None if state is None else replace(state, since=0, transitions=())
+        return (self.epoch, self.generation, self.finish_number, shown, self.looked, self.gone)
 
     def _continues(self, epoch: str, state: LiveState) -> bool:
         """Whether the look began where this ends, in the same history; if not, the next one begins anew."""
@@ -91,7 +109,7 @@ class Watch:
         self.epoch, self.generation, self.finish_number = epoch, state.generation, state.finishes
         self.looked, self.gone, self.whole = True, False, state.whole
         self.final = state.completed_at is not None
-        self.state = _state(state)
+        self.state = replace(state, transitions=())
         for transition in state.transitions:
             self._numbers.append(transition.finish_number)
             self._facts.append(_fact(transition))
@@ -106,33 +124,25 @@ class Watch:
         self.looked = False
 
 
-def _state(state: LiveState) -> bytes:
-    return orjson.dumps(
-        {
-            "id": state.id,
-            "generation": state.generation,
-            "job_name": state.job_name,
-            "total": state.total,
-            "completed": state.completed,
-            "errored": state.errored,
-            "running": state.running,
-            "created_at": state.created_at,
-            "deadline": state.deadline,
-            "cancelled_at": state.cancelled_at,
-            "completed_at": state.completed_at,
-            "outcome": state.outcome,
-            "instances": [
-                {
-                    "index": one.index,
-                    "job_id": one.job_id,
-                    "current": one.progress.current,
-                    "total": one.progress.total,
-                    "message": one.progress.message,
-                }
-                for one in state.instances
-            ],
-        }
-    )
+def _state(state: LiveState, show: frozenset[Shown] | None) -> bytes:
+    shown: dict[str, object] = {"id": state.id, "generation": state.generation, "outcome": state.outcome}
+    if show is None:
+        shown["job_name"] = state.job_name
+    if show is None or Shown.COUNTS in show:
+        names = ("total", "completed", "errored", "running", "created_at", "deadline", "cancelled_at", "completed_at")
+        shown |= {name: getattr(state, name) for name in names}
+    if show is None or Shown.PROGRESS in show:
+        shown["instances"] = [
+            {
+                "index": one.index,
+                "job_id": one.job_id,
+                "current": one.progress.current,
+                "total": one.progress.total,
+                "message": one.progress.message,
+            }
+            for one in state.instances
+        ]
+    return orjson.dumps(shown)
 
 
 def _fact(transition: Transition) -> bytes:

@@ -26,10 +26,13 @@ class Looks:
             raise ConnectionError("no database")
         return Changes("e", ())
 
+    async def valid(self, links: Sequence[UUID]) -> list[UUID]:
+        return list(links)
+
 
 async def test_a_look_asks_for_each_orchestration_once_however_many_follow_it() -> None:
     looks, stopping = Looks(), asyncio.Event()
-    reader = Reader(looks.look, stopping.is_set, RequestMetrics(MetricsRegistry("p")))
+    reader = Reader(looks.look, looks.valid, stopping.is_set, RequestMetrics(MetricsRegistry("p")))
     running = asyncio.ensure_future(reader.run())
     ids = [UUID(int=number) for number in (1, 2)]
     following = [reader.following(ids[number % 2]) for number in range(200)]
