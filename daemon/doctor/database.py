@@ -39,6 +39,8 @@ TABLES = (
     "schedule",
     "handler",
     "rejected_message",
+    "progress_link",
+    "audit",
 )
 WRITES = "SELECT, INSERT, UPDATE, DELETE"
 
