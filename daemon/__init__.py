@@ -14,7 +14,7 @@ from daemon.context import JobContext
 from daemon.errors import ClaimLost, GiveUp, HeadcountError, RetryLater, Stopped
 from daemon.lifespan import lifespan
 from daemon.registry import job
-from daemon.rules.limits import Limit
+from daemon.rules.limits import Limit, Rate
 from daemon.rules.retry import Backoff
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "JobContext",
     "Limit",
     "Orchestration",
+    "Rate",
     "RetryLater",
     "Stopped",
     "SyncClient",

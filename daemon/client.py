@@ -12,25 +12,28 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, TypedDict, TypeVar, Unpack, overload
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from daemon.errors import DecodeError, PublishFailed, RequestRefused, ResultNotStorable
+from daemon.errors import PublishFailed, RequestRefused
+from daemon.inspection import PausedJob
 from daemon.job import JobMessage, Status
-from daemon.orchestration import InstanceResult, JobOutcome, NewOrchestration, OrchestrationState, R, RunningInstance
+from daemon.kick_off import check_params, new_orchestration
+from daemon.orchestration import InstanceResult, JobOutcome, OrchestrationState, R, RunningInstance
 from daemon.outbox import OutboxItem
 from daemon.postgres.database import async_engine
 from daemon.postgres.handlers import secrets_in_params
 from daemon.postgres.orchestrations import PAGE, Orchestrations
 from daemon.postgres.outbox import JobOutbox
+from daemon.postgres.pauses import Pauses
 from daemon.postgres.retries import Retries
 from daemon.postgres.terminations import Terminations
 from daemon.pubsub.publisher import Publisher
 from daemon.registry import Handler, handler_of
-from daemon.rules.messages import MAX_COUNT, check_name, check_tags, encode
+from daemon.rules.messages import encode
 from daemon.rules.refused_params import why_refused
-from daemon.rules.storable import MAX_DEPTH, encode_json, is_too_deep, parsed
+from daemon.rules.storable import parsed
 from daemon.settings import Settings, load
 from daemon.telemetry.tracing import producing
 
@@ -41,7 +44,6 @@ P = TypeVar("P")
 AsyncFunction = Callable[Concatenate[P, ...], Coroutine[Any, Any, R]]
 PlainFunction = Callable[Concatenate[P, ...], R]
 
-PARAMS_LIMIT = 10 * 1024 * 1024
 PUBLISH_BATCH = 1_000
 FIRST_LOOK = 0.05
 LONGEST_LOOK = 1.0
@@ -54,6 +56,7 @@ class KickOffOptions(TypedDict, total=False):
     deadline: timedelta | None
     start_at: datetime | None
     idempotency_key: str | None
+    parallelism: int | None
     connection: AsyncConnection | None
 
 
@@ -71,6 +74,7 @@ class Client:
         self._orchestrations = Orchestrations(self._engine)
         self._terminations = Terminations(self._engine)
         self._retries = Retries(self._engine)
+        self._pauses = Pauses(self._engine)
 
     async def __aenter__(self) -> Client:
         return self
@@ -109,6 +113,7 @@ class Client:
         deadline: timedelta | None = None,
         start_at: datetime | None = None,
         idempotency_key: str | None = None,
+        parallelism: int | None = None,
         connection: AsyncConnection | None = None,
     ) -> Orchestration[Any]:
         """Start one instance of a job per element of `params` (dicts, models: anything that dumps to an object).
@@ -116,12 +121,13 @@ class Client:
         `job` is its handler, which checks the params before anything is stored, or the name of a job.
         With `idempotency_key` a repeated call gives the first orchestration back. With `connection` the rows join the
         caller's own transaction and are published by a relay about a second after its commit. `deadline` counts from
-        now; `start_at` needs a time zone. Raises RequestRefused for what could never run.
+        now; `start_at` needs a time zone. At most `parallelism` instances run at once, over all workers. Raises
+        RequestRefused for what could never run.
         """
         name, handler = (job, None) if isinstance(job, str) else _named(job)
-        new = _checked(name, params, tags or {}, deadline, start_at, idempotency_key)
+        new = new_orchestration(name, params, tags or {}, deadline, start_at, idempotency_key, parallelism)
         if handler is not None:
-            _check_params(handler, new.params)
+            check_params(handler, new.params)
         with producing(name, new.id, len(new.params)) as traceparent:
             new = replace(new, traceparent=traceparent)
             created = await self._orchestrations.create(new, connection)
@@ -159,6 +165,21 @@ class Client:
     async def retry_failed(self, orchestration_id: UUID) -> int:
         """Run the Errored instances again; how many."""
         return await self._retries.retry_failed(orchestration_id)
+
+    async def pause(self, job_name: str, *, force: bool = False) -> None:
+        """Begin no further job of this name in any worker, until it is resumed; those that run go on.
+
+        Raises RequestRefused for a name that no worker has ever had a handler of, except with `force`.
+        """
+        await self._pauses.pause(job_name, force=force)
+
+    async def resume(self, job_name: str) -> int:
+        """Let a paused job begin again; how many were held back. Raises RequestRefused when it is not paused."""
+        return await self._pauses.resume(job_name)
+
+    async def paused(self) -> list[PausedJob]:
+        """The job names that are paused."""
+        return await self._pauses.paused()
 
     async def _publish(self, jobs: Sequence[OutboxItem[JobMessage]]) -> None:
         """The fast path. New rows are due some seconds later, so what fails here is published by a relay."""
@@ -237,47 +258,9 @@ class Orchestration(Generic[R]):
         return await self._client.retry_failed(self.id)
 
 
-def _checked(
-    job_name: str,
-    params: Iterable[object],
-    tags: Mapping[str, str],
-    deadline: timedelta | None,
-    start_at: datetime | None,
-    idempotency_key: str | None,
-) -> NewOrchestration:
-    try:
-        check_name(job_name)
-        check_tags(tags)
-        texts = [encode_json(one, PARAMS_LIMIT, reveals=True) for one in params]
-    except (DecodeError, ResultNotStorable) as error:
-        raise RequestRefused(str(error)) from None
-    deep = next((index for index, text in enumerate(texts) if is_too_deep(text.encode())), None)
-    if deep is not None:
-        raise RequestRefused(f"params of instance {deep} nest over {MAX_DEPTH} levels deep")
-    wrong = next((index for index, text in enumerate(texts) if not text.startswith("{")), None)
-    if wrong is not None:
-        raise RequestRefused(f"params of instance {wrong} are not a JSON object")
-    if len(texts) > MAX_COUNT:
-        raise RequestRefused(f"{len(texts)} instances; the limit is {MAX_COUNT}")
-    if start_at is not None and start_at.tzinfo is None:
-        raise RequestRefused("start_at needs a time zone")
-    seconds = None if deadline is None else deadline.total_seconds()
-    return NewOrchestration(uuid4(), job_name, texts, dict(tags), seconds, start_at, idempotency_key)
-
-
 def _named(function: Callable[..., object]) -> tuple[str, Handler]:
     handler = handler_of(function)
     return handler.name, handler
-
-
-def _check_params(handler: Handler, texts: Sequence[str]) -> None:
-    for index, text in enumerate(texts):
-        try:
-            handler.params.validate_json(text)
-        except ValidationError as error:
-            raise RequestRefused(
-                f"params of instance {index} do not fit {handler.name!r}: {handler.why(error)}"
-            ) from None
 
 
 def _instance(one: JobOutcome, kind: TypeAdapter[Any] | None) -> InstanceResult[Any]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
     """An unfinished job, with its worker, its message, its last failure and the limit that it waits for, each None
-    where there is none. `limit_place` is its place in line, from 1; `limit_holders` are some jobs with a permit."""
+    where there is none. `limit_place` is its place in line, from 1; `limit_holders` are some jobs with a permit. A
+    rate has a `limit_period` in seconds."""
 
     id: UUID
     index: int
@@ -47,6 +48,7 @@ class JobSnapshot:
     waits_key: str | None
     verdict: str
     limit_size: int | None = None
+    limit_period: float | None = None
     limit_used: int | None = None
     limit_place: int | None = None
     limit_holders: list[UUID] | None = None
@@ -156,6 +158,15 @@ class Violation:
     check: str
     id: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PausedJob:
+    """A job name that is paused, and how many jobs have been delivered and held back since."""
+
+    job_name: str
+    paused_at: datetime
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)

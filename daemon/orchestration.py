@@ -37,7 +37,8 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewOrchestration:
-    """What to create. `params` are JSON objects as text, one per instance; times are by the database's clock."""
+    """What to create. `params` are JSON objects as text, one per instance; times are by the database's clock. At most
+    `parallelism` of them run at once, if it is given."""
 
     id: UUID
     job_name: str
@@ -46,6 +47,7 @@ class NewOrchestration:
     deadline_seconds: float | None = None
     start_at: datetime | None = None
     idempotency_key: str | None = None
+    parallelism: int | None = None
     traceparent: str | None = None
 
 

@@ -22,7 +22,7 @@ from daemon.errors import DecodeError, HandlersInvalid
 from daemon.handler_modules import NEW_REPOSITORY, modules, put_on_path
 from daemon.lifespan import MARK, Lifespan, lifespan_of
 from daemon.rules.lifecycle import RetryPolicy
-from daemon.rules.limits import JobLimit, Limit, limits_of
+from daemon.rules.limits import JobLimit, Limit, Rate, limits_of
 from daemon.rules.messages import check_name
 from daemon.rules.refused_params import names_in, why_refused
 from daemon.rules.retry import Backoff
@@ -80,7 +80,7 @@ class JobOptions:
     policy: RetryPolicy
     timeout: float | None
     concurrency: int | None
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[Limit | Rate, ...] = ()
     memory_mib: int | None = None
     steps_changed: StepsChangedPolicy = "fail"
     cloud_run_job: str | None = None
@@ -97,7 +97,7 @@ def job(
     overall_timeout: timedelta | float | None = None,
     executor: Executor | None = None,
     concurrency: int | None = None,
-    limits: Sequence[Limit] = (),
+    limits: Sequence[Limit | Rate] = (),
     memory_mib: int | None = None,
     steps_changed: StepsChangedPolicy = "fail",
     cloud_run_job: str | None = None,

@@ -112,6 +112,9 @@ class SyncClient:
     running = _of_client(Client.running)
     cancel = _of_client(Client.cancel)
     retry_failed = _of_client(Client.retry_failed)
+    pause = _of_client(Client.pause)
+    resume = _of_client(Client.resume)
+    paused = _of_client(Client.paused)
 
     def _run(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         if os.getpid() != self._process:

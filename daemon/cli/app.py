@@ -22,6 +22,7 @@ from daemon.cli.listing import list_orchestrations
 from daemon.cli.migrate import migrate
 from daemon.cli.operations import cancel, complete, republish, retry, verify, workers
 from daemon.cli.output import HELP
+from daemon.cli.pauses import pause, resume
 from daemon.cli.provision import provision
 from daemon.cli.prune import prune
 from daemon.cli.rejected import rejected
@@ -92,6 +93,8 @@ app.command(rich_help_panel=ASKING)(cancel)
 app.command(rich_help_panel=ASKING)(retry)
 app.command(rich_help_panel=ASKING)(complete)
 app.command(rich_help_panel=ASKING)(asyncapi)
+app.command(rich_help_panel=OPERATING)(pause)
+app.command(rich_help_panel=OPERATING)(resume)
 app.command(rich_help_panel=OPERATING)(workers)
 app.command(rich_help_panel=OPERATING)(verify)
 app.command(rich_help_panel=OPERATING)(republish)

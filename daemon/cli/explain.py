@@ -5,6 +5,7 @@ Called with an orchestration's or a job's id. Reading only; the runbook has a se
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
@@ -16,6 +17,7 @@ from daemon.cli.formatting import show_state, state_as_json
 from daemon.cli.options import AsJson, Reveal
 from daemon.cli.output import echo, echo_json, shorten
 from daemon.inspection import Explanation, JobExplanation, JobSnapshot, Verdict, to_json
+from daemon.rules.limits import PARALLELISM
 from daemon.rules.secret_fields import masked_text
 
 NEWEST_STEPS = 10
@@ -24,7 +26,8 @@ MEANING = {
     "HELD_BY_DEAD_WORKER": "their worker's heartbeat stopped; another worker rescues them after worker_ttl",
     "UNKNOWN_JOB": "the worker that took them has no handler of this name; they wait for one that has it",
     "WAITING_RETRY": "they failed, and wait for their next attempt",
-    "WAITING_LIMIT": "a limit of their handler is full; the longest waiting goes on when a job with a permit ends",
+    "PAUSED": "their job name is paused; they begin when it is resumed",
+    "WAITING_LIMIT": "a limit of theirs is full; the longest waiting goes on when a permit is free, or at the rate",
     "WAITING_START": "they are scheduled for later",
     "QUEUED_NO_WORKER": "no worker has a fresh heartbeat: look at the worker pool, or here: headcount run",
     "PUBLICATION_DUE": "their message is due; a relay publishes it within a second, if Pub/Sub answers",
@@ -105,6 +108,8 @@ def _show_verdict(verdict: Verdict) -> None:
     echo(f"  {verdict.word}: {verdict.count} - {MEANING[verdict.word]}", style="bold")
     for message in verdict.rejected:
         echo(f"    headcount rejected show {message.id}: {message.reason}: {shorten(message.text, 200)}")
+    if verdict.word == "PAUSED":
+        echo(f"    headcount resume {shlex.quote(verdict.jobs[0].job_name)}")
     for job in verdict.jobs:
         echo(f"    #{job.index} {job.id}: " + ", ".join(_facts(job)))
 
@@ -128,10 +133,16 @@ def _facts(job: JobSnapshot) -> list[str]:
 
 
 def _limit(job: JobSnapshot) -> str:
-    of = f" of {shorten(job.waits_key, 80)!r}" if job.waits_key else ""
+    if job.waits_limit == PARALLELISM:
+        limit, of = "the parallelism of its orchestration", ""
+    else:
+        limit = f"the limit {shorten(job.waits_limit or '', 80)!r}"
+        of = f" of {shorten(job.waits_key, 80)!r}" if job.waits_key else ""
+    if job.limit_period is not None:
+        return f"number {job.limit_place} in line for {limit}{of}: {job.limit_size} starts every {job.limit_period:g} s"
     holders = ", ".join(map(str, job.limit_holders or ())) or "nobody"
     used = f"{job.limit_used} of {job.limit_size} permits{of} are taken, by {holders}"
-    return f"number {job.limit_place} in line for the limit {shorten(job.waits_limit or '', 80)!r}: {used}"
+    return f"number {job.limit_place} in line for {limit}: {used}"
 
 
 def _publication(job: JobSnapshot) -> str:

@@ -51,6 +51,9 @@ def kickoff(
     key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key gives the first orchestration back.")
     ] = None,
+    parallelism: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most N instances at once, over all workers.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to the end; exit code 1 if any is Errored.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -62,7 +65,13 @@ def kickoff(
 
     async def go(client: Client) -> Exit:
         begun = await client.kick_off(
-            job, instances, tags=tags, deadline=limit or None, start_at=start or None, idempotency_key=key
+            job,
+            instances,
+            tags=tags,
+            deadline=limit or None,
+            start_at=start or None,
+            idempotency_key=key,
+            parallelism=parallelism,
         )
         return await _report(client, begun, wait, as_json)
 

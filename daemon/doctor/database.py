@@ -34,6 +34,7 @@ TABLES = (
     "durable_step",
     "limit_key",
     "permit",
+    "paused_job",
     "schedule",
     "handler",
     "rejected_message",
@@ -51,8 +52,10 @@ def check_database(settings: Settings, instances: int, names: Collection[str] | 
             found += server_settings.check_vacuum(connection, server, TABLES)
             if settings.database_pooler == "none":  # with a pooler, that one decides
                 found += capacity.check(connection, server, instances)
-            if names is not None and all(finding.severity is not Severity.FATAL for finding in found):
-                found += unknown_jobs.check(connection, names, settings.unknown_job_grace_seconds)
+            if all(finding.severity is not Severity.FATAL for finding in found):
+                found += unknown_jobs.check_paused(connection)
+                if names is not None:
+                    found += unknown_jobs.check(connection, names, settings.unknown_job_grace_seconds)
             return found
     except DBAPIError as error:
         return [_unreachable(settings.database_url.get_secret_value(), error)]

@@ -95,3 +95,5 @@ WHERE (inet_server_addr() IS NOT NULL OR w.name NOT LIKE 'tcp\\_%')
                                                ELSE CAST(rtrim(w.wanted, 's') AS int) END)
 ORDER BY w.name
 """)
+
+PAUSED_JOBS = text("SELECT job_name, paused_at FROM paused_job ORDER BY job_name")

@@ -1,4 +1,4 @@
-"""Jobs that wait because no worker has a handler of their name.
+"""Jobs that wait because no worker has a handler of their name, or because an operator has paused it.
 
 Called by `database` on its connection. The last failed attempt of a waiting job says that a worker did not know it;
 the handlers of this environment say whether a rollout is missing or the name is wrong.
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from sqlalchemy import Connection
 
 from daemon.doctor import statements as sql
-from daemon.doctor.finding import Finding, loses_work
+from daemon.doctor.finding import Finding, advice, loses_work
 
 AREA = "worker"
 
@@ -23,6 +23,14 @@ def check(connection: Connection, names: Collection[str], grace: float) -> Itera
     yield from (
         _finding(row.job_name, row.orchestrations, names, grace) for row in connection.execute(sql.UNKNOWN_JOBS)
     )
+
+
+def check_paused(connection: Connection) -> Iterator[Finding]:
+    """A finding for each job name that is paused."""
+    for row in connection.execute(sql.PAUSED_JOBS):
+        what = f"The job {row.job_name!r} is paused since {row.paused_at.astimezone():%Y-%m-%d %H:%M:%S}."
+        why = "No worker begins a job of it, and its orchestrations do not complete."
+        yield advice(AREA, what, why, f"headcount resume {shlex.quote(row.job_name)}")
 
 
 def _finding(name: str, orchestrations: int, names: Collection[str], grace: float) -> Finding:

@@ -102,14 +102,15 @@ class Claims:
     async def _claim(self, connection: AsyncConnection, batch: Sequence[ClaimRequest], me: UUID) -> Rows:
         """Claim and commit; the rows of what was claimed."""
         limited = self._limited.job_names
-        if not limited:
-            return await self._claim_free(connection, batch, me)
-        free = [request for request in batch if request.message.job_name not in limited]
+        free = [request for request in batch if request.message.job_name not in limited] if limited else batch
         rows = await self._claim_free(connection, free, me) if free else []
-        # A message may give another name than its job has, so that whoever is left may have limits too.
+        if len(rows) == len(batch):
+            return rows
+        # Whoever is left may have limits that its message does not tell: those of its row's job name, of its
+        # orchestration, or a pause; or none, when a message gives the name of another job.
         claimed = {row.id for row in rows}
         left = [request for request in batch if request.message.job_id not in claimed]
-        return [*rows, *await self._claim_limited(connection, left, me)] if left else rows
+        return [*rows, *await self._claim_limited(connection, left, me)]
 
     async def _claim_limited(self, connection: AsyncConnection, batch: Sequence[ClaimRequest], me: UUID) -> Rows:
         messages = [request.message for request in batch]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -41,4 +42,5 @@ def _row(handler: Handler) -> dict[str, object]:
         "params_schema": None if isinstance(params, str) else params,
         "result_schema": None if isinstance(result, str) else result,
         "secrets": EVERYTHING if secrets is None else secrets,  # where nobody can tell, all of it
+        "limits": [asdict(limit) for limit in handler.limits],
     }

@@ -27,6 +27,7 @@ class LimitedClaims:
             "limit_sources": Texts([row.source for row in rows]),
             "limit_fields": Texts([row.field for row in rows]),
             "limit_sizes": Ints([row.size for row in rows]),
+            "limit_periods": [row.period for row in rows],
         }
 
     def queries(self, messages: Sequence[JobMessage], ids: Uuids, tokens: Tokens, me: object) -> list[Query]:

@@ -81,12 +81,17 @@ async def _create(connection: AsyncConnection, new: NewOrchestration, grace: flo
         "deadline": new.deadline_seconds,
         "idempotency_key": new.idempotency_key,
         "traceparent": new.traceparent,
+        "parallelism": new.parallelism,
     }
     if (await connection.execute(sql.CREATE, values)).first() is None:
         return await _existing(connection, new)
     jobs: list[OutboxItem[JobMessage]] = []
+    limits = await _limits(connection, new)
     for first in range(0, len(new.params), CHUNK):
-        jobs += await _create_jobs(connection, new, range(first, min(first + CHUNK, len(new.params))), grace)
+        indexes = range(first, min(first + CHUNK, len(new.params)))
+        jobs += await _create_jobs(connection, new, indexes, grace, limits)
+    if new.parallelism is not None:
+        await connection.execute(sql.GIVE_FIRST_PERMITS, {"id": new.id, "parallelism": new.parallelism})
     return Created(new.id, True, jobs)
 
 
@@ -98,9 +103,18 @@ async def _existing(connection: AsyncConnection, new: NewOrchestration) -> Creat
     return Created(row.id, False, ())
 
 
+async def _limits(connection: AsyncConnection, new: NewOrchestration) -> str:
+    """The limits of its handler, as JSON. None where something else holds its jobs back already: they wait for one
+    thing at a time."""
+    if new.parallelism is not None or new.start_at is not None:
+        return "[]"
+    return (await connection.execute(sql.LIMITS, {"job_name": new.job_name})).scalar() or "[]"
+
+
 async def _create_jobs(
-    connection: AsyncConnection, new: NewOrchestration, indexes: range, grace: float
+    connection: AsyncConnection, new: NewOrchestration, indexes: range, grace: float, limits: str
 ) -> list[OutboxItem[JobMessage]]:
+    """Those of them that are to be published now."""
     ids = {instance_id(new.id, index): index for index in indexes}
     rows = await connection.execute(
         sql.CREATE_JOBS,
@@ -108,14 +122,21 @@ async def _create_jobs(
             "orchestration_id": new.id,
             "job_name": new.job_name,
             "start_at": new.start_at,
+            "parallelism": new.parallelism,
+            "tags": json.dumps(dict(new.tags)),
+            "limits": limits,
             "grace": grace,
             "ids": list(ids),
             "indexes": list(indexes),
             "params": list(new.params[indexes.start : indexes.stop]),
         },
     )
-    dates = {row.id: row.publish_at for row in rows}
-    return [OutboxItem(job_id, 0, dates[job_id], _message(new, job_id, index)) for job_id, index in ids.items()]
+    dates = {row.id: row.publish_at for row in rows if row.waits_limit is None}
+    return [
+        OutboxItem(job_id, 0, dates[job_id], _message(new, job_id, index))
+        for job_id, index in ids.items()
+        if job_id in dates
+    ]
 
 
 def _message(new: NewOrchestration, job_id: UUID, index: int) -> JobMessage:

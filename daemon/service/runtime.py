@@ -106,7 +106,7 @@ class WorkerRuntime:
         self._memory_limit = settings.memory_limit_mib * MIB or memory_limit()
         self._memory = self._make_memory_admission()
         self.consumer = self._make_consumer(registry)
-        self._tickers = self._make_tickers(identity, registry)
+        self._tickers = self._make_tickers(identity)
         self.opened = False
 
     async def run(self) -> None:
@@ -224,7 +224,7 @@ class WorkerRuntime:
             on_buffer_timeout=self.streaming_pull.waited_in_vain,
         )
 
-    def _make_tickers(self, identity: WorkerId, registry: Registry) -> list[Ticker]:
+    def _make_tickers(self, identity: WorkerId) -> list[Ticker]:
         settings = self._settings
         beat = settings.heartbeat_seconds
         rescue = Rescue(
@@ -258,7 +258,7 @@ class WorkerRuntime:
             steps["memory"] = (MEMORY_SECONDS, self._memory.look)
         if settings.sweep_interval_seconds:
             steps["sweep"] = (settings.sweep_interval_seconds, Sweeper(self._engine, self._observer, wake).sweep)
-        own = [self._events, self._jobs, *([self._permits] if registry.limits else [])]
+        own = (self._events, self._jobs, self._permits)
         return [*own, *(Ticker(name, pause, step, self._observer) for name, (pause, step) in steps.items())]
 
     async def _wake_waiting(self) -> None:

@@ -145,7 +145,8 @@ class Scene:
 
     async def clear(self) -> None:
         """Remove every row."""
-        for table in ("job", "orchestration", "worker", "rejected_message", "repair", "limit_key", "handler"):
+        tables = ("job", "orchestration", "worker", "rejected_message", "repair", "limit_key", "paused_job", "handler")
+        for table in tables:
             await self.run(f"DELETE FROM {table}")
 
     async def worker(self, limits: Sequence[JobLimit] = (), *, regular: bool = True) -> Worker:

@@ -52,7 +52,7 @@ async def test_what_finds_no_permit_is_parked_with_a_date_and_without_an_attempt
         if row["worker_id"] is None:
             assert (row["attempt"], row["waits_limit"], row["waits_key"]) == (0, "count", "")
             assert row["not_before"] == row["publish_at"]
-            assert 50 < row["due_in"] <= 60
+            assert 7_000 < row["due_in"] <= 7_200
 
 
 async def test_a_permit_that_is_released_goes_to_the_longest_waiter_and_not_to_a_newer_job(scene: Scene) -> None:
@@ -124,6 +124,17 @@ async def test_the_limits_of_a_job_are_those_of_its_row_whatever_name_a_message_
     await worker.claim(pointer_to(first))
 
     assert await worker.answer(JobMessage("renamed", second.job_id, second.orchestration_id, 0, None, None)) == LIMITED
+
+
+async def test_a_job_without_limits_is_claimed_though_a_message_gives_the_name_of_a_limited_one(scene: Scene) -> None:
+    worker, made = await scene.worker(of(Limit(1))), await scene.kick_off(job_name="other")
+    (message,) = pointers(made)
+
+    claim = await worker.claim(JobMessage("count", message.job_id, made.id, 0, None, None))
+
+    assert claim.job_name == "other"
+    assert await permits(scene) == []
+    assert not (await scene.job(claim.job_id))["has_permits"]
 
 
 async def test_a_repeated_claim_is_the_same_one_and_takes_no_second_permit(scene: Scene) -> None:

@@ -61,6 +61,7 @@ OWN_VALUES: dict[str, dict[str, Any]] = {
     "rejected.SHOW": {"id": 1},
     "rejected.CANDIDATE": {"id": 1},
     "orchestrations.CREATE": {"tags": "{}"},
+    "orchestrations.CREATE_JOBS": {"tags": "{}", "limits": "[]"},
     "maintenance.YOUNG": {"first": 0},
     "maintenance.DELETE_JOBS": {"first": 0},
 }
@@ -98,11 +99,13 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
         "traceparents": None, "message_ids": "1", "messages": "half", "reasons": "NotJson", "texts": "a line",
         "lows": 0, "highs": 500, "limits": "count", "keys": "", "limited": "other", "limit_jobs": "count",
         "limit_names": "count", "limit_sources": "tags", "limit_fields": "customer", "limit_sizes": 5,
+        "limit_periods": 60.0,
     }  # fmt: skip
     single: dict[str, Any] = {
         "me": uuid4(), "id": jobs[0], "orchestration_id": jobs[0], "limit": 100, "after": 5,
         "ttl": 30.0, "gap": 12.5, "republish_after": 3600.0, "since": 600.0, "late_after": 60.0, "idle": 60.0,
         "older_than": 86400.0, "status": "Errored", "start_at": None, "grace": 10.0, "total": 10, "reopened": 1,
+        "parallelism": 5,
         "key": 1, "completed_age": 86400.0, "failed_age": 86400.0, "seen_at": None, "seen_id": jobs[0], "rows": 2000,
         "only_count": False, "retention": 604800.0,
         "after_created_at": connection.execute(text("SELECT now()")).scalar(), "after_id": jobs[0], "newer_than": 864e3,

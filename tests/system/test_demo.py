@@ -173,6 +173,7 @@ def big(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("moment", "number"),
     [("", signal.SIGINT), ("Postgres ", signal.SIGINT), ("Files ", signal.SIGINT), ("Files ", signal.SIGTERM)],
@@ -231,6 +232,7 @@ def done_as_the_readme_says(folder: Path, environment: dict[str, str]) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_dev_runs_my_handlers_and_starts_the_worker_again_when_i_save(
     project_folder: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:

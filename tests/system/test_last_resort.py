@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import time
 
+import pytest
+
 from tests.chaos.scenarios.recovery import all_begun, jobs_of
 from tests.chaos.stack import Stack
 from tests.harness.waiting import until
@@ -45,6 +47,7 @@ async def test_a_second_signal_ends_a_worker_at_once_although_a_handler_swallows
             assert stack.number("SELECT count(*) FROM job WHERE worker_id IS NOT NULL") == 0
 
 
+@pytest.mark.long
 async def test_a_handler_that_holds_the_whole_interpreter_cannot_hold_up_the_end_and_is_named() -> None:
     with Stack() as stack:
         await stack.provision()

@@ -73,6 +73,7 @@ async def finished(orchestration: Orchestration) -> Any:
     return await orchestration.wait(20)
 
 
+@pytest.mark.long
 async def test_explain_names_every_reason_why_an_orchestration_is_not_finished(
     environment: dict[str, str], client: Client, tmp_path: Path
 ) -> None:
@@ -160,6 +161,7 @@ async def test_a_message_that_the_topic_lost_comes_back_by_republish(
         assert (await finished(started)).completed == 3
 
 
+@pytest.mark.long
 async def test_a_rejected_message_is_listed_shown_whole_replayed_and_purged(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -4,8 +4,9 @@ All of it leaves in one packet, COMMIT included, so nobody can look at an answer
 stop it by themselves, each with an SQLSTATE of its own. REQUIRE_LIVE_WORKER locks the own worker row, so that a rescue
 either sees the claim or waits for it. REGISTER_ORCHESTRATIONS comes before CLAIM_JOBS as a statement of its own,
 because a row made in the same statement is not visible to it; it looks first, because ON CONFLICT alone would wait for
-every settlement that is just counting in the same orchestration. CLAIM_JOBS takes free jobs only and never looks at the
-liveness of another worker: a sub-select on `worker` would use a snapshot that can be older than the row it judges.
+every settlement that is just counting in the same orchestration. CLAIM_JOBS takes free jobs that no limit bounds (see
+`limits`) and never looks at the liveness of another worker: a sub-select on `worker` would use a snapshot that can be
+older than the row it judges.
 CLAIM_VIEWS comes after the COMMIT, with a newer snapshot: only what it positively reads is acked. LATERAL with LIMIT
 finds rows one by one by their key, whatever the planner believes of the tables' sizes.
 """
@@ -59,6 +60,7 @@ WITH input AS (
     LEFT JOIN LATERAL (SELECT id FROM job WHERE orchestration_id = o.id AND index = i.index LIMIT 1) x ON true
     WHERE o.cancelled_at IS NULL AND o.pruning_at IS NULL
       AND (o.deadline IS NULL OR o.deadline > statement_timestamp())
+      AND o.parallelism IS NULL AND o.job_name <> ALL(ARRAY(SELECT job_name FROM paused_job))
       AND CASE WHEN t.id IS NOT NULL THEN i.params IS NULL OR t.orchestration_id = i.orchestration_id
                ELSE i.params IS NOT NULL AND i.index < o.total AND i.job_name = o.job_name
                     AND (i.count IS NULL OR i.count = o.total)

@@ -22,6 +22,7 @@ WITH fleet AS (
                 WHEN j.worker_id IS NOT NULL THEN 'HELD_BY_DEAD_WORKER'
                 WHEN j.attempt > 0 AND f.kind = 'UnknownJob' AND f.attempt = j.attempt
                      AND j.worker_id IS NULL THEN 'UNKNOWN_JOB'
+                WHEN EXISTS (SELECT FROM paused_job p WHERE p.job_name = j.job_name) THEN 'PAUSED'
                 WHEN j.waits_limit IS NOT NULL THEN 'WAITING_LIMIT'
                 WHEN j.not_before > statement_timestamp() AND j.attempt > 0 THEN 'WAITING_RETRY'
                 WHEN j.not_before > statement_timestamp() THEN 'WAITING_START'
@@ -37,11 +38,11 @@ WITH fleet AS (
     WHERE j.status = 'InProgress'
       AND (j.orchestration_id = :orchestration_id OR j.id = :job_id)
 )
-SELECT numbered.*, l.limit_size, l.limit_used, l.limit_place, l.limit_holders
+SELECT numbered.*, l.limit_size, l.limit_period, l.limit_used, l.limit_place, l.limit_holders
 FROM (SELECT *, count(*) OVER (PARTITION BY verdict) AS alike,
              row_number() OVER (PARTITION BY verdict ORDER BY index) AS number FROM judged) numbered
 LEFT JOIN LATERAL (
-    SELECT k.size AS limit_size,
+    SELECT k.size AS limit_size, k.period AS limit_period,
            (SELECT count(*) FROM permit p WHERE p.limit_name = k.limit_name AND p.key = k.key) AS limit_used,
            (SELECT count(*) FROM job w
             WHERE w.waits_limit IS NOT NULL AND w.worker_id IS NULL AND w.status = 'InProgress'

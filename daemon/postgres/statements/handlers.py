@@ -6,13 +6,14 @@ A pointer that any revision declared stays one: rows of older revisions have sec
 from sqlalchemy import text
 
 RECORD = text("""
-INSERT INTO handler AS h (name, revision, params_schema, result_schema, secrets)
-SELECT i.name, :revision, i.params_schema, i.result_schema, i.secrets
+INSERT INTO handler AS h (name, revision, params_schema, result_schema, secrets, limits)
+SELECT i.name, :revision, i.params_schema, i.result_schema, i.secrets, coalesce(i.limits, '[]')
 FROM json_to_recordset(CAST(:handlers AS json))
-     AS i (name text, params_schema json, result_schema json, secrets text[])
+     AS i (name text, params_schema json, result_schema json, secrets text[], limits json)
 ORDER BY i.name
 ON CONFLICT (name, revision) DO UPDATE
 SET params_schema = excluded.params_schema, result_schema = excluded.result_schema, last_started_at = now(),
+    limits = excluded.limits,
     secrets = ARRAY(SELECT DISTINCT unnest(h.secrets || excluded.secrets) ORDER BY 1)
 """)
 

@@ -68,6 +68,9 @@ class Steps:
         return self.holds
 
 
+HANG = 60.0  # a handler that computes for a second takes many where everybody computes
+
+
 def a_runner(
     recorder: Recorded | None = None,
     *,
@@ -112,7 +115,7 @@ async def run_attempt(
         return result
 
     task = asyncio.create_task(deliver())
-    done, _ = await asyncio.wait({task}, timeout=10)
+    done, _ = await asyncio.wait({task}, timeout=HANG)
     assert done, "the attempt did not end"
     return task.result()
 
@@ -124,7 +127,7 @@ async def attempting(
     """An attempt under way; it must have ended when the body has."""
     task = asyncio.create_task(run_attempt(function, attempt=attempt, **terms))  # type: ignore[arg-type]
     yield task
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, HANG)
 
 
 def failure(result: Result, kind: Kind) -> JobError:
