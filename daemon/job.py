@@ -36,6 +36,7 @@ class Kind(StrEnum):
     RESULT_NOT_STORABLE = "ResultNotStorable"
     STEPS_CHANGED = "StepsChanged"
     INTERRUPTED = "Interrupted"
+    EVICTED = "Evicted"
     WORKER_LOST = "WorkerLost"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     CANCELLED = "Cancelled"
@@ -48,6 +49,7 @@ class Cause(StrEnum):
 
     RETRY = "retry"
     INTERRUPTED = "interrupted"
+    EVICTED = "evicted"
     WORKER_LOST = "worker_lost"
     LEASE_EXPIRED = "lease_expired"
     DUPLICATE_PUBLISH = "duplicate_publish"
@@ -196,7 +198,14 @@ class Interrupted:
     still_runs_for: float = 0.0
 
 
-Result = Returned | Failed | Unknown | Interrupted
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """Its process was ended because the worker ran out of memory: no failure of its own, and it runs again alone."""
+
+    error: JobError
+
+
+Result = Returned | Failed | Unknown | Interrupted | Evicted
 
 
 class Action(StrEnum):

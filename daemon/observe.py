@@ -65,6 +65,12 @@ class Observer:
     def handler_stuck(self, claim: Claim, seconds: float) -> None:
         """A handler goes on although it was cancelled `seconds` ago."""
 
+    def memory_measured(self, used: int, expected: int, limit: int) -> None:
+        """What this worker's processes take, what running jobs will probably add to it, and the limit; in bytes."""
+
+    def memory_short(self, short: bool, used: int, expected: int) -> None:
+        """From here on no job fits into the memory (bytes as above), or jobs are taken again."""
+
     def thread_computed(self, claim: Claim, seconds: float) -> None:
         """A handler in a thread has used so many seconds of CPU: others may have waited for the interpreter."""
 

@@ -6,11 +6,7 @@ what could fail only later: two handlers of one name, a missing annotation, a ty
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
-import sys
-import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +17,9 @@ from typing import Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from daemon.cloud_run_job import CloudRunJob
 from daemon.errors import DecodeError, HandlersInvalid
+from daemon.handler_modules import NEW_REPOSITORY, modules, put_on_path
 from daemon.lifespan import MARK, Lifespan, lifespan_of
 from daemon.rules.lifecycle import RetryPolicy
 from daemon.rules.limits import JobLimit, Limit, Rate, limits_of
@@ -34,7 +32,6 @@ Executor = Literal["async", "thread", "process", "command", "cloud_run_job"]
 EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
 StepsChangedPolicy = Literal["fail", "ignore", "restart"]
 OPTIONS = "__headcount_job__"
-NEW_REPOSITORY = "headcount new example && cd example"
 
 ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
 F = TypeVar("F", bound=Callable[..., object])
@@ -46,6 +43,7 @@ class Handler:
 
     `memory_mib` is how much the process of a `process` handler may use. `result` is None where the annotation of the
     function says nothing about it. `resources` are the types of its further parameters, which lifespans provide.
+    `cloud_run_job` is the one that it executes, where it says so.
     """
 
     name: str
@@ -61,6 +59,7 @@ class Handler:
     result: TypeAdapter[object] | None = None
     resources: tuple[object, ...] = ()
     steps_changed: StepsChangedPolicy = "fail"
+    cloud_run_job: str | None = None
 
     @property
     def location(self) -> str:
@@ -84,6 +83,7 @@ class JobOptions:
     limits: tuple[Limit | Rate, ...] = ()
     memory_mib: int | None = None
     steps_changed: StepsChangedPolicy = "fail"
+    cloud_run_job: str | None = None
 
 
 def job(
@@ -100,6 +100,7 @@ def job(
     limits: Sequence[Limit | Rate] = (),
     memory_mib: int | None = None,
     steps_changed: StepsChangedPolicy = "fail",
+    cloud_run_job: str | None = None,
 ) -> Callable[[F], F]:
     """Register the function below as the handler of jobs called `name`; the function itself stays as it is.
 
@@ -110,11 +111,12 @@ def job(
     `async def` and `thread` for plain `def`. One may ask for `process`, a child process that can be killed, with
     `memory_mib` as its limit; with `command` it returns a Command. `concurrency` bounds this name per worker, `limits`
     over the whole fleet. `steps_changed` says what becomes of a job whose recorded steps are not this handler's.
+    `cloud_run_job` names the only Cloud Run Job that a `cloud_run_job` handler executes, for `headcount doctor`.
     """
     retried = None if retry_on is None else _types(retry_on)
     policy = RetryPolicy(max_attempts, retry or Backoff(), retried, _types(give_up_on), _seconds(overall_timeout))
     bounds = (_seconds(timeout), concurrency, tuple(limits), memory_mib)
-    options = JobOptions(name, executor, policy, *bounds, steps_changed)
+    options = JobOptions(name, executor, policy, *bounds, steps_changed, cloud_run_job)
 
     def register(function: F) -> F:
         setattr(function, OPTIONS, options)
@@ -157,11 +159,11 @@ class Registry:
 
 def discover(packages: Sequence[str], folder: Path) -> Registry:
     """Import every module of `packages`, looked for in `folder` first. Raises HandlersInvalid with file and line."""
-    _put_on_path(folder)
+    put_on_path(folder)
     handlers: dict[str, Handler] = {}
     lifespans: dict[object, Lifespan] = {}
     for package in packages:
-        for module in _modules(package, folder):
+        for module in modules(package, folder):
             for function in _marked(module, MARK):
                 _add_lifespan(lifespan_of(function, _location(function)), lifespans)
             for function in _marked(module, OPTIONS):
@@ -212,6 +214,7 @@ def handler_of(function: Callable[..., object]) -> Handler:
         signature.result,
         signature.resources,
         options.steps_changed,
+        options.cloud_run_job,
     )
 
 
@@ -243,45 +246,14 @@ def _check_options(options: JobOptions, function: Callable[..., object]) -> Exec
         raise HandlersInvalid(f"{where}: steps_changed is fail, ignore or restart, not {options.steps_changed!r}.")
     if options.memory_mib is not None and (executor != "process" or options.memory_mib < 1):
         raise HandlersInvalid(f"{where}: memory_mib must be at least 1, and needs executor='process'.")
+    if options.cloud_run_job is not None:
+        if executor != "cloud_run_job":
+            raise HandlersInvalid(f"{where}: cloud_run_job needs executor='cloud_run_job'.")
+        try:
+            CloudRunJob(options.cloud_run_job)
+        except ValueError as error:
+            raise HandlersInvalid(f"{where}: {error}.") from None
     return executor
-
-
-def _put_on_path(folder: Path) -> None:
-    path = str(folder.resolve())
-    if path not in sys.path:
-        sys.path.insert(0, path)
-
-
-def _modules(package: str, folder: Path) -> Iterator[ModuleType]:
-    root = _import(package, folder)
-    yield root
-    for found in pkgutil.walk_packages(getattr(root, "__path__", []), f"{package}."):
-        yield _import(found.name, folder)
-
-
-def _import(name: str, folder: Path) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name == name or name.startswith(f"{error.name}."):
-            raise HandlersInvalid(
-                f"There is no handler package {name!r} in {folder.resolve()}.", NEW_REPOSITORY
-            ) from None
-        own = (error.name or "").partition(".")[0] == name.partition(".")[0]
-        raise HandlersInvalid(
-            f"{_culprit(error, name)}: {error}.", None if own else f"pip install {error.name}"
-        ) from error
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise HandlersInvalid(f"{_culprit(error, name)}: {type(error).__name__}: {error}.") from error
-
-
-def _culprit(error: BaseException, name: str) -> str:
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if len(frames) > 1 else f"The handlers module {name!r}"
 
 
 def _marked(module: ModuleType, mark: str) -> list[Callable[..., object]]:

@@ -62,6 +62,9 @@ class Settings(BaseModel):
     process_max_memory_mib: Annotated[int, Field(ge=0)] = Field(
         0, description="A child process that takes more memory after a job is replaced; 0 is never"
     )
+    memory_limit_mib: Annotated[int, Field(ge=0)] = Field(
+        0, description="What a worker and its processes may take; 0 is the limit of its control group, if it has one"
+    )
     step_connections: Annotated[int, Field(ge=1, le=100)] = Field(
         4, description="Database connections, beside the worker's own, for steps with tx=True; opened when needed"
     )

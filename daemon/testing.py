@@ -22,7 +22,7 @@ from daemon.engine.executors.coroutine import CoroutineExecutor
 from daemon.engine.executors.thread import ThreadExecutor
 from daemon.engine.runner import HandlerRunner
 from daemon.errors import HeadcountError
-from daemon.job import Claim, Failed, Interrupted, JobError, Progress, Returned, StopReason, Unknown
+from daemon.job import Claim, Evicted, Failed, Interrupted, JobError, Progress, Returned, StopReason, Unknown
 from daemon.observe import Observer
 from daemon.recorder import RecordedStep
 from daemon.registry import handler_of
@@ -111,8 +111,8 @@ async def run_handler(
             raise HandlerFailed(result.error)
         case Interrupted():
             raise HandlerStopped(f"the handler stopped: {result.reason}")
-        case Unknown():
-            raise AssertionError("a handler that was found is never unknown")
+        case Unknown() | Evicted():
+            raise AssertionError("a handler that was found is never unknown, and none has a process here")
 
 
 def _executors(recorder: _Recorder) -> dict[str, Executor]:

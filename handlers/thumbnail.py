@@ -39,7 +39,7 @@ class Thumbnail(BaseModel):
     max_attempts=3,
     give_up_on=(FileNotFoundError, PermissionError, ImportError),
     timeout=timedelta(minutes=2),
-    memory_mib=512,
+    memory_mib=768,
 )
 def thumbnail(params: Thumbnail, ctx: JobContext) -> dict[str, list[str]]:
     """Decode once, then fit a copy into a square of each size; none is larger than the picture itself."""

@@ -85,7 +85,7 @@ def _publish_again() -> None:
 
 def _handler_files(settings: Settings) -> list[Path]:
     """The folders and files of the handler packages. Raises HandlersInvalid when one is not there."""
-    from daemon.registry import NEW_REPOSITORY
+    from daemon.handler_modules import NEW_REPOSITORY
 
     paths: list[Path] = []
     for package in settings.packages:

@@ -36,17 +36,17 @@ def run(
     settings = load()
     configure(settings.log_format, settings.log_level, project=settings.project, own=settings.packages)
     if processes > 1:
-        raise typer.Exit(_supervise(processes, settings.http_port))
+        raise typer.Exit(_supervise(processes, settings))
     registry = discover(settings.packages, settings.handlers_path)
     asyncio.run(_check_pubsub(settings, registry))
-    _check_database(settings)
+    _check_database(settings, registry)
 
     from daemon.service.worker import Worker
 
     raise typer.Exit(Worker(settings, registry).run())
 
 
-def _supervise(processes: int, first_port: int) -> int:
+def _supervise(processes: int, settings: Settings) -> int:
     """Each worker is this very command in a process of its own, and makes its own checks."""
     import structlog
 
@@ -55,7 +55,13 @@ def _supervise(processes: int, first_port: int) -> int:
     own = ["-P"] if sys.flags.safe_path else []
     log = structlog.get_logger("headcount")
     command = [sys.executable, *own, "-m", "daemon", "run"]
-    return Supervisor(command, processes, first_port, lambda text, values: log.warning(text, **values)).run()
+    return Supervisor(
+        command,
+        processes,
+        settings.http_port,
+        lambda text, values: log.warning(text, **values),
+        has_memory_limit=settings.memory_limit_mib > 0,
+    ).run()
 
 
 async def _check_pubsub(settings: Settings, registry: Registry) -> None:
@@ -69,13 +75,15 @@ async def _check_pubsub(settings: Settings, registry: Registry) -> None:
         _warn("the subscription is not as it should be", problem)
 
 
-def _check_database(settings: Settings) -> None:
+def _check_database(settings: Settings, registry: Registry) -> None:
     """Raises DatabaseNotReady for what a worker can't run with; warns of a memory limit that is too small."""
     from daemon.doctor.database import refuse_database
     from daemon.doctor.platform import check_memory
 
     refuse_database(settings)
-    for finding in check_memory(settings):  # Cloud Run has no shell for the doctor: only a worker sees its own limit
+    for finding in check_memory(
+        settings, registry
+    ):  # Cloud Run has no shell for the doctor: only a worker sees its own limit
         _warn("the container is too small for these settings", finding)
 
 

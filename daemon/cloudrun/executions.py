@@ -5,7 +5,9 @@ Called by the `cloud_run_job` executor. It retries nothing: an answer that did n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 import grpc.aio
@@ -15,6 +17,7 @@ from google.api_core.exceptions import (
     DeadlineExceeded,
     GoogleAPICallError,
     InternalServerError,
+    PermissionDenied,
     ResourceExhausted,
     RetryError,
     ServiceUnavailable,
@@ -24,6 +27,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import run_v2
 from google.cloud.run_v2.services.executions.transports import ExecutionsGrpcAsyncIOTransport
 from google.cloud.run_v2.services.jobs.transports import JobsGrpcAsyncIOTransport
+from google.iam.v1.iam_policy_pb2 import TestIamPermissionsRequest
 
 from daemon.cloud_run_job import CloudRunJob, Execution
 from daemon.errors import CloudRunRefused, CloudRunUnavailable, HandlersInvalid
@@ -33,6 +37,7 @@ TRANSIENT = (
     Unknown,
 )  # fmt: skip
 TIMEOUT = 20.0
+PERMISSIONS = ("run.jobs.run", "run.jobs.runWithOverrides")
 _DONE = (run_v2.Condition.State.CONDITION_SUCCEEDED, run_v2.Condition.State.CONDITION_FAILED)
 
 
@@ -103,6 +108,17 @@ class Executions:
         except (GoogleAPICallError, RetryError, GoogleAuthError) as error:
             raise _translated(error, name) from error
 
+    async def missing_permissions(self, name: str) -> list[str]:
+        """What of PERMISSIONS on a Cloud Run Job this account lacks. Raises CloudRunRefused if there is no such job."""
+        request = TestIamPermissionsRequest(resource=name, permissions=PERMISSIONS)
+        try:
+            with suppress(PermissionDenied):  # who may execute it need not be allowed to see it
+                await self._jobs.get_job(name=name, retry=None, timeout=TIMEOUT)
+            answer = await self._jobs.test_iam_permissions(request, retry=None, timeout=TIMEOUT)
+        except (GoogleAPICallError, RetryError, GoogleAuthError) as error:
+            raise _translated(error, name) from error
+        return [permission for permission in PERMISSIONS if permission not in answer.permissions]
+
     async def close(self) -> None:
         """Close the connections."""
         await self._jobs.transport.close()  # type: ignore[no-untyped-call]  # the library's is not annotated
@@ -110,7 +126,12 @@ class Executions:
 
 
 def connect() -> Executions:
-    """A client of Google's service, with the account that is found here. Raises HandlersInvalid when there is none."""
+    """A client of Google's service, with the account that is found here. Raises HandlersInvalid when there is none.
+
+    Where CLOUD_RUN_EMULATOR_HOST is set ("host:port"), that server is asked instead, in plain text and without one.
+    """
+    if emulator := os.environ.get("CLOUD_RUN_EMULATOR_HOST"):
+        return Executions(grpc.aio.insecure_channel(emulator))
     try:
         return Executions()
     except GoogleAuthError as error:

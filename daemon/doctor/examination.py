@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.doctor import deployment, platform, worker
+from daemon.doctor.cloud_run import check_cloud_run
 from daemon.doctor.database import check_database
 from daemon.doctor.finding import Finding, fatal
 from daemon.doctor.pubsub import check_pubsub
@@ -60,7 +61,8 @@ def _worker(settings: Settings, registry: Registry | None, *, here: bool) -> Ite
     yield from worker.check_times(settings)
     if registry is not None:
         yield from worker.check_handlers(registry, settings)
+        yield from check_cloud_run(registry)
     if here:
         yield from worker.check_port(settings)
         yield from platform.check_signals()
-        yield from platform.check_memory(settings)
+        yield from platform.check_memory(settings, registry or ())

@@ -8,18 +8,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from daemon.doctor.finding import Finding, advice, loses_work
+from daemon.machine import ROOT, cpus, memory_limit
+from daemon.registry import Handler
 from daemon.settings import Settings
 
 AREA = "worker"
 SHELLS = ("sh", "bash", "dash", "ash", "busybox", "zsh")
 MIB = 1024 * 1024
 WORKER_BYTES = 200 * MIB  # the interpreter, gRPC, SQLAlchemy and 64 MiB of messages
+CHILD_BYTES = 60 * MIB  # an interpreter with small handlers; what they import comes on top
 JOB_BYTES = 1 * MIB
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 def check_signals() -> Iterator[Finding]:
@@ -46,29 +48,21 @@ def shell_above(parent: int, proc: Path, *, interactive: bool) -> str:
     return name if name in SHELLS else ""
 
 
-def check_memory(settings: Settings, root: Path = CGROUPS) -> Iterator[Finding]:
-    """A memory limit that is too low for the slots."""
-    limit = memory_limit(root)
+def check_memory(settings: Settings, handlers: Iterable[Handler], root: Path = ROOT) -> Iterator[Finding]:
+    """A memory limit that is too low for the slots, or for the processes of handlers."""
+    limit = settings.memory_limit_mib * MIB or memory_limit(root)
     if limit is None:
         return
-    buffered = settings.prefetch_limit
-    what = f"The memory limit is {limit // MIB} MiB for {settings.slots} slots and {buffered} buffered messages."
-    if limit < WORKER_BYTES:
-        why = "The worker alone needs about 200 MiB; it is killed, and after three such losses a job ends as Errored."
-        yield loses_work(AREA, what, why, "gcloud run worker-pools update WORKER_POOL --memory=1Gi")
-    elif limit < WORKER_BYTES + settings.slots * JOB_BYTES:
-        fitting = max(1, (limit - WORKER_BYTES) // JOB_BYTES)
+    computing = any(handler.executor == "process" for handler in handlers)
+    children = (settings.process_slots or cpus()) if computing else 0
+    needed = WORKER_BYTES + children * CHILD_BYTES
+    beside = f", {children} processes of handlers" if children else ""
+    what = f"The memory limit is {limit // MIB} MiB for {settings.slots} slots{beside} and "
+    what += f"{settings.prefetch_limit} buffered messages."
+    if limit < needed:
+        why = f"The worker alone needs about {needed // MIB} MiB; it is killed, and after three such losses a job ends "
+        yield loses_work(AREA, what, f"{why}as Errored.", "gcloud run worker-pools update WORKER_POOL --memory=1Gi")
+    elif limit < needed + settings.slots * JOB_BYTES:
+        fitting = max(1, (limit - needed) // JOB_BYTES)
         why = "That leaves less than 1 MiB for a job."
         yield advice(AREA, what, why, f"export HEADCOUNT_SLOTS={fitting}")
-
-
-def memory_limit(root: Path) -> int | None:
-    """The limit of this control group in bytes (version 2, else 1); None without one."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            text = (root / name).read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit() and int(text) < 2**60:
-            return int(text)
-    return None

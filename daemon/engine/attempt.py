@@ -123,6 +123,11 @@ class InFlight:
         """How many have their claim."""
         return sum(attempt.claim is not None for attempt in self.all())
 
+    @property
+    def running(self) -> int:
+        """How many have their claim and are not being settled."""
+        return sum(attempt.claim is not None and not attempt.settling for attempt in self.all())
+
     def stuck_threads(self, seconds: float) -> int:
         """How many slots are out of use, taken by threads that go on longer than `seconds` after they were told."""
         limit = time.monotonic() - seconds

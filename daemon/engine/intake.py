@@ -1,7 +1,8 @@
-"""Opens and closes the intake: nothing is pulled while the database is unavailable, or once a stop has begun.
+"""Opens and closes the intake: nothing is pulled without the database, without memory, or once a stop has begun.
 
-Called by the store's operations, on the event loop. A stall shorter than a second changes nothing, because closing
-streams for a deadlock would cost more than it saves; running handlers and their leases are never touched.
+Called by the store's operations and the admission, on the event loop. A stall shorter than a second changes nothing,
+because closing streams for a deadlock would cost more than it saves; running handlers and their leases are never
+touched.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Source(Protocol):
 
 
 class Intake:
-    """Keeps the source closed for as long as any operation of the store stalls, and for good from a stop on."""
+    """Keeps the source closed for as long as anything stalls, and for good from a stop on."""
 
     def __init__(self, source: Source, shutdown: Shutdown, stall_seconds: float = STALL_SECONDS) -> None:
         self._source = source
@@ -39,9 +40,9 @@ class Intake:
         """Whether nothing is pulled."""
         return self._closed or self._shutdown.stopping
 
-    def database_unavailable(self, unavailable: bool) -> None:
-        """An operation of the store stalls, or goes on."""
-        self._stalled += 1 if unavailable else -1
+    def stall(self, begins: bool) -> None:
+        """An operation of the store stalls, or there is no memory; and, once for each of these, that it is over."""
+        self._stalled += 1 if begins else -1
         if self._stalled and self._timer is None and not self._closed:
             self._timer = asyncio.get_running_loop().call_later(self._stall_seconds, self._close)
         elif not self._stalled:

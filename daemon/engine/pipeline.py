@@ -13,6 +13,7 @@ from typing import Protocol
 
 from daemon.delivery import Delivery
 from daemon.engine.attempt import Attempt
+from daemon.engine.memory import MemoryAdmission
 from daemon.engine.turns import Turns
 from daemon.errors import DecodeError, StoreUnavailable
 from daemon.job import (
@@ -72,6 +73,7 @@ class Pipeline:
         wall_clock: Callable[[], float] = time.time,
         decoder: Decoder = decode,
         places: Mapping[str, int] | None = None,
+        memory: MemoryAdmission | None = None,
     ) -> None:
         self._store = store
         self._runner = runner
@@ -81,7 +83,7 @@ class Pipeline:
         self._rng = rng
         self._wall_clock = wall_clock
         self._decode = decoder
-        self._turns = Turns(places or {})
+        self._turns = Turns(places or {}, memory)
 
     async def process(self, delivery: Delivery, attempt: Attempt) -> None:
         """Take one delivery to its end: what became of it is committed before it is acked."""

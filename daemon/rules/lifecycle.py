@@ -14,6 +14,7 @@ from daemon.job import (
     Action,
     Cause,
     Claim,
+    Evicted,
     Failed,
     Interrupted,
     JobError,
@@ -84,6 +85,8 @@ def settle(
         case Interrupted():
             error = JobError(Kind.INTERRUPTED, f"the worker stopped it: {result.reason}")
             return _settlement(claim, Action.INTERRUPT, error, delay=result.still_runs_for, cause=Cause.INTERRUPTED)
+        case Evicted():
+            return _settlement(claim, Action.RETRY, result.error, cause=Cause.EVICTED)
         case Unknown():
             return _unknown(claim, result, unknown_job_grace, rng)
         case Failed():

@@ -5,11 +5,11 @@ Called by the runtime; the children's own code is `process_child`.
 
 from __future__ import annotations
 
-import os
 from functools import partial
 
 from daemon.engine.executors.process.child_process import ChildProcess
 from daemon.engine.executors.process.pool import ProcessPool, Recycling
+from daemon.machine import cpus
 from daemon.observe import Observer
 from daemon.registry import Registry
 from daemon.service.process_child import child_command, start_message
@@ -25,8 +25,3 @@ def process_pool(settings: Settings, registry: Registry, observer: Observer) -> 
     slots = (settings.process_slots or cpus()) if is_needed else 0
     recycling = Recycling(settings.process_max_jobs or None, settings.process_max_memory_mib * MIB or None)
     return ProcessPool(slots, partial(ChildProcess, child_command(), start, observer), recycling, observer)
-
-
-def cpus() -> int:
-    """How many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,22 +14,27 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 from daemon.local.child import end_with_owner
+from daemon.machine import memory_limit
 from daemon.rules.retry import Backoff, retry_delay
 
 BACKOFF = Backoff(initial=1, factor=2, maximum=30, jitter=False)
 HEALTHY_SECONDS = 60.0
 KILL_SECONDS = 9.5  # after SIGTERM; each worker ends itself before that
 LOOK_SECONDS = 0.1
+MIB = 1024 * 1024
 REFUSED = 2  # a worker that can't start for a reason: another try would end the same way
 
 Report = Callable[[str, Mapping[str, object]], None]
 
 
 class WorkerChild:
-    """One of the workers: its port, and its process while it has one."""
+    """One of the workers: its port, its share of the memory, and its process while it has one."""
 
-    def __init__(self, command: Sequence[str], port: int) -> None:
+    def __init__(self, command: Sequence[str], port: int, memory_mib: int | None) -> None:
         self.port = port
+        self._own = {"HEADCOUNT_HTTP_PORT": str(port)}
+        if memory_mib is not None:
+            self._own["HEADCOUNT_MEMORY_LIMIT_MIB"] = str(memory_mib)
         self.failures = 0
         self.start_at = 0.0
         self._command = command
@@ -40,7 +45,7 @@ class WorkerChild:
         self._started = time.monotonic()
         self.process = subprocess.Popen(
             self._command,
-            env={**os.environ, "HEADCOUNT_HTTP_PORT": str(self.port)},
+            env={**os.environ, **self._own},
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the supervisor, which passes it on
             preexec_fn=end_with_owner(signal.SIGTERM),
@@ -68,11 +73,18 @@ class WorkerChild:
 
 
 class Supervisor:
-    """Keeps `count` workers running until a signal, or until one of them says that it can't start at all."""
+    """Keeps `count` workers running until a signal, or until one of them says that it can't start at all.
 
-    def __init__(self, command: Sequence[str], count: int, first_port: int, report: Report) -> None:
+    They share what memory the control group has, unless the settings of each name its limit (`has_memory_limit`).
+    """
+
+    def __init__(
+        self, command: Sequence[str], count: int, first_port: int, report: Report, *, has_memory_limit: bool = False
+    ) -> None:
         ports = [first_port + number if first_port else 0 for number in range(count)]
-        self._children = [WorkerChild(command, port) for port in ports]
+        limit = None if has_memory_limit else memory_limit()
+        share = None if limit is None else max(1, limit // count // MIB)
+        self._children = [WorkerChild(command, port, share) for port in ports]
         self._report = report
         self._signals = 0
         self._stopping_at: float | None = None

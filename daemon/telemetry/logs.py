@@ -136,8 +136,8 @@ class Logs(Observer):
 
     def claim_lost(self, job_id: UUID, attempt: int) -> None:
         """Somebody else owns the job."""
-        text = "an attempt lost its claim; its handler is cancelled"
-        self._limited("claim lost", "warning", text, job_id=str(job_id), attempt=attempt)
+        shown = {"job_id": str(job_id), "attempt": attempt}
+        self._limited("claim lost", "warning", "an attempt lost its claim; its handler is cancelled", **shown)
 
     # --- messages ------------------------------------------------------------------------------------------------
 
@@ -193,16 +193,13 @@ class Logs(Observer):
 
     def database_unavailable(self, operation: str, error: BaseException, pause: float) -> None:
         """The database does not answer."""
-        text = "the database does not answer; nothing is lost, it is tried again"
-        self._limited(
-            f"away {operation}", "warning", text, operation=operation, problem=_sentence(error), pause=round(pause, 2)
-        )
+        text, shown = "the database does not answer; nothing is lost, it is tried again", {"problem": _sentence(error)}
+        self._limited(f"away {operation}", "warning", text, operation=operation, pause=round(pause, 2), **shown)
 
     def database_available(self, operation: str, seconds: float) -> None:
         """The database answers again."""
-        self._limited(
-            f"back {operation}", "info", "the database answers again", operation=operation, seconds=round(seconds, 1)
-        )
+        text = "the database answers again"
+        self._limited(f"back {operation}", "info", text, operation=operation, seconds=round(seconds, 1))
 
     # --- relay, rescue, sweeper ----------------------------------------------------------------------------------
 
@@ -219,8 +216,7 @@ class Logs(Observer):
     def jobs_released(self, jobs: Iterable[UUID]) -> None:
         """Held but not run: a bug of ours, or a lost answer of the database."""
         listed = [str(job) for job in jobs]
-        text = "jobs were held here but not run; they were freed"
-        self._log.error(text, count=len(listed), jobs=listed[:10])
+        self._log.error("jobs were held here but not run; they were freed", count=len(listed), jobs=listed[:10])
 
     def deadline_passed(self, orchestration_id: UUID, errored: int) -> None:
         """An orchestration ran out of time."""
@@ -246,9 +242,8 @@ class Logs(Observer):
     def heartbeat(self, seconds: float, late: float) -> None:
         """A late heartbeat is worth a line; each one is the moment to sum up what was left out."""
         if late >= LATE_BEAT:
-            self._limited(
-                "late beat", "warning", "a heartbeat was late", late=round(late, 1), seconds=round(seconds, 1)
-            )
+            text = "a heartbeat was late"
+            self._limited("late beat", "warning", text, late=round(late, 1), seconds=round(seconds, 1))
         self._log_suppressed()
 
     def heartbeat_failed(self, error: BaseException) -> None:
@@ -262,6 +257,11 @@ class Logs(Observer):
         suspects = [f"{claim.job_name} {claim.job_id}" for claim in where.suspects]
         shown = {**labels, "suspects": suspects} if suspects else labels
         self._limited("loop blocked", "warning", text, **shown, seconds=round(seconds, 1), stack=list(where.stack))
+
+    def memory_short(self, short: bool, used: int, expected: int) -> None:
+        """Nothing is taken, or something again."""
+        text = "no jobs are taken: there is no memory for them" if short else "there is memory for jobs again"
+        self._limited(f"memory {short}", "warning", text, used=used, expected=expected)
 
     def draining(self, running: int, seconds: float) -> None:
         """The end begins."""

@@ -15,8 +15,10 @@ from typing import Any
 import grpc
 import grpc.aio
 from google.cloud import run_v2
+from google.iam.v1 import iam_policy_pb2
 from google.longrunning import operations_pb2
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 
 State = run_v2.Condition.State
 
@@ -31,6 +33,8 @@ class CloudRunServer:
         self.errors: dict[str, grpc.StatusCode] = {}
         self.timeouts: list[float] = []
         self.loses_answers = False
+        self.address = ""
+        self.permissions = {"run.jobs.run", "run.jobs.runWithOverrides"}
         self._numbers = itertools.count(1)
 
     def variables(self, name: str) -> dict[str, str]:
@@ -66,6 +70,17 @@ class CloudRunServer:
         metadata.Pack(run_v2.Execution.pb(execution))
         return operations_pb2.Operation(name=f"operations/{name}", metadata=metadata)
 
+    async def get_job(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        """GetJob."""
+        if request.name not in self.jobs:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such job")
+        return run_v2.Job(name=request.name)
+
+    async def iam_permissions(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        """TestIamPermissions."""
+        granted = [permission for permission in request.permissions if permission in self.permissions]
+        return iam_policy_pb2.TestIamPermissionsResponse(permissions=granted)
+
     async def get_execution(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         """GetExecution."""
         if request.name not in self.executions:
@@ -90,7 +105,12 @@ class CloudRunServer:
 async def cloud_run_server() -> AsyncIterator[tuple[CloudRunServer, grpc.aio.Channel]]:
     """A server on 127.0.0.1 and a channel to it."""
     behaviour, server = CloudRunServer(), grpc.aio.server()
-    jobs = {"RunJob": _method(behaviour, behaviour.run_job, run_v2.RunJobRequest)}
+    tested = iam_policy_pb2.TestIamPermissionsRequest
+    jobs = {
+        "RunJob": _method(behaviour, behaviour.run_job, run_v2.RunJobRequest),
+        "GetJob": _method(behaviour, behaviour.get_job, run_v2.GetJobRequest),
+        "TestIamPermissions": _method(behaviour, behaviour.iam_permissions, tested),
+    }
     executions = {
         "GetExecution": _method(behaviour, behaviour.get_execution, run_v2.GetExecutionRequest),
         "ListExecutions": _method(behaviour, behaviour.list_executions, run_v2.ListExecutionsRequest),
@@ -100,6 +120,7 @@ async def cloud_run_server() -> AsyncIterator[tuple[CloudRunServer, grpc.aio.Cha
         name = f"google.cloud.run.v2.{service}"
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
     port = server.add_insecure_port("127.0.0.1:0")
+    behaviour.address = f"127.0.0.1:{port}"
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield behaviour, channel
@@ -118,15 +139,15 @@ def _method(
             await context.abort(code, "as the test wants it")
         return await call(request, context)
 
+    plain = issubclass(request_type, Message)  # of protobuf itself; the others are Google's wrappers
+    deserializer = request_type.FromString if plain else request_type.deserialize
     return grpc.unary_unary_rpc_method_handler(
-        answer, request_deserializer=request_type.deserialize, response_serializer=_serialized
+        answer, request_deserializer=deserializer, response_serializer=_serialized
     )
 
 
 def _serialized(message: Any) -> bytes:
     serialized: bytes = (
-        message.SerializeToString()
-        if isinstance(message, operations_pb2.Operation)
-        else type(message).serialize(message)
+        message.SerializeToString() if isinstance(message, Message) else type(message).serialize(message)
     )
     return serialized

@@ -67,6 +67,8 @@ class CloudRunJobExecutor:
         timeout = handler.timeout
         timer = None if timeout is None else self._loop.call_later(timeout, attempt.cancel, StopReason.TIMED_OUT)
         try:
+            if handler.cloud_run_job not in (None, job.name):
+                raise CloudRunRefused(f"the handler returned {job.name}, and declares {handler.cloud_run_job}")
             execution = await self._earlier(job, claim) or await self._start(job, handler, claim)
             return await self._follow(execution, cancelled, handler, attempt)
         except CloudRunRefused as error:

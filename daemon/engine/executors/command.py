@@ -158,8 +158,10 @@ def _why_not_started(error: OSError, command: Command, variables: Mapping[str, s
 def _exited(code: int | None, command: Command, output: CommandOutput) -> Failed:
     assert code is not None, "the program has ended"
     said = f": {output.last_line}" if output.last_line else ""
-    text = f"{os.path.basename(command.argv[0])}: {exit_status(code)}{said}"
-    return Failed(JobError(Kind.EXITED, storable_text(text), output.tail))
+    is_final = code in command.give_up_on
+    why = " (not retried: the code is in give_up_on)" if is_final else ""
+    text = f"{os.path.basename(command.argv[0])}: {exit_status(code)}{said}{why}"
+    return Failed(JobError(Kind.EXITED, storable_text(text), output.tail), final=is_final)
 
 
 def _with_tail(result: Result, tail: str | None) -> Result:

@@ -9,7 +9,7 @@ from daemon.job import JobMessage
 from daemon.observe import Observer
 from daemon.telemetry.metrics.registry import BoundedCounter, MetricsRegistry
 
-NACK_REASONS = ("drain", "buffer_timeout", "database", "paused", "over_capacity", "event_loop_blocked")
+NACK_REASONS = ("drain", "buffer_timeout", "database", "paused", "over_capacity", "event_loop_blocked", "memory")
 PUBLISHED = ("job", "event")
 REJECTIONS = (
     "NoJobName",

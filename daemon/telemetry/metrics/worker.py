@@ -26,6 +26,12 @@ class WorkerMetrics(Observer):
         info.labels(_version("headcount"), revision, platform.python_version(), pubsub).set(1)
         self.slots = registry.gauge("headcount_slots", "How many jobs may run at the same time.")
         self.slots_used = registry.gauge("headcount_slots_used", "How many jobs run.")
+        self._memory = registry.gauge("headcount_memory_bytes", "What this worker's processes take together.")
+        self._memory_expected = registry.gauge(
+            "headcount_memory_expected_bytes", "What running `process` jobs will add to it, as far as is known."
+        )
+        self._memory_limit = registry.gauge("headcount_memory_limit_bytes", "What they may take; 0 without a limit.")
+        self._memory_short = registry.gauge("headcount_memory_short", "1 while no jobs are taken for lack of memory.")
         self._heartbeat_at = registry.gauge(
             "headcount_heartbeat_timestamp_seconds", "When the last heartbeat was written."
         )
@@ -67,6 +73,14 @@ class WorkerMetrics(Observer):
 
     def event_loop_lag(self, seconds: float) -> None:
         self._loop_lag.observe(seconds)
+
+    def memory_measured(self, used: int, expected: int, limit: int) -> None:
+        self._memory.set(used)
+        self._memory_expected.set(expected)
+        self._memory_limit.set(limit)
+
+    def memory_short(self, short: bool, used: int, expected: int) -> None:
+        self._memory_short.set(short)
 
     def draining(self, running: int, seconds: float) -> None:
         self._draining_at.set(time.time())

@@ -15,6 +15,7 @@ from daemon.doctor import platform, worker
 from daemon.doctor.finding import Finding, Severity
 from daemon.registry import Handler, handler_of, job
 from daemon.settings import Settings, load
+from tests.fakes.delivery import a_handler
 
 
 def settings(**values: object) -> Settings:
@@ -143,22 +144,24 @@ def test_a_blocked_sigterm_is_found() -> None:
     [(150, 1, [Severity.LOSES_WORK]), (256, 100, [Severity.ADVICE]), (512, 100, []), (2048, 1000, [])],
 )
 def test_the_memory_limit_is_compared_with_the_slots(
-    tmp_path: Path, mebibytes: int, slots: int, severities_found: list[Severity]
+    mebibytes: int, slots: int, severities_found: list[Severity]
 ) -> None:
-    (tmp_path / "memory.max").write_text(f"{mebibytes * platform.MIB}\n")
-    assert severities(platform.check_memory(settings(slots=slots), tmp_path)) == severities_found
+    limited = settings(slots=slots, memory_limit_mib=mebibytes)
+    assert severities(platform.check_memory(limited, ())) == severities_found
+
+
+def test_the_processes_of_handlers_count_against_the_memory_limit() -> None:
+    def paint(params: dict[str, object]) -> None:
+        pass
+
+    def check(executor: str, process_slots: int) -> list[Severity]:
+        handler = a_handler(paint, executor=executor)
+        limited = settings(slots=10, memory_limit_mib=400, process_slots=process_slots)
+        return severities(platform.check_memory(limited, [handler]))
+
+    assert [check("thread", 8), check("process", 2)] == [[], []]
+    assert check("process", 8) == [Severity.LOSES_WORK]
 
 
 def test_without_a_limit_there_is_nothing_to_say(tmp_path: Path) -> None:
-    assert platform.memory_limit(tmp_path) is None
-    (tmp_path / "memory.max").write_text("max\n")
-    assert platform.memory_limit(tmp_path) is None
-    (tmp_path / "memory").mkdir()
-    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
-    assert platform.memory_limit(tmp_path) is None
-
-
-def test_the_older_kind_of_control_group_is_read_too(tmp_path: Path) -> None:
-    (tmp_path / "memory").mkdir()
-    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("536870912\n")
-    assert platform.memory_limit(tmp_path) == 512 * platform.MIB
+    assert list(platform.check_memory(settings(), (), tmp_path)) == []

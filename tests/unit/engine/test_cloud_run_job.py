@@ -18,6 +18,7 @@ from daemon.cloudrun.executions import Executions
 from daemon.engine.attempt import Attempt
 from daemon.engine.executors.cloud_run_job import VARIABLE_LIMIT, CloudRunJobExecutor
 from daemon.engine.runner import HandlerRunner
+from daemon.errors import HandlersInvalid
 from daemon.job import Claim, Failed, Interrupted, Kind, Progress, Result, Returned, StopReason
 from tests.fakes.delivery import CLAIM, JOB, ORCHESTRATION, a_claim, a_handler
 from tests.harness.cloud_run import CloudRunServer, State, cloud_run_server
@@ -208,3 +209,29 @@ def test_a_worker_without_the_extra_says_how_to_get_it() -> None:
 def test_a_name_of_another_form_is_refused_where_it_is_written() -> None:
     with pytest.raises(ValueError, match="projects/PROJECT"):
         CloudRunJob("render")
+
+
+async def test_a_handler_that_returns_another_job_than_it_declares_fails_for_good(scene: Scene) -> None:
+    declared = RENDER.replace("render", "resize")
+    result = await scene.attempt(cloud_run_job=declared)
+    assert f"returned {RENDER}, and declares {declared}" in failure(result, Kind.NOT_STARTED).message
+    assert scene.server.calls == []
+    assert isinstance(await asyncio.wait_for(_completed(scene, cloud_run_job=RENDER), 10), Returned)
+
+
+async def _completed(scene: Scene, **terms: object) -> Result:
+    task = scene.attempt(**terms)
+    scene.server.finish(await scene.started())
+    return await task
+
+
+@pytest.mark.parametrize(
+    ("executor", "declared", "why"),
+    [("cloud_run_job", "render", "is not projects/PROJECT"), ("thread", RENDER, "needs executor='cloud_run_job'")],
+)
+def test_a_declaration_that_can_not_be_used_is_refused_at_the_start(executor: str, declared: str, why: str) -> None:
+    def render(params: dict[str, object]) -> CloudRunJob:
+        return CloudRunJob(RENDER)
+
+    with pytest.raises(HandlersInvalid, match=why):
+        a_handler(render, executor=executor, cloud_run_job=declared)

@@ -222,3 +222,19 @@ def _peak() -> int:
 
 def _forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")  # proc(5)
+
+
+async def test_an_exit_code_to_give_up_on_is_final_and_any_other_is_tried_again() -> None:
+    for code, is_final in ((65, True), (1, False)):
+        script = Command(["sh", "-c", f"echo no such colour >&2; exit {code}"], give_up_on=(64, 65))
+        result = await run_command(script)
+        assert isinstance(result, Failed)
+        assert result.final is is_final
+        assert ("not retried: the code is in give_up_on" in result.error.message) is is_final
+        assert "no such colour" in result.error.message
+
+
+@pytest.mark.parametrize("code", [0, -9, 256])
+def test_what_is_no_exit_code_of_a_failure_can_not_be_given_up_on(code: int) -> None:
+    with pytest.raises(ValueError, match="1 to 255"):
+        Command(["true"], give_up_on=(code,))

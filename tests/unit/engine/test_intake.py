@@ -40,8 +40,8 @@ def _intake(tap: Tap, stall_seconds: float = 0.0) -> tuple[Intake, Shutdown]:
 async def test_a_short_stall_changes_nothing() -> None:
     tap = Tap()
     intake, _ = _intake(tap, 60.0)
-    intake.database_unavailable(True)
-    intake.database_unavailable(False)
+    intake.stall(True)
+    intake.stall(False)
     await asyncio.sleep(0)
     assert (intake.closed, tap.turns) == (False, [])
 
@@ -49,13 +49,13 @@ async def test_a_short_stall_changes_nothing() -> None:
 async def test_a_stall_that_lasts_closes_the_source_until_every_operation_goes_on() -> None:
     tap = Tap()
     intake, _ = _intake(tap)
-    intake.database_unavailable(True)
-    intake.database_unavailable(True)
+    intake.stall(True)
+    intake.stall(True)
     await until(lambda: intake.closed)
     assert tap.turns == [False]
-    intake.database_unavailable(False)
+    intake.stall(False)
     assert intake.closed
-    intake.database_unavailable(False)
+    intake.stall(False)
     assert not intake.closed
     await until(lambda: tap.turns == [False, True])
 
@@ -63,10 +63,10 @@ async def test_a_stall_that_lasts_closes_the_source_until_every_operation_goes_o
 async def test_a_stopped_intake_never_opens_again() -> None:
     tap = Tap()
     intake, shutdown = _intake(tap)
-    intake.database_unavailable(True)
+    intake.stall(True)
     await until(lambda: intake.closed)
     shutdown.stop()
-    intake.database_unavailable(False)
+    intake.stall(False)
     await asyncio.sleep(0)
     assert intake.closed
     assert not tap.flows
@@ -75,9 +75,9 @@ async def test_a_stopped_intake_never_opens_again() -> None:
 async def test_a_stop_right_after_the_database_came_back_wins() -> None:
     tap = Tap()
     intake, shutdown = _intake(tap)
-    intake.database_unavailable(True)
+    intake.stall(True)
     await until(lambda: intake.closed)
-    intake.database_unavailable(False)  # the resume is under way, but has not begun
+    intake.stall(False)  # the resume is under way, but has not begun
     shutdown.stop()
     for _ in range(3):
         await asyncio.sleep(0)
@@ -88,15 +88,15 @@ async def test_a_stop_right_after_the_database_came_back_wins() -> None:
 async def test_what_closes_an_intake_while_it_opens_is_not_undone(again: str) -> None:
     tap = Tap()
     intake, shutdown = _intake(tap)
-    intake.database_unavailable(True)
+    intake.stall(True)
     await until(lambda: intake.closed)
     tap.opening.clear()
-    intake.database_unavailable(False)
+    intake.stall(False)
     await until(lambda: tap.flows)
     if again == "stopped":
         shutdown.stop()
     else:
-        intake.database_unavailable(True)
+        intake.stall(True)
         await until(lambda: intake.closed)
     tap.opening.set()
     await until(lambda: True in tap.turns and not tap.flows)

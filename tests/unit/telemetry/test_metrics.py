@@ -221,6 +221,8 @@ def test_every_report_of_the_observer_changes_a_metric(metrics: Metrics) -> None
         "dead_lettered": (1, 1, 1),
         "worker_registered": (WORKER, "r7"),
         "worker_declared_dead": (WORKER,),
+        "memory_measured": (1000, 100, 2000),
+        "memory_short": (True, 1900, 100),
         "draining": (3, 6.0),
         "drained": (1, 2.0),
         "background_loop_failed": ("relay", RuntimeError(), 1.0),

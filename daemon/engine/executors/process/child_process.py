@@ -36,7 +36,7 @@ from daemon.engine.executors.process.messages import (
 from daemon.engine.executors.process.printed import PrintedLines
 from daemon.engine.executors.process.remote_run import RemoteRun
 from daemon.engine.executors.process_group import signal_group
-from daemon.job import Claim, StopReason
+from daemon.job import Claim, Evicted, Failed, StopReason
 from daemon.observe import LogLine, Observer
 from daemon.recorder import Recorder
 
@@ -61,6 +61,7 @@ class ChildProcess:
         self.is_retired = False  # its successor is ready
         self.is_ending = False  # it was told to, or its pipe is closed: no further job
         self.cause: str | None = None  # why the worker ended it, if that is the job's failure
+        self.eviction: Evicted | Failed | None = None  # what its job's attempt came to when it was ended for its memory
         self._run: RemoteRun | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._ours, theirs = socket.socketpair()
@@ -101,6 +102,11 @@ class ChildProcess:
     def is_busy(self) -> bool:
         return self._run is not None
 
+    @property
+    def claim(self) -> Claim | None:
+        """What it runs."""
+        return None if self._run is None else self._run.claim
+
     def begin(self, claim: Claim, timeout: float | None, memory: int | None, recorder: Recorder) -> RemoteRun:
         """Run the handler of a claim."""
         self.jobs += 1
@@ -128,6 +134,11 @@ class ChildProcess:
         self.cause = self.cause or cause
         self._signal(signal.SIGKILL)
         self._ends()
+
+    def evict(self, result: Evicted | Failed) -> None:
+        """SIGKILL to its group, which is the result of its job's attempt."""
+        self.eviction = result
+        self.kill()
 
     def close(self) -> None:
         """Let it end by itself, and kill it if it does not. It must not be busy."""
@@ -176,7 +187,7 @@ class ChildProcess:
             case Ready():
                 self.ready.set()
             case Log(line):
-                self._observer.handler_logged(self._claim, line)
+                self._observer.handler_logged(self.claim, line)
             case Report() | Note() | Save() | Ended():
                 if isinstance(message, Ended):
                     self.memory = message.memory
@@ -223,13 +234,9 @@ class ChildProcess:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(frame_to_child(message))
 
-    @property
-    def _claim(self) -> Claim | None:
-        return None if self._run is None else self._run.claim
-
     def _read_printed(self) -> None:
         for printed in self._printed:
             printed.read_rest()
 
     def _print(self, stream: str, text: str) -> None:
-        self._observer.handler_logged(self._claim, LogLine("headcount.handler", INFO, text, {"stream": stream}))
+        self._observer.handler_logged(self.claim, LogLine("headcount.handler", INFO, text, {"stream": stream}))

@@ -7,7 +7,7 @@ when it is deep in C code. An attempt ends with its process, so its job never ru
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from daemon.engine.attempt import Attempt
 from daemon.engine.cancellation import TaskCancellation
@@ -24,9 +24,19 @@ GRACE_SECONDS = 5.0
 
 
 class ProcessExecutor:
-    """Calls handlers in the children of a pool. After its timeout one has `grace` seconds to notice that."""
+    """Calls handlers in the children of a pool. After its timeout one has `grace` seconds to notice that.
 
-    def __init__(self, pool: ProcessPool, recorder: Recorder, grace: float = GRACE_SECONDS) -> None:
+    `until_alone` is awaited first: a job that was ended for its memory waits there until no other runs.
+    """
+
+    def __init__(
+        self,
+        pool: ProcessPool,
+        recorder: Recorder,
+        grace: float = GRACE_SECONDS,
+        until_alone: Callable[[Attempt], Awaitable[None]] | None = None,
+    ) -> None:
+        self._until_alone = until_alone
         self._pool = pool
         self._recorder = recorder
         self._grace = grace
@@ -53,6 +63,8 @@ class ProcessExecutor:
         cancellation = TaskCancellation(self._loop)
         attempt.on_cancel(lambda _reason: cancellation.cancel())
         try:
+            if self._until_alone is not None:
+                await self._until_alone(attempt)
             return await self._pool.acquire()
         except asyncio.CancelledError as error:
             if not cancellation.is_ours(error):
@@ -83,6 +95,8 @@ class ProcessExecutor:
         if is_cancelled:
             await child.exited.wait()
             return stopped(handler, attempt)
+        if child.eviction is not None:
+            return child.eviction
         return Failed(JobError(Kind.PROCESS_DIED, f"the handler's process ended: {_why(child)}"))
 
     def _time_is_up(self, attempt: Attempt, timers: list[asyncio.TimerHandle]) -> None:

@@ -74,6 +74,11 @@ class ProcessPool:
                 for child in self._children:
                     await child.exited.wait()
 
+    @property
+    def children(self) -> list[ChildProcess]:
+        """Those that have not ended, ready or not."""
+        return [child for child in self._children if not child.exited.is_set()]
+
     async def acquire(self) -> ChildProcess:
         """A child that waits for a job, for the caller alone until `release`."""
         while True:
