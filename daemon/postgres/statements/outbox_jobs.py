@@ -109,9 +109,8 @@ WITH input AS MATERIALIZED (
     ) j
 )
 UPDATE job j
-SET publish_at = greatest(j.publish_at,
-                          statement_timestamp() + make_interval(secs => CASE WHEN j.has_permits THEN 10.0
-                                                                             ELSE CAST(:republish_after AS float8) END)),
+SET publish_at = greatest(j.publish_at, statement_timestamp() + make_interval(
+        secs => CASE WHEN j.has_permits THEN 10.0 ELSE CAST(:republish_after AS float8) END)),
     published_at = statement_timestamp(),
     publishes = j.publishes + 1
 FROM free WHERE j.id = free.id
