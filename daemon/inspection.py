@@ -18,6 +18,28 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
+MEANING = {
+    "RUNNING": "a living worker runs them",
+    "HELD_BY_DEAD_WORKER": "their worker's heartbeat stopped; another worker rescues them after worker_ttl",
+    "UNKNOWN_JOB": "the worker that took them has no handler of this name; they wait for one that has it",
+    "WAITING_RETRY": "they failed, and wait for their next attempt",
+    "PAUSED": "their job name is paused; they begin when it is resumed",
+    "WAITING_LIMIT": "a limit of theirs is full; the longest waiting goes on when a permit is free, or at the rate",
+    "WAITING_START": "they are scheduled for later",
+    "QUEUED_NO_WORKER": "no worker has a fresh heartbeat: look at the worker pool, or here: headcount run",
+    "PUBLICATION_DUE": "their message is due; a relay publishes it within a second, if Pub/Sub answers",
+    "MESSAGE_REFUSED": "Pub/Sub refuses their message, as a worker's log says; it is tried again with growing pauses",
+    "MESSAGE_OUTSTANDING": "their message is in Pub/Sub and no worker has taken it yet: more slots or workers help",
+    "NOT_YET_ARRIVED": "their messages have never arrived here: the producer has not published them all",
+    "MESSAGES_REJECTED": "messages that named it contradict what is registered, or can't be read; they run nothing",
+    "CANCELLED": "the orchestration is cancelled and its last instances are being closed",
+    "EVENT_PENDING": "all are in; the event is due and a relay publishes it within a second, if Pub/Sub answers",
+    "EVENT_REFUSED": "all are in, and Pub/Sub refuses the event; `headcount republish ID` sends it again",
+    "COMPLETE": "all are in, and the event is published",
+}
+"""What each verdict means, for people."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
     """An unfinished job, with its worker, its message, its last failure and the limit that it waits for, each None
@@ -104,6 +126,43 @@ class JobRow:
     params: str | None
     result: str | None
     error: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """One line of a list of jobs: a row without its params, result and traceback."""
+
+    id: UUID
+    index: int
+    job_name: str
+    status: str
+    attempt: int
+    failures: int
+    losses: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    finish_number: int | None
+    worker_id: UUID | None
+    progress_current: float | None
+    progress_total: float | None
+    progress_message: str | None
+    error_kind: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerDescription:
+    """What the newest revision of a handler says: JSON Schemas (None where there is none), where its params hold
+    secrets, and when a worker of that revision last started."""
+
+    name: str
+    revision: str
+    params_schema: Mapping[str, object] | None
+    result_schema: Mapping[str, object] | None
+    secrets: list[str]
+    first_started_at: datetime
+    last_started_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,25 @@ class Settings(BaseModel):
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_values: bool = Field(False, description="Whether errors may tell params and bound values, in logs and rows too")
+    api_host: str = Field("127.0.0.1", description="Who may reach `headcount api`: 0.0.0.0 is its whole network")
+    api_port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Where `headcount api` answers")
+    api_auth: Literal["required", "off"] | None = Field(
+        None, description="By default off on a loopback address without tokens or accounts, else required"
+    )
+    api_tokens: SecretStr = Field(
+        SecretStr(""), description="NAME:ROLE:SHA256, separated by commas; the role is read or operate"
+    )
+    api_audience: str = Field("", description="The audience of Google's identity tokens: usually the API's own URL")
+    api_accounts: str = Field("", description="EMAIL:ROLE or @DOMAIN:ROLE, separated by commas, of identity tokens")
+    api_body_limit_bytes: Annotated[int, Field(ge=1024)] = Field(
+        10 * 1024 * 1024, description="A request with a larger body is refused"
+    )
+    api_link_keys: SecretStr = Field(
+        SecretStr(""), description="ID:SECRET of at least 32 bytes in hex, separated by commas; the first signs links"
+    )
+    api_stream_seconds: Seconds = Field(
+        300.0, description="A stream of progress ends after so long, up to twice that, and its client comes back"
+    )
     revision: str = Field("", description="Which release this is; Cloud Run's own variables are the default")
     pool: str = Field("default", description="The worker pool: a label of every metric, and in `headcount workers`")
 

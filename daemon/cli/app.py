@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli.api import api
 from daemon.cli.asyncapi import asyncapi
 from daemon.cli.bench import bench
 from daemon.cli.demo import demo
@@ -18,6 +19,7 @@ from daemon.cli.doctor import doctor
 from daemon.cli.explain import explain
 from daemon.cli.handlers import handlers
 from daemon.cli.kickoff import kickoff
+from daemon.cli.link import link
 from daemon.cli.listing import list_orchestrations
 from daemon.cli.migrate import migrate
 from daemon.cli.operations import cancel, complete, republish, retry, verify, workers
@@ -85,12 +87,14 @@ app.command("list", rich_help_panel=ASKING)(list_orchestrations)
 app.command(rich_help_panel=ASKING)(status)
 app.command(rich_help_panel=ASKING)(results)
 app.command(rich_help_panel=OPERATING)(run)
+app.command(rich_help_panel=OPERATING)(api)
 app.command(rich_help_panel=OPERATING)(migrate)
 app.command(rich_help_panel=OPERATING)(provision)
 app.command(rich_help_panel=OPERATING)(doctor)
 app.command(rich_help_panel=ASKING)(explain)
 app.command(rich_help_panel=ASKING)(cancel)
 app.command(rich_help_panel=ASKING)(retry)
+app.command(rich_help_panel=ASKING)(link)
 app.command(rich_help_panel=ASKING)(complete)
 app.command(rich_help_panel=ASKING)(asyncapi)
 app.command(rich_help_panel=OPERATING)(pause)

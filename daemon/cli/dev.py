@@ -1,4 +1,4 @@
-"""`headcount dev`: Postgres, Pub/Sub and a worker on this machine, for as long as somebody works on handlers.
+"""`headcount dev`: Postgres, Pub/Sub, a worker and the API on this machine, for as long as somebody works on handlers.
 
 Called by job authors. Data is kept in `.headcount/` between runs; the worker starts again when a handler's file
 changes. The worker is the same `headcount run` as in production.
@@ -10,7 +10,8 @@ import os
 import re
 import secrets
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,14 +40,45 @@ def dev() -> None:
         with LocalStack(FOLDER.absolute(), known_ports=True, password=_password()) as stack:
             environment = stack.environment()
             applied = prepare(environment)
-            port = str(port_near(9090))
+            port, api_port = str(port_near(9090)), _api_port()
             _write(environment)
-            _announce(environment, stack.postgres_origin, applied, port)
+            _announce(environment, stack.postgres_origin, applied, port, api_port)
             _publish_again()
             own = {"HEADCOUNT_HTTP_HOST": "127.0.0.1", "HEADCOUNT_HTTP_PORT": port, "HEADCOUNT_LOG_FORMAT": "console"}
-            _run_worker({**environment, **own}, watched)
+            with _api(environment, api_port):
+                _run_worker({**environment, **own}, watched)
     except KeyboardInterrupt:
         echo_err("stopped; the data is kept in .headcount/")
+
+
+def _api_port() -> int | None:
+    """Where the API is to answer; None without the extra that it needs."""
+    from daemon.local.stack import port_near
+
+    return None if find_spec("fastapi") is None or find_spec("uvicorn") is None else port_near(8080)
+
+
+@contextmanager
+def _api(environment: Mapping[str, str], port: int | None) -> Iterator[None]:
+    """The API in a process of its own, for as long as the worker is served."""
+    from daemon.cli.local import LocalWorker
+
+    if port is None:
+        yield
+        return
+    own = {
+        "HEADCOUNT_HTTP_HOST": "127.0.0.1",
+        "HEADCOUNT_HTTP_PORT": "0",
+        "HEADCOUNT_API_HOST": "127.0.0.1",
+        "HEADCOUNT_API_PORT": str(port),
+        "HEADCOUNT_LOG_FORMAT": "console",
+    }
+    api = LocalWorker({**environment, **own}, Path.cwd(), None, "api")
+    try:
+        api.start()
+        yield
+    finally:
+        api.stop()
 
 
 def _run_worker(environment: Mapping[str, str], watched: list[Path]) -> None:
@@ -118,13 +150,16 @@ def _password() -> str:
     return found[1] if found else secrets.token_urlsafe(32)
 
 
-def _announce(environment: Mapping[str, str], origin: str, applied: list[str], port: str) -> None:
+def _announce(environment: Mapping[str, str], origin: str, applied: list[str], port: str, api_port: int | None) -> None:
     facts = (
         f"Postgres  {environment['HEADCOUNT_DATABASE_URL']}",
         f"          {origin}",
         f"Pub/Sub   {environment['PUBSUB_EMULATOR_HOST']}, project {environment['HEADCOUNT_PROJECT']}",
         f"Schema    {'applied ' + ', '.join(applied) if applied else 'up to date'}",
         f"Worker    http://127.0.0.1:{port}/metrics, /readyz",
+        "API       needs: pip install 'headcount[api]'"
+        if api_port is None
+        else f"API       http://127.0.0.1:{api_port}/v1/orchestrations, /v1/openapi.json",
         "",
         "In another terminal:",
     )

@@ -16,30 +16,11 @@ from daemon.cli.connection import Database, with_database
 from daemon.cli.formatting import show_state, state_as_json
 from daemon.cli.options import AsJson, Reveal
 from daemon.cli.output import echo, echo_json, shorten
-from daemon.inspection import Explanation, JobExplanation, JobSnapshot, Verdict, to_json
+from daemon.inspection import MEANING, Explanation, JobExplanation, JobSnapshot, Verdict, to_json
 from daemon.rules.limits import PARALLELISM
 from daemon.rules.secret_fields import masked_text
 
 NEWEST_STEPS = 10
-MEANING = {
-    "RUNNING": "a living worker runs them",
-    "HELD_BY_DEAD_WORKER": "their worker's heartbeat stopped; another worker rescues them after worker_ttl",
-    "UNKNOWN_JOB": "the worker that took them has no handler of this name; they wait for one that has it",
-    "WAITING_RETRY": "they failed, and wait for their next attempt",
-    "PAUSED": "their job name is paused; they begin when it is resumed",
-    "WAITING_LIMIT": "a limit of theirs is full; the longest waiting goes on when a permit is free, or at the rate",
-    "WAITING_START": "they are scheduled for later",
-    "QUEUED_NO_WORKER": "no worker has a fresh heartbeat: look at the worker pool, or here: headcount run",
-    "PUBLICATION_DUE": "their message is due; a relay publishes it within a second, if Pub/Sub answers",
-    "MESSAGE_REFUSED": "Pub/Sub refuses their message, as a worker's log says; it is tried again with growing pauses",
-    "MESSAGE_OUTSTANDING": "their message is in Pub/Sub and no worker has taken it yet: more slots or workers help",
-    "NOT_YET_ARRIVED": "their messages have never arrived here: the producer has not published them all",
-    "MESSAGES_REJECTED": "messages that named it contradict what is registered, or can't be read; they run nothing",
-    "CANCELLED": "the orchestration is cancelled and its last instances are being closed",
-    "EVENT_PENDING": "all are in; the event is due and a relay publishes it within a second, if Pub/Sub answers",
-    "EVENT_REFUSED": "all are in, and Pub/Sub refuses the event; `headcount republish ID` sends it again",
-    "COMPLETE": "all are in, and the event is published",
-}
 
 
 def explain(

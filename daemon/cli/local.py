@@ -52,12 +52,13 @@ def end_like_ctrl_c() -> None:
 
 
 class LocalWorker:
-    """One worker, which does not outlive this process.
+    """One worker (or another server: `command`), which does not outlive this process.
 
     folder: its current folder; log: where its lines go, or None for this terminal.
     """
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, log: Path | None) -> None:
+    def __init__(self, environment: Mapping[str, str], folder: Path, log: Path | None, command: str = "run") -> None:
+        self._command = command
         self._environment = environment
         self._folder = folder
         self.log = log
@@ -74,7 +75,7 @@ class LocalWorker:
         # The very `daemon` that runs here. -P: the current folder may hold anything, even another `daemon`.
         path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH"))))
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "daemon", "run"],
+            [sys.executable, "-P", "-m", "daemon", self._command],
             cwd=self._folder,
             env={**os.environ, "PYTHONPATH": path, **self._environment},
             stdin=subprocess.DEVNULL,

@@ -38,6 +38,8 @@ TABLES = (
     "schedule",
     "handler",
     "rejected_message",
+    "progress_link",
+    "audit",
 )
 WRITES = "SELECT, INSERT, UPDATE, DELETE"
 

@@ -18,9 +18,11 @@ from daemon.errors import OrchestrationNotFound
 from daemon.inspection import (
     Explanation,
     FailedAttempt,
+    HandlerDescription,
     JobExplanation,
     JobRow,
     JobSnapshot,
+    JobSummary,
     Redelivery,
     RejectedBody,
     RejectedExample,
@@ -37,6 +39,7 @@ from daemon.orchestration import ListState, OrchestrationFilter, OrchestrationSt
 from daemon.postgres.handlers import secrets_in_params
 from daemon.postgres.orchestrations import Orchestrations
 from daemon.postgres.statements import explain as sql
+from daemon.postgres.statements import handlers as handlers_sql
 from daemon.postgres.statements import listing as listing_sql
 from daemon.postgres.statements import rejected as rejected_sql
 from daemon.postgres.statements import workers as worker_sql
@@ -86,6 +89,14 @@ class Queries:
                 OrchestrationSummary(**{**row, "outcome": row["outcome"] and Outcome(row["outcome"])})
                 for row in rows.mappings()
             ]
+
+    async def jobs(self, orchestration_id: UUID, after: int = -1, limit: int = 50) -> list[JobSummary]:
+        """Jobs of an orchestration by index, from after the index `after` on."""
+        return await self._all(JobSummary, listing_sql.JOBS, {"id": orchestration_id, "after": after, "limit": limit})
+
+    async def handlers(self) -> list[HandlerDescription]:
+        """Every handler that a worker has described, as the revision that started last has it, by name."""
+        return await self._all(HandlerDescription, handlers_sql.NEWEST, {})
 
     async def explain(self, orchestration_id: UUID) -> Explanation:
         """Every reason why an orchestration is not finished. Raises OrchestrationNotFound."""

@@ -146,7 +146,7 @@ class Scene:
     async def clear(self) -> None:
         """Remove every row."""
         tables = ("job", "orchestration", "worker", "rejected_message", "repair", "limit_key", "paused_job", "handler")
-        for table in tables:
+        for table in (*tables, "progress_link", "audit"):
             await self.run(f"DELETE FROM {table}")
 
     async def worker(self, limits: Sequence[JobLimit] = (), *, regular: bool = True) -> Worker:

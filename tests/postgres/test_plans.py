@@ -62,6 +62,8 @@ OWN_VALUES: dict[str, dict[str, Any]] = {
     "rejected.CANDIDATE": {"id": 1},
     "orchestrations.CREATE": {"tags": "{}"},
     "orchestrations.CREATE_JOBS": {"tags": "{}", "limits": "[]"},
+    "streams.CHANGES": {"shown": 10},
+    "links.AUDIT_DONE": {"id": 1},
     "maintenance.YOUNG": {"first": 0},
     "maintenance.DELETE_JOBS": {"first": 0},
 }
@@ -100,6 +102,7 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
         "lows": 0, "highs": 500, "limits": "count", "keys": "", "limited": "other", "limit_jobs": "count",
         "limit_names": "count", "limit_sources": "tags", "limit_fields": "customer", "limit_sizes": 5,
         "limit_periods": 60.0,
+        "afters": 5,
     }  # fmt: skip
     single: dict[str, Any] = {
         "me": uuid4(), "id": jobs[0], "orchestration_id": jobs[0], "limit": 100, "after": 5,
@@ -117,6 +120,8 @@ def _values(connection: Connection, statement: TextClause) -> dict[str, Any]:
         "pool": "default", "lock_timeout": "5s", "first": 30.0, "longest": 3600.0, "most": 10,
         "timeout": "60s", "attempt": 1,
         "name": "count", "handlers": '[{"name": "count", "secrets": ["/a"]}]',
+        "shown": ["counts"], "caller": "me", "action": "cancel", "lasts": 60.0, "of_id": None, "changed": 1,
+        "small": 1000, "window": 10_000,
     }  # fmt: skip
     repeated = {name: value if isinstance(value, list) else [value] * len(jobs) for name, value in arrays.items()}
     known = repeated | single

@@ -9,7 +9,7 @@ import yaml
 from typer.main import get_command
 
 from daemon.cli.app import app
-from daemon.cli.explain import MEANING
+from daemon.inspection import MEANING
 from tests.harness.needs import needs
 from tests.system.promql import complaints
 

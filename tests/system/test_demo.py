@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -241,8 +243,13 @@ def test_dev_runs_my_handlers_and_starts_the_worker_again_when_i_save(
     session = Session(["dev"], environment, project_folder, tmp_path / "said.log")
     try:
         session.until_said(REGISTERED)
+        session.until_said("the API answers")
         assert "Completed" in done_as_the_readme_says(project_folder, environment)
         own = {**environment, **sourced(project_folder)}
+        address = re.search(r"API +(http://\S+),", session.said)
+        assert address is not None
+        with urllib.request.urlopen(address[1], timeout=10) as answer:
+            assert json.loads(answer.read())["items"]
         handler.write_text(working + BROKEN)
         session.until_said("broken on purpose")
         session.until_said("it starts again when you save")

@@ -23,3 +23,8 @@ SELECT count(*) AS revisions,
 FROM handler h LEFT JOIN LATERAL unnest(h.secrets) AS s (pointer) ON true
 WHERE h.name = :name
 """)
+
+NEWEST = text("""
+SELECT DISTINCT ON (name) name, revision, params_schema, result_schema, secrets, first_started_at, last_started_at
+FROM handler ORDER BY name, last_started_at DESC
+""")

@@ -1,7 +1,7 @@
-"""Lists of orchestrations for operators, newest first, a page at a time.
+"""Lists of orchestrations for operators, newest first, and of the jobs of one, a page at a time.
 
-Used by `headcount list`. A page begins after the place of a known orchestration in the index (created_at, id), so that
-what is kicked off meanwhile shifts nothing. The unfinished ones have an index of their own.
+Used by `headcount list` and the API. A page begins after the place of a known orchestration in the index (created_at,
+id), so that what is kicked off meanwhile shifts nothing. The unfinished ones have an index of their own.
 """
 
 from sqlalchemy import text
@@ -43,3 +43,12 @@ ORDER BY o.created_at DESC, o.id DESC LIMIT :limit
 """)
 
 CREATED_AT = text("SELECT created_at FROM orchestration WHERE id = :id")
+
+JOBS = text("""
+SELECT id, index, job_name, status, attempt, failures, losses, created_at, started_at, finished_at, finish_number,
+       worker_id, progress_current, progress_total, progress_message, error ->> 'kind' AS error_kind,
+       error ->> 'message' AS error_message
+FROM job
+WHERE orchestration_id = :id AND index > :after
+ORDER BY index LIMIT :limit
+""")

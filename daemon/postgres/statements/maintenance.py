@@ -92,6 +92,8 @@ WITH old AS MATERIALIZED (
       AND (SELECT count(*) FROM (SELECT FROM job WHERE orchestration_id = o.id LIMIT 1) j) = 0
     ORDER BY id
     FOR UPDATE
+), links AS (
+    DELETE FROM progress_link l USING old WHERE l.orchestration_id = old.id
 )
 DELETE FROM orchestration o USING old WHERE o.id = old.id
 RETURNING o.id
