@@ -69,7 +69,9 @@ def make_app(
     for part in (orchestrations, results, progress, links, fleet):
         app.include_router(part.router, responses=problems.RESPONSES)
     stream = EventStream(settings.api_stream_seconds)
-    app.router.routes.append(Route("/v1/orchestrations/{orchestration_id:uuid}/events", stream, methods=["GET"]))
+    events = Route("/v1/orchestrations/{orchestration_id:uuid}/events", stream, methods=["GET"])
+    events.methods = {"GET"}  # a HEAD would wait for the end of the stream
+    app.router.routes.append(events)
     problems.register(app)
     app.add_middleware(BodyLimit, limit=settings.api_body_limit_bytes)
     app.add_middleware(

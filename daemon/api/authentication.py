@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from daemon.api.credentials import Caller, Credentials, Role, is_loopback
 from daemon.api.identity_tokens import IdentityTokens, InvalidToken
 from daemon.api.links import HEADERS, link_token, opened_by
-from daemon.api.problems import problem
+from daemon.api.problems import problem, refusal
 from daemon.api.resources import Resources
 from daemon.progress_link import ProgressLink
 from daemon.telemetry.metrics.requests import RequestMetrics
@@ -100,8 +100,7 @@ class Authentication:
     async def _refuse(self, refused: _Refused, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = scope["state"]["request_id"]
         self._metrics.refused(refused.reason, scope["method"], scope["path"], request_id, refused.detail)
-        headers = {"WWW-Authenticate": 'Bearer realm="headcount"'}
-        await problem(401, "credentials that count are needed", request_id, headers=headers)(scope, receive, send)
+        await refusal(request_id)(scope, receive, send)
 
     async def _caller(self, headers: Headers) -> Caller:
         if not self._credentials.required:

@@ -66,6 +66,12 @@ def unavailable(request_id: str) -> Response:
     return problem(503, text, request_id, headers={"Retry-After": "5"})
 
 
+def refusal(request_id: str) -> Response:
+    """Not let in; whoever asks is not told why."""
+    headers = {"WWW-Authenticate": 'Bearer realm="headcount"'}
+    return problem(401, "credentials that count are needed", request_id, headers=headers)
+
+
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return problem(error.status_code, str(error.detail), request.state.request_id, headers=error.headers)

@@ -1,4 +1,4 @@
-"""Explicit-state model of a limit of one permit over two jobs: claim, park, release, wake-up, rescue and cancel.
+"""Explicit-state model of a limit of one permit over two jobs: claim, park, release, wake-up, rescue, cancel, pause.
 
 One transaction is one atomic step, but a claim and a settlement are two: what they read, and their COMMIT. Between
 steps anything may happen for which there is a budget: a crash, a duplicate, a lost answer to a COMMIT, a failure, a
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 ROOM = 1
 NOBODY = -1
+LIMIT, PAUSE = "limit", "pause"  # what a parked job waits for
 DUE, LATER = 1, 2  # of a job's date; 0 is none
 
 
@@ -28,6 +29,7 @@ class Rules:
     occupied_jobs_keep_their_permit: bool = True
     wake_up_reads_after_the_release: bool = True
     keys_with_room_are_looked_for: bool = True
+    resume_waits_for_claims: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,18 @@ class Budget:
     lost_answers: int = 0
     failures: int = 0
     cancels: int = 0
+    pauses: int = 0
 
 
 @dataclass(frozen=True)
 class Job:
-    """A row. `permits` are its rows in the permit table; `parked` stands for a `not_before` in the future."""
+    """A row. `permits` are its rows in the permit table; `parked` is what it waits for, dated in the future."""
 
     status: str = "InProgress"
     worker: int = NOBODY
     occupied_by: int = NOBODY
     date: int = LATER
-    parked: bool = False
+    parked: str = ""
     permits: int = 0
     messages: int = 1
 
@@ -66,6 +69,7 @@ class Task:
     job: int
     phase: str
     granted: bool = False
+    paused: bool = False
     seen: tuple[int, ...] = ()
 
 
@@ -75,6 +79,7 @@ class State:
     tasks: tuple[Task, ...]
     dead: tuple[int, ...]
     budget: Budget
+    paused: bool = False
 
     @property
     def done(self) -> bool:
@@ -111,6 +116,7 @@ def steps(rules: Rules, state: State) -> Iterator[tuple[str, bool, State]]:
     yield from _claims(rules, state)
     yield from _ends(rules, state)
     yield from _faults(rules, state)
+    yield from _pauses(rules, state)
     if rules.keys_with_room_are_looked_for and (woken := _wake(state, _waiting(state))) != state:
         yield "a key with room is found", True, woken
 
@@ -118,7 +124,7 @@ def steps(rules: Rules, state: State) -> Iterator[tuple[str, bool, State]]:
 def _time_and_bus(state: State) -> Iterator[tuple[str, bool, State]]:
     for number, job in enumerate(state.jobs):
         if job.date == LATER:
-            yield f"{number} is due", True, state.job(number, date=DUE, parked=False)
+            yield f"{number} is due", True, state.job(number, date=DUE, parked="")
         if job.date == DUE and not job.messages:
             yield f"{number} is published", True, state.job(number, date=LATER, messages=1)
         if job.messages == 1 and state.budget.duplicates:
@@ -132,8 +138,8 @@ def _claims(rules: Rules, state: State) -> Iterator[tuple[str, bool, State]]:
         if job.messages and not locked:
             taken = state.job(number, messages=job.messages - 1)
             for worker in _living(state):
-                granted = state.room > 0 or job.permits > 0
-                new = Task(worker, number, "claim", granted) if job.claimable else None
+                granted = not state.paused and (state.room > 0 or job.permits > 0)
+                new = Task(worker, number, "claim", granted, state.paused) if job.claimable else None
                 yield f"{worker} reads {number}", True, taken.task(None, new)
     for task in claiming:
         yield from _commits(rules, state, task)
@@ -146,7 +152,8 @@ def _commits(rules: Rules, state: State, task: Task) -> Iterator[tuple[str, bool
         return
     if not task.granted:
         date = LATER if rules.parked_jobs_are_dated else 0
-        yield f"{task.worker} parks {number}", True, state.task(task, None).job(number, date=date, parked=True)
+        parked = state.job(number, date=date, parked=PAUSE if task.paused else LIMIT, permits=0)
+        yield f"{task.worker} parks {number}", True, parked.task(task, None)
         return
     permits = 1 if rules.a_permit_is_unique else job.permits + 1
     stored = state.job(number, worker=task.worker, date=0, permits=permits)
@@ -207,9 +214,18 @@ def _faults(rules: Rules, state: State) -> Iterator[tuple[str, bool, State]]:
                 held = job.worker != NOBODY
                 permits = job.permits if held and rules.occupied_jobs_keep_their_permit else 0
                 yield f"{number} is cancelled", False, state.spend("cancels").job(
-                    number, status="Errored", worker=NOBODY, occupied_by=job.worker, date=0, parked=False,
+                    number, status="Errored", worker=NOBODY, occupied_by=job.worker, date=0, parked="",
                     permits=permits,
                 )  # fmt: skip
+
+
+def _pauses(rules: Rules, state: State) -> Iterator[tuple[str, bool, State]]:
+    if state.budget.pauses and not state.paused:
+        yield "it is paused", False, replace(state.spend("pauses"), paused=True)
+    parking = any(task.phase == "claim" and task.paused for task in state.tasks)
+    if state.paused and not (rules.resume_waits_for_claims and parking):
+        woken = [replace(job, date=DUE, parked="") if job.parked == PAUSE else job for job in state.jobs]
+        yield "it is resumed", True, replace(state, paused=False, jobs=tuple(woken))
 
 
 def _rescued(rules: Rules, state: State, worker: int) -> State:
@@ -226,13 +242,13 @@ def _living(state: State) -> list[int]:
 
 
 def _waiting(state: State) -> tuple[int, ...]:
-    return tuple(number for number, job in enumerate(state.jobs) if job.parked)
+    return tuple(number for number, job in enumerate(state.jobs) if job.parked == LIMIT)
 
 
 def _wake(state: State, waiting: tuple[int, ...]) -> State:
     for number in waiting[: max(state.room, 0)]:
-        if state.jobs[number].parked:
-            state = state.job(number, date=DUE, parked=False)
+        if state.jobs[number].parked == LIMIT:
+            state = state.job(number, date=DUE, parked="")
     return state
 
 
@@ -276,3 +292,8 @@ def forgotten(state: State) -> bool:
     """Whether a job waits for a permit that is free, and nothing but its safety date will wake it."""
     under_way = any(task.phase in ("wake", "claim", "settle", "run", "release") for task in state.tasks)
     return state.room > 0 and bool(_waiting(state)) and not under_way
+
+
+def held_back_by_nothing(state: State) -> bool:
+    """Whether a job waits for the end of a pause that is over, and nothing but its safety date will wake it."""
+    return not state.paused and any(job.parked == PAUSE for job in state.jobs)

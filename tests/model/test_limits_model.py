@@ -6,7 +6,17 @@ from dataclasses import fields, replace
 
 import pytest
 
-from tests.model.limits import Budget, Rules, State, explore, forgotten, start, too_many_at_once, unfinishable
+from tests.model.limits import (
+    Budget,
+    Rules,
+    State,
+    explore,
+    forgotten,
+    held_back_by_nothing,
+    start,
+    too_many_at_once,
+    unfinishable,
+)
 
 Graph = dict[State, list[tuple[bool, State]]]
 
@@ -15,6 +25,8 @@ SCENARIOS = {
     "lost answer": Budget(lost_answers=1, failures=1),
     "cancel and failure": Budget(cancels=1, failures=1),
     "cancel and crash": Budget(crashes=1, cancels=1),
+    "pause and crash": Budget(crashes=1, pauses=1),
+    "pause and failure": Budget(failures=1, pauses=1),
 }
 
 
@@ -30,6 +42,10 @@ def _counts_more_than_there_are(graph: Graph) -> bool:
     return any(state.room < 0 for state in graph)
 
 
+def _is_held_back_by_nothing(graph: Graph) -> bool:
+    return any(map(held_back_by_nothing, graph))
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_with_all_rules_no_limit_is_broken_and_everything_ends(scenario: str) -> None:
     graph = explore(Rules(), start(SCENARIOS[scenario]))
@@ -37,6 +53,7 @@ def test_with_all_rules_no_limit_is_broken_and_everything_ends(scenario: str) ->
     assert not _runs_too_many(graph)
     assert not _counts_more_than_there_are(graph)
     assert not _never_ends(graph)
+    assert not _is_held_back_by_nothing(graph)
 
 
 HARM = {
@@ -46,6 +63,7 @@ HARM = {
     "rescue_releases": ("cancel and crash", _never_ends),  # a job that runs again would only use its permit again
     "parked_jobs_are_dated": ("crash and duplicate", _never_ends),
     "occupied_jobs_keep_their_permit": ("cancel and failure", _runs_too_many),
+    "resume_waits_for_claims": ("pause and crash", _is_held_back_by_nothing),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from daemon.job import Claim, Refusal, Refused
+from daemon.postgres.outbox import JobOutbox
 from daemon.postgres.permits import Permits
 from tests.postgres.scene import Scene, message_for, pointer_to
 
@@ -61,3 +62,17 @@ async def test_orchestrations_without_one_are_claimed_beside_it(scene: Scene) ->
     messages = [pointer_to(one.message) for one in (*bounded.jobs, *free.jobs)]
 
     assert all(isinstance(answer, Claim) for answer in await worker.answers(*messages))
+
+
+async def test_a_job_with_a_permit_is_published_again_soon_for_the_worker_that_has_its_message_may_be_dead(
+    scene: Scene,
+) -> None:
+    made, outbox = await scene.kick_off(2, parallelism=1), JobOutbox(scene.engine, republish_after=3600.0)
+    first = made.jobs[0].message.job_id
+
+    await outbox.mark_first_published(made.jobs)
+    assert 9 < (await scene.job(first))["due_in"] <= 10
+
+    await scene.run("UPDATE job SET publish_at = now() WHERE id = :id", id=first)
+    await outbox.mark_published(await outbox.lease(10))
+    assert 19 < (await scene.job(first))["due_in"] <= 20

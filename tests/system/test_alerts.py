@@ -1,6 +1,7 @@
 """The alert rules: valid, tested, explained in the runbook, and asking only for what the code exposes."""
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def test_every_verdict_of_explain_has_a_section(verdict: str) -> None:
 def typed_in(text: str) -> set[tuple[str, ...]]:
     """Every `headcount ...` of a text: the words after it, up to the end of the code or a comment."""
     found = re.findall(r"(?:^|`|&& |\$ )headcount ((?:[a-z-]+|-)[^`\n#|;&]*)", text, re.M)
-    return {tuple(one.split()) for one in found}
+    return {tuple(shlex.split(one)) for one in found}
 
 
 def complaint(words: tuple[str, ...]) -> str | None:

@@ -34,6 +34,8 @@ async def pay(params: Pay) -> dict:
 '''
 CARD = "4000-1234-5678-9010"
 
+EXIT_SECONDS = 5.0  # under two on a machine that does nothing else
+
 
 @pytest.fixture
 def environment(database_url: str, project: str, pubsub: str, tmp_path: Path) -> dict[str, str]:
@@ -158,4 +160,4 @@ async def test_pages_filters_cancels_and_refused_requests_need_no_worker(
         began = time.monotonic()
         api.terminate()
         await api.until_exit()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < EXIT_SECONDS

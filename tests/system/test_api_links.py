@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from pathlib import Path
@@ -75,11 +76,15 @@ async def test_a_link_opens_one_orchestration_until_it_is_revoked_and_every_othe
 
         stream = EventSource(api, made.json["path"])
         await until(lambda: stream.state, what="the stream has begun")
+        poll = f"{path}/progress?link={token}&wait_seconds=30&cursor={stream.last}"
+        waiting = asyncio.get_running_loop().run_in_executor(None, api.ask, poll)
         listed = api.ask(f"{path}/links", token=READER).json
         assert [link["show"] for link in listed] == [["counts", "facts"], ["counts"]] or len(listed) == 3
         assert api.ask(f"/v1/links/{made.json['id']}", method="DELETE", token=OPERATOR).status == 204
         assert api.ask(f"/v1/links/{uuid4()}", method="DELETE", token=OPERATOR).status == 404
         await until(stream.ended.is_set, within=15, what="the stream of a revoked link has ended")
+        assert (await waiting).status == 401
+        assert api.ask(f"{path}/events", method="HEAD", token=READER).status == 405
         assert api.ask(made.json["path"]).status == 401
         typed("link", one, "--revoke", printed["id"], environment=environment)
         assert api.ask(f"{path}/progress?link={printed['token']}").status == 401

@@ -33,6 +33,8 @@ async def wait_for(params: dict, ctx: JobContext) -> dict:
 '''
 COUNT = 6
 
+EXIT_SECONDS = 5.0  # under two on a machine that does nothing else
+
 
 @pytest.fixture
 def environment(database_url: str, project: str, pubsub: str, tmp_path: Path) -> dict[str, str]:
@@ -131,7 +133,7 @@ async def test_a_sigterm_ends_streams_in_order_also_those_of_clients_that_never_
         began = time.monotonic()
         api.terminate()
         await api.until_exit()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < EXIT_SECONDS
         assert all(one.ended.wait(5) for one in streams)
         for one in deaf:
             one.close()

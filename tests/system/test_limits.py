@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,22 +15,24 @@ from tests.harness.waiting import until
 from tests.harness.worker import WorkerProcess, worker_environment
 from tests.system.commands import typed
 
-SIZE, CUSTOMERS, JOBS = 2, 5, 12
+TTL = 6
+IDLE_SECONDS = 5.0  # a machine of two cores that starts workers beside it
 
 HANDLERS = '''
 """Writes down when a job of a customer begins and ends: one line each, in the order of the file."""
 import asyncio
 import os
+import time
 
 from daemon import JobContext, Limit, job
 
 
 def write(line: str) -> None:
     with open(os.environ["WRITTEN"], "a") as file:
-        file.write(line + "\\n")
+        file.write(f"{line} {time.time()}\\n")
 
 
-@job("sync_account", limits=[Limit(2, per="tags.customer")])
+@job("sync_account", limits=[Limit(int(os.environ.get("SIZE", "2")), per="tags.customer")])
 async def sync_account(params: dict, ctx: JobContext) -> None:
     who = f"{os.getpid()} {ctx.tags['customer']} {ctx.job_id}"
     write(f"begin {who}")
@@ -49,7 +52,7 @@ def environment(database_url: str, project: str, pubsub: str, tmp_path: Path, wr
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "sync_account.py").write_text(HANDLERS)
-    settings = worker_environment(database_url, project, pubsub, handlers_path=tmp_path, worker_ttl_seconds=6)
+    settings = worker_environment(database_url, project, pubsub, handlers_path=tmp_path, worker_ttl_seconds=TTL)
     typed("provision", environment=settings)
     return settings | {"WRITTEN": str(written)}
 
@@ -63,7 +66,7 @@ def most_at_once(lines: list[str], killed: dict[str, int]) -> int:
     running: dict[str, dict[str, str]] = defaultdict(dict)
     most = 0
     for number, line in enumerate(lines):
-        word, process, customer, job_id = line.split()
+        word, process, customer, job_id, _ = line.split()
         for dead in [process for process, after in killed.items() if after <= number]:
             for jobs in running.values():
                 for job in [job for job, owner in jobs.items() if owner == dead]:
@@ -76,28 +79,68 @@ def most_at_once(lines: list[str], killed: dict[str, int]) -> int:
     return most
 
 
-async def test_no_customer_has_more_than_two_at_once_though_a_worker_is_killed_and_every_job_ends(
-    environment: dict[str, str], tmp_path: Path, written: Path
+def idle_times(lines: list[str], size: int, jobs: int) -> list[tuple[float, float]]:
+    """From when to when a customer had fewer jobs running than it might, and jobs that had not begun."""
+    begun, running = Counter[str](), defaultdict[str, set[str]](set)
+    since: dict[str, float] = {}
+    idle = []
+    for line in lines:
+        word, _, customer, job_id, moment = line.split()
+        if word == "begin":
+            begun[customer] += job_id not in running[customer]
+            running[customer].add(job_id)
+        else:
+            running[customer].discard(job_id)
+        if len(running[customer]) < min(size, jobs - begun[customer] + len(running[customer])):
+            since.setdefault(customer, float(moment))
+        elif customer in since:
+            idle.append((since.pop(customer), float(moment)))
+    return idle
+
+
+@pytest.mark.parametrize(
+    ("size", "customers", "jobs", "seconds", "kills"),
+    [(2, 5, 12, 0.4, 1), pytest.param(5, 40, 25, 5.0, 2, marks=pytest.mark.long)],
+)
+async def test_no_customer_has_more_than_its_limit_at_once_though_workers_are_killed_and_every_job_ends(
+    environment: dict[str, str],
+    tmp_path: Path,
+    written: Path,
+    size: int,
+    customers: int,
+    jobs: int,
+    seconds: float,
+    kills: int,
 ) -> None:
+    environment |= {"SIZE": str(size)}
+    killed: dict[str, int] = {}
+    deaths = []
     async with AsyncExitStack() as stack:
         workers = [await stack.enter_async_context(WorkerProcess(environment, tmp_path)) for _ in range(3)]
         client = await stack.enter_async_context(Client(load(environment)))
         started = [
-            await client.kick_off("sync_account", [{"seconds": 0.4}] * JOBS, tags={"customer": f"c{number}"})
-            for number in range(CUSTOMERS)
+            await client.kick_off("sync_account", [{"seconds": seconds}] * jobs, tags={"customer": f"c{number}"})
+            for number in range(customers)
         ]
-        await until(lambda: len(lines_of(written)) >= 30, what="30 lines")
-        workers[0].kill()
-        killed = {str(workers[0].pid): len(lines_of(written))}
+        for number in range(kills):
+            wanted = (number + 1) * customers * jobs // 3
+            await until(lambda wanted=wanted: len(lines_of(written)) >= wanted, within=120, what=f"{wanted} lines")
+            workers[number].kill()
+            deaths.append(time.time())
+            killed[str(workers[number].pid)] = len(lines_of(written))
+            if number + 1 < kills:
+                workers.append(await stack.enter_async_context(WorkerProcess(environment, tmp_path)))
         for orchestration in started:
-            finished = await orchestration.wait(90)
-            assert (finished.completed, finished.errored) == (JOBS, 0)
+            finished = await orchestration.wait(180)
+            assert (finished.completed, finished.errored) == (jobs, 0)
 
     lines = lines_of(written)
-    assert most_at_once(lines, killed) == SIZE, "the limit is reached, and never passed"
-    assert Counter(line.split()[2] for line in lines if line.startswith("end")) == {
-        f"c{number}": JOBS for number in range(CUSTOMERS)
-    }
+    assert most_at_once(lines, killed) == size, "the limit is reached, and never passed"
+    ended = {(line.split()[2], line.split()[3]) for line in lines if line.startswith("end")}
+    assert Counter(customer for customer, _ in ended) == {f"c{number}": jobs for number in range(customers)}
+    for began, over in idle_times(lines, size, jobs):
+        of_a_death = any(death - IDLE_SECONDS < began and over < death + TTL + 5 + IDLE_SECONDS for death in deaths)
+        assert over - began < IDLE_SECONDS or of_a_death, (began, over, deaths)
     typed("verify", environment=environment)
 
 

@@ -13,7 +13,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, JsonValue
 
-from daemon.api.problems import problem
+from daemon.api.problems import problem, refusal
 from daemon.api.resources import Opened
 from daemon.api.streams.events import instead_of_progress, link_of, wait_for
 from daemon.api.streams.follower import Follower
@@ -48,7 +48,8 @@ async def progress(
     loop, reader = asyncio.get_running_loop(), resources.reader
     end = loop.time() + wait_seconds
     link = link_of(request)
-    with reader.following(orchestration_id) as (watch, waker):
+    link_id = None if link is None else link.id
+    with reader.following(orchestration_id, link_id) as (watch, waker):
         follower = Follower(watch, cursor, None if link is None else frozenset(link.show))
         answer = await instead_of_progress(reader, watch, follower, waker, request.state.request_id)
         if answer is not None:
@@ -57,6 +58,8 @@ async def progress(
         while watch.version == seen and not reader.closed and loop.time() < end:
             waker.clear()
             await wait_for(waker, end)
+            if reader.has_ended(link_id):
+                return refusal(request.state.request_id)
         update = follower.next()
     if update is None:
         return problem(404, f"no orchestration has the id {orchestration_id} any more", request.state.request_id)
