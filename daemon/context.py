@@ -160,7 +160,7 @@ class JobContext(DurableContext):
         """
         if not self._recorder.note(self._claim, storable_text(str(text), NOTE_LIMIT)):
             return Done()
-        return Waiting(self._room) if self._on_loop else self._finish(self._room())
+        return Waiting(self._room) if self.on_event_loop else self._finish(self._room())
 
     def save(self, cursor: object) -> Awaitable[None]:
         """Store a checkpoint (any JSON value of up to 1 MiB); done when it is committed.
@@ -203,7 +203,7 @@ class JobContext(DurableContext):
             await sleep(ROOM_SECONDS)
 
     def _finish(self, saving: Coroutine[None, None, None]) -> Awaitable[None]:
-        if self._on_loop:
+        if self.on_event_loop:
             return saving
         run_coroutine_threadsafe(saving, self._loop).result()
         return Done()
@@ -232,7 +232,7 @@ class Track(Generic[T]):
         self._ctx.progress(len(self._items), len(self._items))
 
     def __iter__(self) -> Iterator[T]:
-        if self._ctx._on_loop:
+        if self._ctx.on_event_loop:
             raise TypeError("an async handler tracks with `async for`: a plain `for` could not wait for its cursor")
         for position in range(self._next, len(self._items)):
             if self._must_save(position):

@@ -44,12 +44,12 @@ class DurableContext:
         those of this handler; InvalidStep for a name used twice, a step within a step, or one beside another.
         """
         step = self._durable.begin(name, function, arguments, retry, max_attempts, tx)
-        return self._durable.run(step) if self._on_loop else self._durable.run_in_thread(step)
+        return self._durable.run(step) if self.on_event_loop else self._durable.run_in_thread(step)
 
     def steps(self, **functions: Callable[[], object]) -> Any:
         """Steps that run at the same time, each under the name of its argument: their results by name, as of `step`."""
         steps = [self._durable.begin(name, function, beside=list(functions)) for name, function in functions.items()]
-        return self._durable.run_all(steps) if self._on_loop else self._durable.run_all_in_threads(steps)
+        return self._durable.run_all(steps) if self.on_event_loop else self._durable.run_all_in_threads(steps)
 
     @property
     def step_key(self) -> str:
@@ -65,7 +65,7 @@ class DurableContext:
         """
         steps, seconds = self._durable, _seconds(duration)
         step = steps.begin_wait(None)
-        return steps.sleep(step, seconds) if self._on_loop else steps.sleep_in_thread(step, seconds)
+        return steps.sleep(step, seconds) if self.on_event_loop else steps.sleep_in_thread(step, seconds)
 
     def wait_for(self, signal: str, timeout: timedelta | float | None = None, *, name: str | None = None) -> Any:
         """The payload of the signal of this name, as JSON; until it comes the job is suspended, as by `sleep`.
@@ -76,7 +76,7 @@ class DurableContext:
         """
         steps, seconds = self._durable, None if timeout is None else _seconds(timeout)
         step = steps.begin_wait(name or signal)
-        if self._on_loop:
+        if self.on_event_loop:
             return steps.wait_for(step, signal, seconds)
         return steps.wait_for_in_thread(step, signal, seconds)
 
@@ -87,7 +87,7 @@ class DurableContext:
         raise InvalidStep("steps are for handlers with executor='async' or 'thread'")
 
     @property
-    def _on_loop(self) -> bool:
+    def on_event_loop(self) -> bool:
         """Whether the caller runs on the event loop, where it must await what takes time."""
         return threading.get_ident() == self._loop_thread
 
