@@ -12,6 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from daemon import JobContext, job
 
 
+PACE = 0.04  # slow beside the pauses in which a test looks how far it is
+
+
 class Journey(BaseModel):
     """`log` gets a line for each call of a step: its name and the attempt."""
 
@@ -29,11 +32,12 @@ async def journey(params: Journey, ctx: JobContext) -> int:
 
     async def walk(name: str) -> str:
         note(name)
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(PACE)
         return name
 
     async def pay(connection: AsyncConnection, name: str) -> str:
         note(name)
+        await asyncio.sleep(PACE)
         await connection.execute(text("INSERT INTO payment VALUES (:name)"), {"name": name})
         return name
 
