@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon import JobContext, job
 
-
 PACE = 0.04  # slow beside the pauses in which a test looks how far it is
 
 
