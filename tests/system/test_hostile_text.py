@@ -24,6 +24,8 @@ from tests.harness.worker import WorkerProcess, worker_environment
 from tests.system.commands import typed
 from tests.system.hostile import CLEAR, CSI, HANDLERS, HOSTILE, NAME, ROWS, TITLE, on_a_terminal, raw_characters
 
+pytestmark = pytest.mark.long
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -172,7 +174,6 @@ def test_the_bars_of_a_hostile_job_are_drawn_on_a_terminal(setting: Setting) -> 
     assert not any(harm in shown for harm in (TITLE, CLEAR, CSI, "Traceback")), shown
 
 
-@pytest.mark.long
 def test_following_to_the_end_then_cancel_retry_and_the_rest_say_nothing_hostile(setting: Setting) -> None:
     words = setting.words("status ORCHESTRATION --watch")
     code, shown = on_a_terminal(
