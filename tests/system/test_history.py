@@ -79,7 +79,7 @@ async def test_prune_refuses_an_age_at_which_pubsub_may_still_deliver(
     assert "18 days" in typed("prune", "--older-than", "15d", environment=provisioned, code=2).stderr
     _keep(provisioned, "jobs-worker", 7)
     assert (await client.state(orchestration)).total == 2
-    expected = {"pruned": 1, "jobs": 2, "redeliveries": 0, "repairs": 0, "rejected": 0}
+    expected = {"pruned": 1, "jobs": 2, "redeliveries": 0, "repairs": 0, "rejected": 0, "signals": 0}
     words = ("prune", "--older-than", "15d", "--json")
     assert asked(*words, "--dry-run", environment=provisioned) == expected
     assert asked(*words, environment=provisioned) == expected

@@ -13,6 +13,8 @@ from tests.system.test_alerts import RUNBOOK, typed_in
 
 STANDS_FOR = {
     "ID": "00000000-0000-0000-0000-000000000001",
+    "JOB": "00000000-0000-0000-0000-000000000002",
+    "JSON": "{}",
     "NAME": "resize",
     "N": "3",
     "NUMBER": "7",
