@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from daemon.job import JobMessage
-from daemon.postgres.arrays import Ints, Texts, Tokens, Uuids
+from daemon.postgres.arrays import Floats, Ints, Texts, Tokens, Uuids
 from daemon.postgres.pipeline import Query
 from daemon.postgres.statements import limits as sql
 from daemon.rules.limits import JobLimit
@@ -27,7 +27,7 @@ class LimitedClaims:
             "limit_sources": Texts([row.source for row in rows]),
             "limit_fields": Texts([row.field for row in rows]),
             "limit_sizes": Ints([row.size for row in rows]),
-            "limit_periods": [row.period for row in rows],
+            "limit_periods": Floats([row.period for row in rows]),
         }
 
     def queries(self, messages: Sequence[JobMessage], ids: Uuids, tokens: Tokens, me: object) -> list[Query]:

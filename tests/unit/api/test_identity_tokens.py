@@ -81,7 +81,7 @@ OTHER_BODY = token(email="root@example.com").split(".")[1]
     [
         token(aud="https://other.example"),
         token(exp=int(time.time()) - 60, iat=int(time.time()) - 120),
-        token(iat=int(time.time()) + 600),
+        token(iat=int(time.time()) + 86_400),  # made long before the test runs
         token(iss="https://evil.example"),
         token(email_verified=False),
         token(email_verified="true"),
