@@ -79,7 +79,9 @@ class IdentityTokens:
                     self._certificates = await asyncio.to_thread(self._fetch)
                 except (exceptions.TransportError, ValueError) as error:
                     if not self._certificates:
-                        raise InvalidToken(f"Google's certificates can't be had: {type(error).__name__}") from None
+                        raise InvalidToken(
+                            f"Google's certificates could not be fetched: {type(error).__name__}"
+                        ) from None
             return self._certificates
 
 

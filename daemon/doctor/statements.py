@@ -84,7 +84,7 @@ WHERE c.reloptions && ARRAY['autovacuum_enabled=false', 'autovacuum_enabled=off'
 ORDER BY c.relname
 """)
 
-# Those that are 0 (off) or above what is wanted. On a Unix socket there is no TCP, and its settings are always 0.
+# Options that are 0 (off) or higher than wanted. A Unix socket has no TCP: its TCP options are always 0.
 SESSION_OPTIONS = text("""
 SELECT w.name, current_setting(w.name) AS setting
 FROM unnest(CAST(:names AS text[]), CAST(:wanted AS text[])) AS w (name, wanted)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -26,6 +26,8 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProx
 from daemon.postgres import arrays
 from daemon.postgres.problems import on_error
 from daemon.postgres.timeout_connection import AsyncTimeoutConnection, TimeoutConnection
+
+T = TypeVar("T")
 
 _CONNECTION = {
     "connect_timeout": 5,
@@ -55,6 +57,7 @@ LOCK_SECONDS = 5.0
 # Every statement finds its rows by a key. A plan that was made and kept while the tables were small would read them
 # whole when they have grown, for up to a minute until Postgres counts them again.
 _BY_KEY = "-c enable_seqscan=off -c jit=off"
+REPETITIONS = 2
 _DATA_CLASSES = ("22", "23", "54")
 _PASSING_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
 
@@ -195,6 +198,20 @@ def passes(error: BaseException) -> bool:
         return True
     unavailable = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError, PoolTimeout)
     return isinstance(_original(error), unavailable)
+
+
+async def repeated(transaction: Callable[[], Awaitable[T]]) -> T:
+    """Run a transaction that may be repeated, again after an error that passes: a deadlock, or an answer that was lost.
+
+    Raises what the third try raises.
+    """
+    for _ in range(REPETITIONS):
+        try:
+            return await transaction()
+        except DBAPIError as error:
+            if not passes(error):
+                raise
+    return await transaction()
 
 
 def is_deadlock(error: BaseException) -> bool:

@@ -6,22 +6,17 @@ safe to repeat after a lost answer.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from daemon.errors import OrchestrationNotFound, RequestRefused
-from daemon.postgres.database import passes
+from daemon.postgres.database import repeated
 from daemon.postgres.statements import retries as sql
 
 SLICE = 5_000
-ANSWER_TRIES = 3
 ABANDONED_SECONDS = 15.0
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,7 @@ class Retries:
         not published yet, or it is being pruned. After a lost answer it looks whether that took effect.
         """
         begun: list[int] = []
-        reopening = await _repeated(lambda: self._begin(orchestration_id, begun))
+        reopening = await repeated(lambda: self._begin(orchestration_id, begun))
         if reopening is None:
             return 0
         await self._reopen(reopening)
@@ -85,8 +80,8 @@ class Retries:
         after: int | None = 0
         while after is not None:
             seen = after
-            after = await _repeated(lambda: self._slice(reopening, seen))  # noqa: B023 - awaited at once
-        await _repeated(lambda: self._end(reopening))
+            after = await repeated(lambda: self._slice(reopening, seen))  # noqa: B023 - awaited at once
+        await repeated(lambda: self._end(reopening))
 
     async def _slice(self, reopening: Reopening, after: int) -> int | None:
         """One slice; the finish_number up to which it came, None when there is nothing more to do."""
@@ -116,14 +111,3 @@ def _refuse(orchestration_id: UUID, complete: bool, published: bool, pruning: bo
         raise RequestRefused(f"orchestration {orchestration_id} is not finished{again}; its own retries still run")
     if not published:
         raise RequestRefused(f"the event of orchestration {orchestration_id} is not published yet; try again")
-
-
-async def _repeated(step: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a transaction after an error that passes: a deadlock, or an answer that was lost."""
-    for tries in range(1, ANSWER_TRIES + 1):
-        try:
-            return await step()
-        except DBAPIError as error:
-            if tries == ANSWER_TRIES or not passes(error):
-                raise
-    raise AssertionError("the last try returns or raises")

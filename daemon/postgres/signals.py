@@ -5,20 +5,15 @@ Called by the client, and by a ticker of every worker. Everything here is safe t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from daemon.job import Status
-from daemon.postgres.database import passes
+from daemon.postgres.database import repeated
 from daemon.postgres.statements import signals as sql
 
-ANSWER_TRIES = 3
 UNCOUNTED_SECONDS = 5.0
-T = TypeVar("T")
 
 
 class Signals:
@@ -32,8 +27,8 @@ class Signals:
 
         A second one with the same id changes nothing, but wakes the job again. The job may be unknown yet.
         """
-        await _repeated(lambda: self._store(signal_id, job_id, name, payload))
-        return await _repeated(lambda: self._count(signal_id, job_id, name))
+        await repeated(lambda: self._store(signal_id, job_id, name, payload))
+        return await repeated(lambda: self._count(signal_id, job_id, name))
 
     async def count_stored(self) -> None:
         """Count the signals that their senders have stored and not counted."""
@@ -52,14 +47,3 @@ class Signals:
             values = {"signal_id": signal_id, "id": job_id, "name": name}
             status = (await connection.execute(sql.COUNT, values)).scalar()
         return status is None or status == Status.IN_PROGRESS
-
-
-async def _repeated(step: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a transaction after an error that passes: a deadlock, or an answer that was lost."""
-    for tries in range(1, ANSWER_TRIES + 1):
-        try:
-            return await step()
-        except DBAPIError as error:
-            if tries == ANSWER_TRIES or not passes(error):
-                raise
-    raise AssertionError("the last try returns or raises")

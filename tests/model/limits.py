@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+
+from tests.model.exploration import Graph, explored
 
 ROOM = 1
 NOBODY = -1
@@ -252,21 +255,12 @@ def _wake(state: State, waiting: tuple[int, ...]) -> State:
     return state
 
 
-def explore(rules: Rules, first: State, limit: int = 400_000) -> dict[State, list[tuple[bool, State]]]:
+def explore(rules: Rules, first: State) -> Graph[State]:
     """Every state that can be reached, with what may follow it."""
-    graph: dict[State, list[tuple[bool, State]]] = {}
-    waiting = deque([first])
-    while waiting:
-        state = waiting.popleft()
-        if state in graph:
-            continue
-        assert len(graph) < limit, "the model has too many states"
-        graph[state] = [(fair, after) for _, fair, after in steps(rules, state)]
-        waiting.extend(after for _, after in graph[state] if after not in graph)
-    return graph
+    return explored(first, partial(steps, rules), limit=400_000)
 
 
-def unfinishable(graph: dict[State, list[tuple[bool, State]]]) -> list[State]:
+def unfinishable(graph: Graph[State]) -> list[State]:
     """The states from which fair steps alone do not lead to the end of everything."""
     before: dict[State, list[State]] = {}
     for state, following in graph.items():

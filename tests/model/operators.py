@@ -1,10 +1,11 @@
 """What operators do in the stateful test: cancels, retries as a whole or slice by slice, and the events in between.
 
-Mixed into the machine, whose `_whole` registers what it names. Anything else may happen between two slices of a retry.
+Mixed into the machine. Anything else may happen between two slices of a retry.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 from uuid import UUID
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from daemon.errors import RequestRefused
 from daemon.job import Kind
+from daemon.orchestration import NewOrchestration
 from daemon.postgres.outbox import EventOutbox
 from daemon.postgres.retries import Reopening
 from daemon.postgres.worker_registration import WorkerRegistration
@@ -25,6 +27,7 @@ T = TypeVar("T")
 class OperatorRules:
     """Rules of the machine; each does the same to the store and to the oracle."""
 
+    loop: asyncio.AbstractEventLoop
     scene: Scene
     oracle: Oracle
     registration: WorkerRegistration
@@ -35,10 +38,17 @@ class OperatorRules:
 
     def do(self, work: Awaitable[T]) -> T:
         """Run it on the machine's loop."""
-        raise NotImplementedError
+        return self.loop.run_until_complete(work)
 
     def _whole(self, data: st.DataObject) -> Whole:
-        raise NotImplementedError
+        """An orchestration; registered now, if it was not."""
+        whole = data.draw(st.sampled_from(self.wholes), label="orchestration")
+        if not whole.registered:
+            self.do(
+                self.scene.orchestrations.create(NewOrchestration(whole.id, "count", ['{"n": 1}'] * whole.total, {}))
+            )
+            self.oracle.kick_off(whole)
+        return whole
 
     def somebody_cancels(self, data: st.DataObject) -> None:
         whole = self._whole(data)

@@ -8,9 +8,11 @@ tests say which harm that does.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+
+from tests.model.exploration import Graph, explored
 
 NOBODY = 0
 DUE, LATER = 1, 2  # of a job's date; 0 is none
@@ -151,18 +153,9 @@ def _counted(state: State) -> State:
     return replace(state, counted=min(state.counted + 1, 3), uncounted=False, date=date)
 
 
-def explore(rules: Rules, first: State, limit: int = 200_000) -> dict[State, list[tuple[bool, State]]]:
+def explore(rules: Rules, first: State) -> Graph[State]:
     """Every state that can be reached, with what may follow it."""
-    graph: dict[State, list[tuple[bool, State]]] = {}
-    waiting = deque([first])
-    while waiting:
-        state = waiting.popleft()
-        if state in graph or state.attempt > 5:
-            continue
-        assert len(graph) < limit, "the model has too many states"
-        graph[state] = [(fair, after) for _, fair, after in steps(rules, state)]
-        waiting.extend(after for _, after in graph[state] if after not in graph)
-    return graph
+    return explored(first, partial(steps, rules), limit=200_000, within=lambda state: state.attempt <= 5)
 
 
 def forgotten(rules: Rules, state: State) -> bool:
@@ -172,7 +165,7 @@ def forgotten(rules: Rules, state: State) -> bool:
     return state.parked and state.date != DUE and state.stored > 0 and not under_way and not fleet
 
 
-def stuck(graph: dict[State, list[tuple[bool, State]]]) -> bool:
+def stuck(graph: Graph[State]) -> bool:
     """Whether the job can come to a state from which nothing more happens, and is not done."""
     return any(not state.done and not any(fair for fair, _ in following) for state, following in graph.items())
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable
-from typing import TypeVar
 from uuid import UUID, uuid4
 
 import pytest
@@ -29,7 +27,6 @@ from daemon.job import (
     StopReason,
     UnfinishedJob,
 )
-from daemon.orchestration import NewOrchestration
 from daemon.outbox import OutboxItem
 from daemon.postgres import retries as retries_module
 from daemon.postgres.claims import ClaimRequest
@@ -44,7 +41,6 @@ from tests.model.oracle import One, Oracle, Whole, said
 from tests.model.rows import JOBS, WHOLES
 from tests.postgres.scene import BOOM, GAP, POLICY, Scene, decided, message_for, pointer_to
 
-T = TypeVar("T")
 MAX_LOSSES = 2
 TOTAL = 2
 LATER = RetryPolicy(3, Backoff(initial=600, maximum=600, jitter=False))
@@ -90,9 +86,6 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
         self.leases: list[OutboxItem[JobMessage]] = []
         self.events, self.reopenings = [], {}
 
-    def do(self, work: Awaitable[T]) -> T:
-        return self.loop.run_until_complete(work)
-
     @initialize()
     def begin(self) -> None:
         self.do(self.scene.clear())
@@ -106,14 +99,6 @@ class StoreMachine(OperatorRules, RuleBasedStateMachine):
     def something_happens(self, data: st.DataObject, what: str) -> None:
         """One rule for everything: hypothesis would leave some rules out, and most do little without a claim."""
         getattr(self, what)(data)
-
-    def _whole(self, data: st.DataObject) -> Whole:
-        """An orchestration; registered now, if it was not."""
-        whole = data.draw(st.sampled_from(self.wholes), label="orchestration")
-        if not whole.registered:
-            self.do(self.scene.orchestrations.create(NewOrchestration(whole.id, "count", ['{"n": 1}'] * TOTAL, {})))
-            self.oracle.kick_off(whole)
-        return whole
 
     def somebody_kicks_off(self, data: st.DataObject) -> None:
         self._whole(data)

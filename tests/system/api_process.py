@@ -19,6 +19,7 @@ from typing import Any
 
 from tests.harness.worker import WorkerProcess, free_port
 
+EXIT_SECONDS = 5.0  # under two on a machine that does nothing else
 READER, OPERATOR = "reader-token-0123456789abcdef", "operator-token-0123456789abcdef"
 
 

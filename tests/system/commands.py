@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from tests.harness.waiting import eventually
-from tests.harness.worker import REPOSITORY
+from tests.harness.worker import REPOSITORY, worker_environment
 
 HEADCOUNT = [sys.executable, "-m", "daemon"]
 
@@ -45,6 +45,18 @@ def asked(
 ) -> Any:
     """The JSON document that a command printed."""
     return json.loads(typed(*words, environment=environment, folder=folder, given=given, code=code).stdout)
+
+
+def with_handlers(
+    source: str, folder: Path, database_url: str, project: str, pubsub: str, **settings: object
+) -> dict[str, str]:
+    """The environment of a worker that finds handlers of this source in `folder`; topics provisioned as by hand."""
+    package = folder / "handlers"
+    package.mkdir()
+    (package / "__init__.py").write_text(source)
+    environment = worker_environment(database_url, project, pubsub, handlers_path=folder, **settings)
+    typed("provision", environment=environment)
+    return environment
 
 
 class Session:

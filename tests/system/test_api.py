@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from tests.harness.waiting import until
-from tests.harness.worker import WorkerProcess, worker_environment
-from tests.system.api_process import ApiProcess
-from tests.system.commands import typed
+from tests.harness.worker import WorkerProcess
+from tests.system.api_process import EXIT_SECONDS, ApiProcess
+from tests.system.commands import with_handlers
 
 HANDLERS = '''
 """A handler with a secret among its params."""
@@ -34,19 +34,11 @@ async def pay(params: Pay) -> dict:
 '''
 CARD = "4000-1234-5678-9010"
 
-EXIT_SECONDS = 5.0  # under two on a machine that does nothing else
-
 
 @pytest.fixture
 def environment(database_url: str, project: str, pubsub: str, tmp_path: Path) -> dict[str, str]:
     """Settings of this test's worker and API, its topics provisioned, its handler written."""
-    package = tmp_path / "handlers"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "pay.py").write_text(HANDLERS)
-    settings = worker_environment(database_url, project, pubsub, handlers_path=tmp_path, slots=4)
-    typed("provision", environment=settings)
-    return settings
+    return with_handlers(HANDLERS, tmp_path, database_url, project, pubsub, slots=4)
 
 
 async def test_an_orchestration_is_kicked_off_followed_and_read_over_http(

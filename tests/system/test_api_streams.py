@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 
 from tests.harness.waiting import until
-from tests.harness.worker import WorkerProcess, worker_environment
-from tests.system.api_process import ApiProcess, EventSource
-from tests.system.commands import typed
+from tests.harness.worker import WorkerProcess
+from tests.system.api_process import EXIT_SECONDS, ApiProcess, EventSource
+from tests.system.commands import with_handlers
 
 HANDLERS = '''
 """A handler that the test lets go on, instance by instance."""
@@ -33,19 +33,11 @@ async def wait_for(params: dict, ctx: JobContext) -> dict:
 '''
 COUNT = 6
 
-EXIT_SECONDS = 5.0  # under two on a machine that does nothing else
-
 
 @pytest.fixture
 def environment(database_url: str, project: str, pubsub: str, tmp_path: Path) -> dict[str, str]:
     """Settings of this test's worker and API, its topics provisioned, its handler written."""
-    package = tmp_path / "handlers"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "wait_for.py").write_text(HANDLERS)
-    settings = worker_environment(database_url, project, pubsub, handlers_path=tmp_path, slots=10)
-    typed("provision", environment=settings)
-    return settings
+    return with_handlers(HANDLERS, tmp_path, database_url, project, pubsub, slots=10)
 
 
 def kicked_off(api: ApiProcess, folder: Path) -> str:

@@ -12,8 +12,8 @@ import pytest
 from daemon.client import Client
 from daemon.settings import load
 from tests.harness.waiting import until
-from tests.harness.worker import WorkerProcess, worker_environment
-from tests.system.commands import typed
+from tests.harness.worker import WorkerProcess
+from tests.system.commands import typed, with_handlers
 
 TTL = 6
 IDLE_SECONDS = 5.0  # a machine of two cores that starts workers beside it
@@ -48,12 +48,7 @@ def written(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(database_url: str, project: str, pubsub: str, tmp_path: Path, written: Path) -> dict[str, str]:
-    package = tmp_path / "handlers"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "sync_account.py").write_text(HANDLERS)
-    settings = worker_environment(database_url, project, pubsub, handlers_path=tmp_path, worker_ttl_seconds=TTL)
-    typed("provision", environment=settings)
+    settings = with_handlers(HANDLERS, tmp_path, database_url, project, pubsub, worker_ttl_seconds=TTL)
     return settings | {"WRITTEN": str(written)}
 
 

@@ -15,8 +15,8 @@ from daemon.pubsub.publisher import Publisher
 from daemon.rules.messages import instance_id
 from daemon.settings import Settings, load
 from tests.harness.waiting import until
-from tests.harness.worker import WorkerProcess, worker_environment
-from tests.system.commands import asked, typed
+from tests.harness.worker import WorkerProcess
+from tests.system.commands import asked, typed, with_handlers
 
 HANDLERS = '''
 """Handlers for operators' tests."""
@@ -45,13 +45,7 @@ def fail_until(params: dict) -> dict:
 @pytest.fixture
 def environment(database_url: str, project: str, pubsub: str, tmp_path: Path) -> dict[str, str]:
     """Settings of this test's worker and commands, its topics provisioned, its handlers written."""
-    package = tmp_path / "handlers"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "waiting.py").write_text(HANDLERS)
-    settings = worker_environment(database_url, project, pubsub, handlers_path=tmp_path, worker_ttl_seconds=6, slots=4)
-    typed("provision", environment=settings)
-    return settings
+    return with_handlers(HANDLERS, tmp_path, database_url, project, pubsub, worker_ttl_seconds=6, slots=4)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from daemon.client import Client
 from daemon.settings import load
 from tests.harness.waiting import until
-from tests.harness.worker import WorkerProcess, worker_environment
-from tests.system.commands import asked, typed
+from tests.harness.worker import WorkerProcess
+from tests.system.commands import asked, typed, with_handlers
 
 HANDLERS = '''
 """Write down when a job begins (+) and ends (-), in the order of the file."""
@@ -44,12 +44,7 @@ async def urgent(params: dict, ctx: JobContext) -> None:
 
 @pytest.fixture
 def environment(database_url: str, project: str, pubsub: str, tmp_path: Path) -> dict[str, str]:
-    package = tmp_path / "handlers"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "jobs.py").write_text(HANDLERS)
-    settings = worker_environment(database_url, project, pubsub, handlers_path=tmp_path, slots=10)
-    typed("provision", environment=settings)
+    settings = with_handlers(HANDLERS, tmp_path, database_url, project, pubsub, slots=10)
     return settings | {"WRITTEN": str(tmp_path / "written")}
 
 

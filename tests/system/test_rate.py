@@ -10,8 +10,8 @@ import pytest
 
 from daemon.client import Client
 from daemon.settings import load
-from tests.harness.worker import WorkerProcess, worker_environment
-from tests.system.commands import typed
+from tests.harness.worker import WorkerProcess
+from tests.system.commands import typed, with_handlers
 
 HANDLERS = '''
 """Calls an account that allows so many calls in a time."""
@@ -35,13 +35,8 @@ async def call_account(params: dict) -> None:
 async def test_a_rate_is_kept_and_no_job_is_delivered_much_before_its_turn(
     database_url: str, project: str, pubsub: str, tmp_path: Path, jobs: int, period: float
 ) -> None:
-    package = tmp_path / "handlers"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "calls.py").write_text(HANDLERS)
-    settings = worker_environment(database_url, project, pubsub, handlers_path=tmp_path)
+    settings = with_handlers(HANDLERS, tmp_path, database_url, project, pubsub)
     environment = settings | {"PERIOD": str(period)}
-    typed("provision", environment=environment)
     async with AsyncExitStack() as stack:
         for _ in range(2):
             await stack.enter_async_context(WorkerProcess(environment, tmp_path))

@@ -23,8 +23,8 @@ FACTS_KEPT = 5_000
 class Watch:
     """One orchestration. `floor`: transitions up to that finish number are not known here.
 
-    `looked`: the database has been asked (`as_of`: by which look); `gone`: its row was there and is no more. `version`
-    rises with every change.
+    `looked`: it has been read from the database (`as_of`: in which round); `gone`: its row was deleted. `version` rises
+    with every change.
     """
 
     def __init__(self, orchestration_id: UUID, kept: int = FACTS_KEPT) -> None:
@@ -62,7 +62,7 @@ class Watch:
         return self._facts[bisect_right(self._numbers, finish_number) :]
 
     def apply(self, epoch: str, state: LiveState | None) -> None:
-        """What a look at the database found; None when there is no row."""
+        """Take over what was read from the database; None when there is no row."""
         before = self._told
         if state is None:
             self.epoch, self.looked, self.gone = epoch, True, self.generation > 0

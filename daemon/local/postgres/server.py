@@ -112,8 +112,8 @@ class EmbeddedPostgres:
     def start(self) -> None:
         """Start it and wait until it answers; a leftover of a crashed owner is stopped first.
 
-        Raises LocalServerError when there are no binaries, the folder is in use or of another
-        version, or the server ends at once (with the end of its log). Started already: no change.
+        Raises LocalServerError when there are no binaries, when the folder is in use or was made by
+        another version, or when the server ends at once (with the end of its log). Started already: no change.
         """
         if self.pid is not None:
             return
